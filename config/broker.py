@@ -1,7 +1,7 @@
-"""Celery's transport over Redis, which rejects a message that it cannot read, instead of ending the worker.
+"""Celery's transport over Redis, changed so that an unreadable message is rejected and does not end the worker.
 
-Without this, a damaged message in the queue would end the worker, and would do so again after each restart until it is
-acknowledged. All messages are those of periodic tasks, so the next round does the work of a rejected one.
+Otherwise, a damaged message in the queue would end the worker, and end it again after each restart until somebody
+removes the message. All messages are those of periodic tasks, so the next round does the work of a rejected one.
 """
 
 import logging
@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 def reject(reason: str, error: str) -> None:
-    """Count and log a message that was removed from the queue; the log contains nothing of it."""
+    """Log that a message was removed from the queue, and count it under ``reason``.
+
+    Neither ``reason`` nor ``error`` may contain anything of the message, because both are logged.
+    """
     rejected.labels(reason).inc()
     logger.error("message rejected", extra={"event": "message_rejected", "reason": reason, "error": error})
 

@@ -69,7 +69,7 @@ def _start_worker() -> None:
 
 @signals.task_failure.connect
 def close_interrupted_connection(exception: BaseException | None = None, **_: object) -> None:
-    """Close the connection whose statement was interrupted by the time limit: it cannot be used for another one."""
+    """Close the connection if the time limit interrupted its statement: it cannot run another statement."""
     from django.db import connection  # noqa: PLC0415 (the settings can be read only now)
 
     if isinstance(exception, SoftTimeLimitExceeded):

@@ -51,7 +51,7 @@ class Env(DjangoEnv):  # type: ignore[misc]
         raise ImproperlyConfigured(f"{var} is not {_DESCRIPTIONS[cast]}")
 
     def read(self, var: str, cast: Callable[[str], T], default: str) -> T:
-        """Return the value parsed by ``cast``, one of the functions below; ``default`` is parsed too."""
+        """Return the variable's value parsed by ``cast``, one of this module's functions; ``default`` is parsed too."""
         value: T = self.get_value(var, cast, cast(default))
         return value
 
@@ -221,6 +221,6 @@ def refuse_unsafe_production(
 
 
 def _is_private(url: str) -> bool:
-    """Return whether nobody between here and the server can read or change what is sent."""
+    """Return whether the connection to the server of this URL is encrypted, or stays on this host."""
     parts = urlsplit(url)
     return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")

@@ -95,7 +95,7 @@ _WEBHOOK = _operation(
     'One update of MAX, the legacy shape, or {"updates": [...]} of at most 100.',
     {"200": _response(_STATUS_OK, "stored durably")},
     security=[{"webhookSecret": []}],
-    # What is no update is stored too, and quarantined.
+    # A body that is not an update is stored too, and quarantined.
     requestBody={"content": {"application/json": {"schema": {}, "example": _UPDATE}}},
 )
 _READY_RESPONSES = {
@@ -161,7 +161,7 @@ def _statuses(path: str, verb: str, operation: dict[str, Any]) -> set[str]:
         return {"400", "401", "404"} if path == "/metrics" else {"400"}
     is_writing = verb in ("post", "put", "patch")
     causes = {
-        "400": True,  # the least: a Host header that is not allowed
+        "400": True,  # at least for a Host header that is not allowed
         "401": True,
         "403": not path.startswith("/api/token"),
         "404": "{" in path or path.startswith("/monitoring"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-# For the stores, threads, files and libraries of a web process.
+# Open files that a web process needs besides its clients: for stores, threads, files and libraries.
 _RESERVED_FILES = 512
 
 

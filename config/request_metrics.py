@@ -1,4 +1,4 @@
-"""Count requests in django-prometheus's metrics, with labels whose number neither clients nor models increase."""
+"""Count requests in django-prometheus's metrics; neither clients nor models increase the number of label values."""
 
 import time
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class RequestMetricsMiddleware:
 def _view_of(request: HttpRequest) -> str:
     """Return the URL's name; for the admin, only the kind of page, because every model has the same kinds.
 
-    The pages of the log-in, and those with a change of the rollout, share a label each.
+    The log-in pages share one label, and the pages that change the rollout share another.
     """
     match = request.resolver_match
     if match is None:

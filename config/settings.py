@@ -134,7 +134,7 @@ TEMPLATES = [
 
 # Stores
 DATABASES = {"default": env.read("DATABASE_URL", database, "postgresql://postgres@localhost/directory")}
-# For what needs a session of its own, where DATABASE_URL leads to a pooler; an entry like that of DATABASES, or None.
+# For code that needs a session of its own while DATABASE_URL leads to a pooler: an entry as in DATABASES, or None.
 DATABASE_DIRECT = env.get_value("DATABASE_DIRECT_URL", database)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -300,7 +300,7 @@ LOGIN_URL, LOGIN_REDIRECT_URL = "/admin/login/", "/admin/"
 ACCOUNT_ADAPTER = "employees.credentials.adapters.AccountAdapter"
 MFA_ADAPTER = "employees.credentials.adapters.SecondFactorAdapter"
 SOCIALACCOUNT_ADAPTER = "employees.credentials.single_sign_on.SingleSignOnAdapter"
-# Redis would count these. LogInRate and axes limit the attempts instead.
+# allauth's own limits would need Redis. LogInRate and axes limit the attempts instead.
 ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False
 ACCOUNT_AUTHENTICATED_LOGIN_REDIRECTS = False
 # Accounts are managed in the admin. By default, a migration of allauth would write e-mail addresses in lower case.

@@ -76,14 +76,14 @@ class WebServer:
 
 
 class _Readiness:
-    """Check the stores in a thread, once at a time; all requests that arrive meanwhile share the answer."""
+    """Check the stores in a thread, one check at a time; all requests that arrive during a check share its answer."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "ready")
         self._check: asyncio.Future[Answer] | None = None
 
     async def answer(self) -> Answer:
-        """Return the answer within READY_SECONDS: 503 if the stores take longer."""
+        """Return the answer within READY_SECONDS: 503 if a store fails or the check takes longer."""
         check = self._check
         if check is None or check.done():
             check = self._check = asyncio.get_running_loop().run_in_executor(self._thread, _check_stores)

@@ -37,8 +37,8 @@ class Group(StrEnum):
 class UserScope:
     """The part of the directory that a user sees.
 
-    Superadmins without a membership see all of it, other users of a group see the university of their membership, and
-    users without a group see nothing.
+    Superadmins without a membership see the whole directory. Other users in a directory group see the university of
+    their membership. Users without such a group see nothing.
     """
 
     group: Group | None
@@ -63,20 +63,20 @@ class UserScope:
         return University.objects.filter(pk=self.university_id)
 
     def university_ids(self) -> set[int] | None:
-        """Return the ids of the universities that the user is limited to; None if the user sees all of them."""
+        """Return the ids of the universities that the user is limited to; None if the user sees all universities."""
         return None if self.sees_all else set(self.universities().values_list("pk", flat=True))
 
     def profiles(self) -> ProfileQuerySet:
-        """Return the profiles of the people that ``knows`` accepts."""
+        """Return the profiles of the people for whose MAX ID ``knows`` returns True."""
         if self.sees_all:
             return Profile.objects.all()
         user_id = OuterRef("user_id")
         return Profile.objects.filter(Exists(with_max_id(self.employees(), user_id)) | Exists(self._linked(user_id)))
 
     def knows(self, user_id: str) -> bool:
-        """Return whether a phone link ties the MAX id to an employee in the scope, or the employee's row does.
+        """Return whether the MAX ID belongs to an employee in the scope, by the employee's row or a phone link.
 
-        A MAX id that was only claimed, by hand, ties no profile to the employee.
+        A MAX ID in the row that was only claimed, which means entered by hand and confirmed by nothing, does not count.
         """
         if self.sees_all:
             return True
@@ -86,7 +86,7 @@ class UserScope:
         return PhoneLink.objects.filter(user_id=user_id, phone__in=self.employees().values("phone"))
 
     def covers(self, user_id: str) -> bool:
-        """Return whether an erasure of the person would concern employees in the scope only."""
+        """Return whether an erasure of the person would concern only employees in the scope."""
         universities = self.university_ids()
         return universities is None or not is_employed_outside(user_id, universities)
 
@@ -114,8 +114,8 @@ def user_scope(user: Any) -> UserScope:
 def permission_scope(user: Any) -> UserScope:
     """Return the scope within which the user's permissions apply, in the admin and in APIs that name a permission.
 
-    A membership limits a user to its university whatever their groups; members who are neither curators nor operators
-    have the scope of operators. Without a membership, curators see nothing, and others see everything that their
+    A membership limits a user to its university, whatever their groups; members who are neither curators nor operators
+    have the scope of operators. Without a membership, curators see nothing, and other users see everything that their
     permissions allow.
     """
     scope, everything = user_scope(user), UserScope(Group.SUPERADMIN)
@@ -150,12 +150,15 @@ VIEW_PROFILE, CHANGE_PROFILE, DELETE_PROFILE = (f"profiles.{verb}_profile" for v
 
 
 def may_erase(user: Any) -> bool:
-    """Return whether the user answers for personal data: may erase people, and export what is stored about them."""
+    """Return whether the user may erase people and export what is stored about them."""
     return user_scope(user).group == Group.SUPERADMIN or bool(user.has_perm(DELETE_PROFILE))
 
 
 class ProfilePermission(BasePermission):
-    """Require the permission of the same action in the admin; a role in the directory is enough to read."""
+    """Require the permission that the admin requires for the same action.
+
+    To read, a role in the directory is enough.
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         user = request.user

@@ -39,8 +39,8 @@ WHERE NOT i.indisvalid AND t.relname IN ('employees', 'profile_cache')
 def assess() -> dict[str, Any]:
     """Return totals, employees by source, configuration, cache sizes in bytes, and what blocks phase 1.
 
-    ``look_alike_universities`` are groups of ids. The configuration contains only whether each secret is set, not its
-    value.
+    ``look_alike_universities`` holds groups of ids of universities with look-alike names. Of each secret, the
+    configuration contains only whether it is set.
     """
     totals: dict[str, int] = Employee.objects.aggregate(
         total_employees=Count("pk"),
@@ -93,6 +93,6 @@ def unapplied_migrations() -> list[str]:
 
 @cache_result
 def _migrations() -> list[tuple[str, str]]:
-    """Return the migrations in the running code, in order; they are cached, because reading them takes 40 ms."""
+    """Return app label and name of the code's migrations, in order; cached, because reading them takes 40 ms."""
     graph = MigrationLoader(None).graph
     return list(dict.fromkeys(node for leaf in graph.leaf_nodes() for node in graph.forwards_plan(leaf)))

@@ -1,4 +1,4 @@
-"""Checks of the database's locale, which ``migrate`` makes before anything else, and of what a server needs."""
+"""Checks of the database's locale, which ``migrate`` runs before anything else, and of what a server needs."""
 
 import resource
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ OPEN_FILES_WANTED = 4096
 def check_locale(
     app_configs: Sequence[Any] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Return an error if the database's locale knows only ASCII letters: searches for others would respect case."""
+    """Return an error if the database's locale knows only ASCII letters: searches for others would not ignore case."""
     hint = "Create the database with a UTF-8 locale, such as C.UTF-8 or ru_RU.UTF-8, and restore a dump into it."
     errors: list[CheckMessage] = []
     for alias in databases or ():
@@ -30,7 +30,7 @@ def check_locale(
 
 @register(deploy=True)
 def check_default_locale(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Make the check in ``check --deploy`` too; without a database there is nothing to check."""
+    """Run the same check in ``check --deploy``; return nothing if the database is unreachable."""
     try:
         return check_locale(app_configs, databases=["default"])
     except DatabaseError:
@@ -39,7 +39,7 @@ def check_default_locale(app_configs: Sequence[Any] | None, **kwargs: Any) -> li
 
 @register(deploy=True)
 def check_open_files(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Return a warning if a process may open too few files: each connection of a client and to a store is one."""
+    """Return a warning if a process may open too few files: each client and each store takes one for its connection."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit >= OPEN_FILES_WANTED or limit == resource.RLIM_INFINITY:
         return []

@@ -34,7 +34,10 @@ WHERE {_HAS_THEIRS}
 
 
 def _people(rows: QuerySet[Any], key: str, person: Person) -> QuerySet[Any]:
-    """Return the rows with the person's MAX id, phones or employee ids, within the person's universities."""
+    """Return the rows with the person's MAX ID, phones or employee ids; limited to the person's universities, if any.
+
+    ``key`` is the column with the employee's id.
+    """
     has_id = person.has_id("max_id") & ~only_claimed(rows.model)
     if rows.model is EmployeeVersion:
         # An ID that was replaced was mistyped, unless ``identities`` has found the employee.
@@ -45,7 +48,7 @@ def _people(rows: QuerySet[Any], key: str, person: Person) -> QuerySet[Any]:
 
 
 def _own_changes(batch: BackfillBatch, person: Person) -> dict[str, Any]:
-    """Return a batch with the changes of this person only: the others are about other people."""
+    """Return the columns of a batch, with only this person's changes: the other changes are about other people."""
     ids = person.user_ids if person.universities is None else set()
     of_others = claimants(ids)
     own = [
@@ -86,7 +89,7 @@ STORES |= {
 
 
 def is_employed_outside(user_id: str, universities: set[int]) -> bool:
-    """Return whether an erasure of the person would also concern an employee, or a former one, elsewhere."""
+    """Return whether an erasure of the person would also concern a present or former employee at other universities."""
     person = Person(user_id)
     identities.complete(person, with_other_ids=False)
     own = rows_of(Employee, person).filter(university__in=universities).values_list("pk", flat=True)
@@ -113,7 +116,10 @@ def erase(person: ErasedPerson, **_: Any) -> None:
 
 
 def _remove_names(person: ErasedPerson, model: type[Model], key: str, **also: Any) -> None:
-    """Remove the names from the person's rows, and add their employee ids to those of the person."""
+    """Remove the names from the person's rows in a table, and add their employee ids to the person.
+
+    ``key`` is the column with the employee's id, and ``also`` are further values to set.
+    """
     rows = rows_of(model, person)
     if person.erased_at:
         # In the second pass, remove only names that date from before the erasure, not those entered since.

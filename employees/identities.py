@@ -13,11 +13,13 @@ from profiles.personal_data import Person, rows_of
 
 
 def complete(person: Person, *, with_other_ids: bool = True) -> None:
-    """Add everything that the directory, its history, shared phones and the direct API tie to the person.
+    """Add to the person all employees, phones and MAX IDs that the stored data connect with them.
 
-    A phone or MAX ID that an employee had before counts unless it has become that of somebody else; a MAX ID that was
-    only claimed does not count. A person who is limited to universities keeps only the phones of their employees.
-    Without ``with_other_ids``, as for an erasure, other MAX IDs are not followed: they may be those of other people.
+    The data are the directory, its history, shared phones and answers of the direct API. A phone or MAX ID that an
+    employee had before counts unless it belongs to somebody else now; a MAX ID that was only claimed does not count. If
+    the person is limited to universities, only the phones of their employees there are kept. Without
+    ``with_other_ids``, as for an erasure, the search does not continue from other MAX IDs that it finds: they may
+    belong to other people.
     """
     if person.universities is not None:
         own = _holders("phone", person.phones).items()
@@ -50,9 +52,9 @@ def _add_ids(person: Person, ids: Iterable[str]) -> None:
 
 
 def _holders(column: str, values: set[str]) -> dict[str, set[int]]:
-    """Return the employees that have each value; if none has it now, the one that had it last, deleted or not.
+    """Return the ids of the employees that have each value; if nobody has it now, of the last one who had it.
 
-    A MAX ID that was only claimed for an employee does not count.
+    The last one may have been deleted. A MAX ID that was only claimed for an employee does not count.
     """
     holders: dict[str, set[int]] = {}
     employees = Employee.objects.filter(**{f"{column}__in": values})
@@ -79,7 +81,8 @@ def _in_scope(ids: set[int], person: Person) -> set[int]:
 def _add_earlier(person: Person) -> None:
     """Add the earlier phones and MAX IDs of the employees, unless somebody else has them now.
 
-    A phone that is linked to another MAX ID was mistyped or has changed hands, and so was a MAX ID with another phone.
+    An earlier phone that is linked to another MAX ID is left out, since it was mistyped or has changed hands; so is an
+    earlier MAX ID that is linked to another phone.
     """
     versions = EmployeeVersion.objects.filter(id__in=person.employee_ids)
     if person.universities is not None:

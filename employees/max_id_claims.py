@@ -1,4 +1,4 @@
-"""Decide whether a MAX ID is an employee's, or was only entered for them (docs/reference/permissions.md)."""
+"""Decide whether a MAX ID belongs to an employee, or was only claimed for them (docs/reference/permissions.md)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from profiles.models import DirectAnswer, PhoneLink
 def with_max_id(
     employees: EmployeeQuerySet, user_id: str | OuterRef, *, with_vouched: bool = False
 ) -> EmployeeQuerySet:
-    """Return the employees whose rows have the MAX ID, except those whose MAX ID was only claimed."""
+    """Return the employees whose rows have the MAX ID, except employees for which the ID was only claimed.
+
+    A claimed ID was entered by hand, and nothing has confirmed it. With ``with_vouched``, employees are included whose
+    ID was claimed by a user who sees all universities, and so vouches for it.
+    """
     is_claimed = MaxIdClaim.objects.filter(employee=OuterRef("pk"), max_id=OuterRef("max_id"))
     if with_vouched:
         is_claimed = is_claimed.filter(is_vouched=False)
@@ -25,7 +29,7 @@ def with_max_id(
 
 
 def is_of_others(user_id: str, *, phone: str, university_id: int) -> bool:
-    """Return whether the MAX ID is that of another university's employee, and no phone link ties it to this phone."""
+    """Return whether the MAX ID belongs to another university's employee, and no phone link ties it to the phone."""
     if PhoneLink.objects.filter(phone=phone, user_id=user_id).exists():
         return False
     others = Employee.objects.exclude(university=university_id)
@@ -37,11 +41,12 @@ def is_of_others(user_id: str, *, phone: str, university_id: int) -> bool:
 
 
 def only_claimed(model: type[Model]) -> Q:
-    """Return the condition for rows of Employee or EmployeeVersion whose MAX ID gives them no name from the cache.
+    """Return the condition for rows of Employee or EmployeeVersion whose MAX ID was only claimed.
 
-    An employee who was created with the ID gets the name, unless it is the ID of another university's employee. An ID
-    that was claimed later gives no name until the person shares the phone, or the direct API returns the ID. For
-    versions, claims count that ended with the employee's deletion or with another ID.
+    Such an ID gives the employee no name from the cache. An ID with which an employee was created is a claim only if it
+    belongs to another university's employee. An ID that was entered later is a claim until the person shares the phone,
+    or the direct API returns the ID; it is none if a user who sees all universities entered it. Versions also count if
+    their claim has ended because the employee was deleted or the ID replaced.
     """
     is_version = model is EmployeeVersion
     pair = {"employee_id": OuterRef("id"), "max_id": OuterRef("max_id")}
@@ -58,13 +63,13 @@ def only_claimed(model: type[Model]) -> Q:
 
 
 def nameless(employee_ids: Iterable[int]) -> set[int]:
-    """Return those of the employees whose MAX ID was only claimed."""
+    """Return the ids of those employees whose MAX ID was only claimed, so that it gives them no name."""
     rows = Employee.objects.filter(only_claimed(Employee), pk__in=list(employee_ids))
     return set(rows.order_by().values_list("pk", flat=True))
 
 
 def claimants(user_ids: set[str]) -> set[int]:
-    """Return the employees, former ones included, for which one of the MAX IDs was only claimed."""
+    """Return the ids of the employees, deleted ones included, for which one of the MAX IDs was only claimed."""
     former = FormerMaxIdClaim.objects.filter(max_id__in=user_ids).values_list("employee_id", flat=True)
     present = MaxIdClaim.objects.filter(max_id__in=user_ids).values_list("pk", flat=True)
     versions = EmployeeVersion.objects.filter(id__in={*former, *present}, max_id__in=user_ids)
@@ -72,10 +77,10 @@ def claimants(user_ids: set[str]) -> set[int]:
 
 
 def record(employee: Employee, *, is_limited: bool) -> None:
-    """Record that the employee's MAX ID, which has just been entered, is a claim, unless the direct API gave it.
+    """Record a MAX ID that was just entered for the employee as a claim, unless the direct API has given it.
 
-    A user who sees all universities vouches for it: the employee then gets the name, but the profile becomes visible to
-    nobody.
+    A user who sees all universities vouches for the ID (``is_limited`` is False): the employee then gets the person's
+    name, but nobody gets to see the person's profile.
     """
     claims = MaxIdClaim.objects.filter(employee=employee)
     claims.exclude(max_id=employee.max_id or "").delete()
@@ -88,14 +93,14 @@ def record(employee: Employee, *, is_limited: bool) -> None:
 
 
 def forget_confirmed(employee: Employee) -> None:
-    """Delete the claim if the direct API has given the ID for the phone: its response is only kept for minutes."""
+    """Delete the claim if the direct API gave the ID for the phone, because that response is kept only for minutes."""
     if employee.max_id and _is_confirmed(employee.phone, employee.max_id):
         MaxIdClaim.objects.filter(employee=employee, max_id=employee.max_id).delete()
 
 
 @receiver(pre_delete, sender=MaxIdClaim)
 def _keep(instance: MaxIdClaim, **_: Any) -> None:
-    """Keep a claim that ends unconfirmed: versions in the history have the ID for good."""
+    """Keep a claim that ends unconfirmed as a FormerMaxIdClaim, because versions in the history keep the ID."""
     if not instance.is_vouched and not _is_confirmed(instance.employee.phone, instance.max_id):
         FormerMaxIdClaim.objects.get_or_create(employee_id=instance.pk, max_id=instance.max_id)
 

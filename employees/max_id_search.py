@@ -29,7 +29,7 @@ def work_on(until: float) -> None:
 
 
 def _search_next() -> bool:
-    """Look up the next hundred phones, outside any transaction; return whether there may be more."""
+    """Look up the next hundred phones, outside any transaction; return whether there may be more phones."""
     job = _lease()
     if job is None:
         return False
@@ -51,9 +51,9 @@ def _search_next() -> bool:
 
 @transaction.atomic
 def _lease() -> MaxIdJob | None:
-    """Lease the open job for longer than a request may take, and return it; return None if no job is due.
+    """Lease the open job to this worker, for longer than a request may take; return None if no job is due.
 
-    If this worker crashes, another worker continues the job after the lease.
+    If this worker crashes, another worker continues the job when the lease has expired.
     """
     due = MaxIdJob.objects.filter(clock.is_due("next_try_at", LONGEST_PAUSE), finished_at=None)
     job = due.select_for_update(skip_locked=True).first()
@@ -65,7 +65,10 @@ def _lease() -> MaxIdJob | None:
 
 @transaction.atomic
 def _store(leased: MaxIdJob, batch: list[Employee], users: dict[str, DirectUser]) -> bool:
-    """Store the results and progress, unless another worker has done so; return whether there may be more phones."""
+    """Store the results and the progress; return whether there may be more phones.
+
+    Store nothing if another worker has already continued the job.
+    """
     job = MaxIdJob.objects.select_for_update().get(pk=leased.pk)
     if job.last_id != leased.last_id or job.finished_at:
         return False

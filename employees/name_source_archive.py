@@ -1,4 +1,4 @@
-"""Archive and restore the columns that record where a name came from, by renaming them: no row is rewritten."""
+"""Archive and restore the columns that record where a name came from, by renaming the columns: no row is rewritten."""
 
 from django.core.management.base import CommandError
 from django.db import connection
@@ -42,7 +42,10 @@ ALTER TABLE employees RENAME COLUMN archived_profile_last_updated TO profile_las
 
 
 def refuse_unless_idle() -> None:
-    """Raise CommandError unless all percentages are 0 and no backfill is running; ``migrate`` prints it as one line."""
+    """Raise CommandError unless all percentages are 0 and no backfill is in progress.
+
+    ``migrate`` prints the error as one line.
+    """
     percents = RolloutSettings.read(Rollout.current()).percents
     busy = [
         f"phase {phase_number(name)} is at {format_percent(percent)}%" for name, percent in percents.items() if percent
@@ -71,7 +74,10 @@ def roll_back() -> None:
 
 
 def has_column(name: str = "profile_source") -> bool:
-    """Return whether the employees table has the column; after a crash, the migration records may be wrong."""
+    """Return whether the employees table has the column.
+
+    After a crash, the migration records may be wrong about this.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM information_schema.columns WHERE table_name = 'employees'"

@@ -1,6 +1,7 @@
-"""Restore the columns that ``rollback schema`` of earlier releases dropped, from the file named in the table's comment.
+"""Restore the columns that ``rollback schema`` of earlier releases dropped after writing them to a CSV file.
 
-Remove this module in the next release, with both calls in migration 0003 and tests/employees/test_name_source_csv.py.
+The comment of the employees table names the file. Remove this module in the next release, with both calls in migration
+0003 and tests/employees/test_name_source_csv.py.
 """
 
 import json
@@ -30,7 +31,7 @@ def drop_log() -> None:
 
 
 def restore() -> None:
-    """Fill the columns from the file that the table's comment names, if any; raise CommandError if it is missing."""
+    """Fill the columns from the file that the table's comment names, if any; raise CommandError if it is not found."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT obj_description('employees'::regclass), (SELECT max(id) FROM employees)")
         comment, last_id = cursor.fetchone()

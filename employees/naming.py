@@ -45,9 +45,9 @@ def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields:
 
 
 def _unless_erased(name: NameChoice) -> NameChoice:
-    """Return the name, without what the cache had of a person who has been erased since it was read.
+    """Return the name, without what came from the cache if the person was erased after the cache was read.
 
-    Until the transaction ends, an erasure waits for it, and then finds the name that it has stored.
+    An erasure that begins later waits until this transaction ends, and then finds the stored name.
     """
     if not (name.is_cached or name.if_erased):
         return name
@@ -61,8 +61,8 @@ def update_employee(
 ) -> None:
     """Apply values entered by hand to a row that the caller has locked; a changed name gets the source ``manual``.
 
-    Unless ``may_clear`` is set, an empty name or MAX id changes nothing, because API clients send whole objects.
-    ``is_limited`` means that the user does not see all universities, so that a new MAX id is only a claim.
+    Unless ``may_clear`` is set, an empty name or MAX ID changes nothing, because API clients send whole objects.
+    ``is_limited`` means that the user does not see all universities, so that nobody vouches for a new MAX ID.
     """
     changed = {
         field: value
@@ -99,7 +99,10 @@ def refresh(employee_id: int) -> bool:
 
 
 def retry_unresolved(until: float) -> None:
-    """Look up the unresolved names that are due, oldest first, until the monotonic time ``until`` or an outage."""
+    """Look up unresolved names that are due, the oldest first.
+
+    Stop at the monotonic time ``until``, or when the direct API fails.
+    """
     while time.monotonic() < until:
         due = UnresolvedName.objects.filter(clock.is_due("next_try_at", LONGEST_RETRY)).select_related("employee")
         unresolved = due.order_by("next_try_at").first()
@@ -121,7 +124,7 @@ def retry_unresolved(until: float) -> None:
 
 @transaction.atomic
 def apply_late_name(unresolved: UnresolvedName, name: NameChoice) -> None:
-    """Set the name that a retry found, unless someone has entered one in the meantime, and end the retries."""
+    """Set the name that a retry found, unless somebody has entered a name in the meantime, and end the retries."""
     name = _unless_erased(name)
     employee = Employee.objects.select_for_update().filter(pk=unresolved.pk).first()
     if employee is not None and name.is_named:

@@ -36,7 +36,10 @@ _LABELS = (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows about the person in one table, each as values by column, and the columns' labels."""
+    """The rows about the person in one table.
+
+    Each row is a dict of values by column; ``labels`` are the columns' labels.
+    """
 
     name: str
     title: str
@@ -74,10 +77,10 @@ def _parsed(text: str) -> Any:
 
 
 def identify(scope: UserScope, *, phone: str = "", user_id: str = "") -> Person | None:
-    """Return the person with this canonical phone or MAX ID; None if the scope does not contain them.
+    """Return the person with this canonical phone or MAX ID; None if the scope does not contain such a person.
 
-    For a user limited to one university, only its employees are found; a MAX ID counts only if it is confirmed for one
-    of them, not merely claimed.
+    For a user who is limited to one university, only its employees are found; a MAX ID counts only if it is confirmed
+    for one of them, not merely claimed.
     """
     person = Person(user_id, {phone} - {""}, universities=scope.university_ids())
     identities.complete(person)
@@ -88,7 +91,7 @@ def identify(scope: UserScope, *, phone: str = "", user_id: str = "") -> Person 
 
 
 def export(person: Person, *, by: str) -> list[Table]:
-    """Return the person's rows by table, without empty tables, and record the export if there are any."""
+    """Return the person's rows by table, without empty tables; if there are any, record that ``by`` exported them."""
     tables = []
     for model, store in STORES.items():
         opts = model._meta  # noqa: SLF001 (documented by Django)
@@ -104,7 +107,7 @@ def export(person: Person, *, by: str) -> list[Table]:
 
 
 def _cached(person: Person) -> list[Table]:
-    """Return the person's entries in Redis; if Redis fails, the error in its place."""
+    """Return the person's entries in Redis as a table; if Redis fails, the table contains the error instead."""
     try:
         entries = filter(None, map(cache.read, sorted(person.user_ids)))
         rows = [json.loads(entry.to_json()) for entry in entries]

@@ -1,4 +1,4 @@
-"""Tasks that do long work in slices of a few seconds, so that one worker can run them all and be killed at any time."""
+"""Tasks that do long work in slices of a few seconds, so that one worker can run all and be killed at any time."""
 
 import time
 
@@ -37,7 +37,10 @@ def forget_import_files() -> int:
 
 @shared_task(ignore_result=True)
 def forget_prior_values() -> int:
-    """Delete the previous values, which are names, of runs too old to be undone; return the number of their batches."""
+    """Delete the previous names that are stored for the undo of runs too old to be undone.
+
+    Return the number of batches that had them.
+    """
     idle = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
     old = BackfillBatch.objects.filter(run__created_at__lt=timezone.now() - UNDO_FOR, run__status__in=idle)
     return old.exclude(changes=[]).update(changes=[])

@@ -20,7 +20,10 @@ _build = unfold_list.result_headers
 
 
 def headings(cl: ChangeList) -> list[dict[str, Any]]:
-    """Return a list's headings, capitalised; the theme would build them for each row, in a sixth of the time."""
+    """Return a list's headings, capitalised.
+
+    The theme would build them again for each row, which takes a sixth of the time.
+    """
     cached: list[dict[str, Any]] = vars(cl).setdefault("headings", [])
     if not cached:
         for heading in _build(cl):

@@ -33,7 +33,7 @@ _NAMES = ("first_name", "last_name", "user_provided_name")
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Validate names entered by hand; ProfileAdmin stores them as an update, so that the merge rule applies."""
+    """Validate names entered by hand; ProfileAdmin stores them as an update, so that the merge rule applies to them."""
 
     class Meta:
         model = Profile
@@ -66,7 +66,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class SourceFilter(DropdownFilter):
-    """Offer the two sources that a profile can have, without querying the table for them."""
+    """Offer the two sources that a profile can have, without a query for those in the table."""
 
     title = _("source")
     parameter_name = "source__exact"
@@ -109,7 +109,7 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
         return profiles if scope.sees_all else profiles.filter(pk__in=scope.profiles().values("pk"))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Return False for users who are limited to one university: a new profile is that of none."""
+        """Return False for users who are limited to one university, because a new profile belongs to no university."""
         return scope_of(request).sees_all and bool(super().has_add_permission(request))
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
@@ -133,7 +133,7 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
         cache.store_names(obj.user_id, {name: form.cleaned_data[name] for name in changed})
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Return what the confirmation page lists: all that an erasure removes, not only the row, and what remains."""
+        """Return what the confirmation page lists: everything that an erasure removes, and what remains."""
         consequences = [
             _("The profile and its names in PostgreSQL and Redis"),
             _("Verified phone links"),
@@ -192,7 +192,7 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
 
 @admin.register(PhoneLink)
 class PhoneLinkAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
-    """Show phone links and allow deleting them: the person can share the phone again to restore the link."""
+    """Show phone links, and allow deleting them: the person can restore a link by sharing the phone again."""
 
     list_display = ("user_id", "observed_at")
     search_fields = ("user_id",)

@@ -1,6 +1,6 @@
 """A circuit breaker that lets calls run in parallel.
 
-Existing libraries hold a lock during the guarded call: if a server hangs, each thread would have to wait for the
+Existing libraries hold a lock during the guarded call. If the server hangs, each thread would have to wait for the
 timeouts of the threads before it.
 """
 
@@ -21,7 +21,7 @@ class BreakerOpen(Exception):
 
 
 class Breaker:
-    """Open after ``failures`` errors in a row, then let one caller probe every ``reset`` seconds; close on success."""
+    """Open after ``failures`` errors in a row; then let one caller try every ``reset`` seconds; close on success."""
 
     def __init__(self, name: str, *, failures: int = 5, reset: float = 5.0) -> None:
         self._limit = failures
@@ -58,7 +58,7 @@ class Breaker:
         self.close()
 
     def open(self, error: str) -> None:
-        """Open at once, after an error that further calls would get too."""
+        """Open at once, after an error that the next calls would get too."""
         self._count(error, self._limit)
 
     def _count(self, error: str, failures: int) -> None:

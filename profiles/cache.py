@@ -1,12 +1,12 @@
 """The profile cache in Redis: one JSON string per person at ``profile:user:{user_id}``, rebuilt from PostgreSQL.
 
-Writers, and readers that refill a miss, hold the lock on the profile's row while they write, so an older version never
-overwrites a newer one. An entry is served only if it cannot be older than PostgreSQL:
+Writers, and readers that refill a miss, hold the lock on the profile's row while they write, so that an older version
+never overwrites a newer one. An entry is served only if it cannot be older than PostgreSQL. Two things make sure of it:
 
-- ``profiles:generation`` names the run of the server in which the entries were written. After a restart from a snapshot
-  or a failover it names another run, until the refill task has deleted all entries.
-- A lease of a second lists the people whose last write or deletion failed, and the erased ones. Renewing it also writes
-  a probe, because entries of a server that refuses writes become outdated.
+- ``profiles:generation`` names the run of the server in which the entries were written. After a failover, or a restart
+  from a snapshot, the run is another one, and no entry is served until the refill task has deleted all entries.
+- Each process holds a lease of one second: a list of the people whose last write or deletion in Redis failed, and of
+  erased people. Renewing it also writes a probe, because entries of a server that refuses writes become outdated.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class CacheError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CachedProfile:
-    """Hold a profile in the form used by Redis and the API: a missing name is ``""``, and ``last_updated`` is aware."""
+    """Hold a profile as Redis and the API have it: a missing name is ``""``, and ``last_updated`` has a time zone."""
 
     user_id: str
     max_first_name: str
@@ -94,9 +94,9 @@ class CachedProfile:
 
     @classmethod
     def from_json(cls, text: bytes, user_id: str) -> CachedProfile | None:
-        """Return the profile in a Redis value; None if the value is not one of this person that PostgreSQL could hold.
+        """Return the profile in a Redis value; None if this person's row in PostgreSQL could not have this value.
 
-        Such a value comes from another program, an operator or a damaged snapshot.
+        An invalid value comes from another program, an operator or a damaged snapshot.
         """
         try:
             fields = json.loads(text.decode())
@@ -133,7 +133,7 @@ class CachedProfile:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Hold what Redis and PostgreSQL returned for one person; an error is kept apart from a miss.
+    """Hold what Redis and PostgreSQL returned for one person; each error is kept apart from a miss.
 
     ``record`` is the row in PostgreSQL, which is read only if Redis has no profile that the reader accepts.
     """
@@ -145,7 +145,7 @@ class Stored:
 
     @property
     def profile(self) -> CachedProfile | None:
-        """Return the profile from Redis, else from PostgreSQL; raise DatabaseError if PostgreSQL failed."""
+        """Return the profile from Redis or, if Redis has none, from PostgreSQL; raise DatabaseError if that failed."""
         if self.redis is not None:
             return self.redis
         if self.record_error is not None:
@@ -158,10 +158,10 @@ def key_of(user_id: str) -> str:
 
 
 def read(user_id: str) -> CachedProfile | None:
-    """Return the profile in Redis; None if there is none, or none that is certainly as new as PostgreSQL's.
+    """Return the profile in Redis; None if there is none that is certainly as new as the one in PostgreSQL.
 
-    A malformed value is deleted. Raise CacheError if Redis fails, and DatabaseError if PostgreSQL does when it is asked
-    for the people whose entries are outdated.
+    A malformed value is deleted. Raise CacheError if Redis fails, and DatabaseError if PostgreSQL fails to list the
+    people whose entries are outdated.
     """
     profile = None
     if _lease.permits(user_id):
@@ -179,9 +179,9 @@ def read(user_id: str) -> CachedProfile | None:
 
 
 def _values(client: redis.Redis, keys: Iterable[str]) -> tuple[bytes, list[bytes]]:
-    """Return the ID of the server's run and the keys' values: at most _LONGEST bytes of each, ``b""`` if absent.
+    """Return the ID of the server's run, and at most _LONGEST bytes of the value of each key, ``b""`` if there is none.
 
-    The cost is the same for a value of any size, and for one of another type.
+    The cost is the same for a value of any size, and for a value of another type.
     """
     pool = client.connection_pool
     # The client's pipeline costs more, and hides the connection.
@@ -205,7 +205,7 @@ def _reply(connection: Any) -> bytes:
 
 
 def _outdated() -> frozenset[str] | None:
-    """Return the people whose entries may be older than PostgreSQL; None if there are too many to list."""
+    """Return the MAX IDs of the people whose entries may be older than PostgreSQL; None if they are too many."""
     _execute("probe", _write_probe)
     behind = Profile.objects.filter(is_cache_behind=True).values_list("user_id")
     # Also after the entry has been deleted: a write that was delayed on its way to Redis may restore it.
@@ -232,11 +232,11 @@ def _within_budget() -> Iterator[None]:
 
 
 def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> Stored:
-    """Return what Redis and, if needed, PostgreSQL hold for a person; their errors are returned, not raised.
+    """Return what Redis and, if needed, PostgreSQL have for a person; their errors are returned, not raised.
 
     A miss in Redis is refilled from PostgreSQL. ``accepts`` decides whether the profile in Redis is sufficient; by
-    default, any is. The waits for Redis and for PostgreSQL share PROFILE_CACHE_TIMEOUT: after one that failed, neither
-    is asked again.
+    default, every profile is. The waits for Redis and for PostgreSQL share PROFILE_CACHE_TIMEOUT: if one of the reads
+    fails, neither store is asked again.
     """
     cached, redis_error = None, ""
     try:
@@ -265,7 +265,7 @@ def _unreadable(error: DatabaseError, cached: CachedProfile | None = None, redis
 
 
 def _try_to_refill(user_id: str) -> None:
-    """Write a person's current row to Redis, unless it is locked: whoever changes or erases it updates Redis too.
+    """Write a person's present row to Redis, unless the row is locked: whoever changes or erases it updates Redis too.
 
     Nothing depends on this write, and the next read tries again.
     """
@@ -275,10 +275,10 @@ def _try_to_refill(user_id: str) -> None:
 
 
 def write_through(profiles: list[Profile]) -> bool:
-    """Write profiles to Redis in the transaction that changed them; if Redis fails, leave them to the refill task.
+    """Write profiles to Redis in the transaction that changed them; return whether it succeeded.
 
-    Return whether Redis has them. If not, other processes do not serve the old entries from LEASE_SECONDS after the
-    commit on.
+    If Redis fails, leave them to the refill task; from LEASE_SECONDS after the commit, no process serves the old
+    entries.
     """
     try:
         write(profiles)
@@ -296,10 +296,10 @@ def _leave_to_refill(user_ids: list[str], error: CacheError) -> None:
 
 @transaction.atomic
 def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
-    """Merge names entered by hand; return the changed profile, or an empty list.
+    """Merge names entered by hand; return a list with the changed profile, or an empty list if nothing changed.
 
-    The entry in Redis is deleted now and written after the commit, which may fail; nobody refills it in between. The
-    names count as later than all that is stored, even if a clock was ahead when that was set.
+    The entry in Redis is deleted now, and written again after the commit, unless Redis fails then; nobody refills it in
+    between. The names count as later than everything stored, even if a clock was ahead when that was stored.
     """
     now = timezone.now()
     erased_at = Tombstone.objects.time_of(user_id)
@@ -316,7 +316,7 @@ def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
 
 
 def distrust(user_ids: list[str]) -> bool:
-    """Delete people's entries from Redis; if Redis fails, return False and leave them to the refill task."""
+    """Delete people's entries from Redis; if Redis fails, leave them to the refill task and return False."""
     try:
         forget(*user_ids)
     except CacheError as error:
@@ -326,7 +326,7 @@ def distrust(user_ids: list[str]) -> bool:
 
 
 def wait_for_leases() -> None:
-    """Have the request wait, after the commit, until no process serves the entry that Redis failed to change."""
+    """Make the request wait, after the commit, until no process serves entries that could not be changed in Redis."""
     _lease.forget()
     # Once, however many people the transaction erases.
     if all(hook[1] is not _wait_out_leases for hook in connection.run_on_commit):
@@ -343,7 +343,7 @@ def forget(*user_ids: str) -> None:
 
 
 def write(profiles: Iterable[Profile], *, operation: str = "set") -> None:
-    """Write the profiles that are fresh to Redis; raise CacheError if it fails. The caller holds their rows' locks."""
+    """Write those profiles that are fresh to Redis; raise CacheError if it fails. The caller holds the row locks."""
     expires_before = timezone.now() - settings.PROFILE_TTL
     ttls = [(profile, profile.last_updated - expires_before) for profile in profiles]
     fresh = [(profile, ttl) for profile, ttl in ttls if ttl > timedelta(seconds=1)]
@@ -364,7 +364,7 @@ def write(profiles: Iterable[Profile], *, operation: str = "set") -> None:
 
 
 def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
-    """Return what ``send`` does; raise CacheError, such as “set: TimeoutError”, if Redis fails or refuses a command."""
+    """Return what ``send`` returns; raise CacheError, such as “set: TimeoutError”, if Redis fails or refuses it."""
     try:
         with breaker.guard(redis.ConnectionError, redis.TimeoutError):
             client = get_redis_connection("default")
@@ -382,7 +382,7 @@ def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
 
 
 def _refused(refusal: redis.ResponseError) -> str:
-    """Open the breaker; return the error's class or, if the client has none for it, its code, such as MISCONF.
+    """Open the breaker; return the error's class or, if the client has no class for it, its code, such as MISCONF.
 
     A server that refuses writes may still serve entries, which become outdated.
     """
@@ -393,9 +393,9 @@ def _refused(refusal: redis.ResponseError) -> str:
 
 
 def begin_generation() -> None:
-    """If the server was restarted since the entries were written, delete all profiles, and serve those written next.
+    """If the server was restarted since the entries were written, delete all entries, so that only new ones are served.
 
-    needs_filling() returns the server's run ID then.
+    needs_filling() returns the server's run ID from then until the refill.
     """
     if run_id := _run_unlike(_GENERATION):
         _execute("delete", _delete_profiles)
@@ -430,7 +430,7 @@ def _run_unlike(marker: str) -> bytes:
 
 
 def progress() -> dict[str, int]:
-    """Return the counters that remember() stored; empty if there are none, or not as this module writes them."""
+    """Return the counters that ``remember`` stored; an empty dict if there are none, or their value is malformed."""
     _, (text,) = _execute("get", partial(_values, keys=(_PROGRESS,)))
     if not text:
         return {}
@@ -445,7 +445,7 @@ def progress() -> dict[str, int]:
 
 
 def remember(counters: dict[str, int]) -> None:
-    """Store the highest value of each counter."""
+    """Store each counter, unless the stored value is higher."""
     known = progress()
     highest = {name: max(count, known.get(name, 0)) for name, count in counters.items()}
     if highest != known:
@@ -453,19 +453,19 @@ def remember(counters: dict[str, int]) -> None:
 
 
 def forget_all() -> None:
-    """Forget the counters and distrust all entries: the refill task deletes them and writes PostgreSQL's profiles."""
+    """Delete the counters and the markers, so that the refill task deletes all entries and writes them again."""
     _execute("delete", lambda client: client.unlink(_PROGRESS, _GENERATION, _FILLED_FOR))
 
 
 def operation_totals() -> dict[tuple[str, ...], int]:
-    """Return the operations of all hosts by name and status; raise CacheError if Redis fails."""
+    """Return the number of operations of all hosts, by name and status; raise CacheError if Redis fails."""
     return dict(_execute("get", totals.read))
 
 
 def health() -> dict[str, Any]:
-    """Return the state of Redis, with the error if it fails or refuses writes. Sizes are in bytes, latency in ms.
+    """Return the state of Redis, with the error if it fails or refuses writes. Sizes are in bytes, latency is in ms.
 
-    A server that refuses writes counts as not connected, because no entry of it can be served.
+    A server that refuses writes counts as not connected, because none of its entries may be served.
     """
 
     def send(client: redis.Redis) -> Any:

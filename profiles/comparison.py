@@ -1,4 +1,4 @@
-"""The shadow comparison: after a lookup, the worker compares the names in the cache and in the direct API.
+"""The shadow comparison: after a lookup, the worker compares the name in the cache with the direct API's name.
 
 The request itself only inserts one row. Names are stored masked and phones hashed. Comparisons have their own, lower
 rate limit for the direct API, so that they do not slow lookups down.
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 def enqueue(lookup: WaitingComparison) -> None:
-    """Store the lookup if it should be compared; a database error is logged, so that the request does not fail."""
+    """Store the lookup if it should be compared. A database error is only logged, so that the request does not fail."""
     is_compared = lookup.stage in COMPARED_STAGES and current_state().admits(SHADOW, lookup.phone)
     # A probe has no university, so no university rule has decided its stage.
     if not (is_compared and settings.MAX_BOT_TOKEN) or lookup.university_id is None:
@@ -50,7 +50,7 @@ def enqueue(lookup: WaitingComparison) -> None:
 
 
 def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep) -> int:
-    """Compare waiting lookups for at most ``seconds``, plus the call in progress; return how many were compared.
+    """Compare waiting lookups for at most ``seconds``, apart from the last call; return how many were compared.
 
     Lookups that have waited longer than DROPPED_AFTER are deleted first.
     """
@@ -110,7 +110,10 @@ def hash_of(phone: str) -> str:
 
 
 def _read_both(waiting: WaitingComparison) -> tuple[CachedProfile | None, str, ComparisonOutcome | None]:
-    """Return the cached profile, the direct API's name and, if either could not be read, the outcome to record."""
+    """Return the cached profile, the direct API's name, and the outcome to record if one of them cannot be read.
+
+    The outcome is None if both were read.
+    """
     api_name, max_id = waiting.api_name, waiting.max_id
     if not api_name:
         try:
@@ -133,7 +136,10 @@ def _max_name(cached: CachedProfile) -> str:
 
 
 def classify(cached: CachedProfile | None, api_name: str) -> ComparisonOutcome:
-    """Return the outcome of comparing both names; a user-provided name that differs is richer, not a conflict."""
+    """Return the outcome of comparing the cached name with the direct API's name.
+
+    If a user-provided name differs, the outcome is that the cache knows more, not a conflict.
+    """
     if cached is None or not _words(cached.display_name):
         return ComparisonOutcome.CACHE_MISS if _words(api_name) else ComparisonOutcome.BOTH_EMPTY
     if cached.user_provided_name:
@@ -158,7 +164,7 @@ def classify_names(cache_name: str, api_name: str) -> ComparisonOutcome:
 
 
 def _words(name: str) -> frozenset[str]:
-    """Return the words of a name as a set, in lower case and with ё as е, without the placeholder."""
+    """Return the words of a name as a set, in lower case and with ё as е; a placeholder for a name has no words."""
     return frozenset(name.casefold().replace("ё", "е").split()) - {names.UNKNOWN.casefold()}
 
 
@@ -172,5 +178,5 @@ def conflict_pattern(cache_name: str, api_name: str) -> Pattern:
 
 
 def masked(name: str) -> str:
-    """Return the first letter of each word, for at most ten words, such as И… П…"""
+    """Return the first letter of each word, for at most ten words, as in И… П…"""
     return " ".join(f"{word[0]}…" for word in name.split()[:10])

@@ -12,7 +12,7 @@ _RENEW_AFTER = LEASE_SECONDS / 2
 
 
 class Lease:
-    """Hold what ``renew`` returned at most LEASE_SECONDS ago: the IDs that are not permitted, or None for all IDs."""
+    """Hold what ``renew`` returned at most LEASE_SECONDS ago: the IDs that may not be read, or None if none may be."""
 
     def __init__(self, renew: Callable[[], frozenset[str] | None]) -> None:
         self._renew = renew
@@ -20,7 +20,7 @@ class Lease:
         self.forget()
 
     def forget(self) -> None:
-        """Renew the lease before it is used next in this process."""
+        """Make this process renew the lease before its next use."""
         self._held: tuple[float, frozenset[str] | None] = float("-inf"), None
 
     def permits(self, user_id: str) -> bool:

@@ -39,11 +39,11 @@ def resolve(
     last_name: str = "",
     is_claimed: bool = False,
 ) -> NameChoice:
-    """Return the name to store for an employee; do not raise if Redis or the direct API fails.
+    """Return the name to store for an employee; do not raise an error if Redis or the direct API fails.
 
-    A given first or last name is kept, and a missing one is looked up. ``university_id`` is None only for probes,
-    which belong to no university, so that no university rule applies to them. ``is_claimed`` means that the MAX ID may
-    be that of another person.
+    A given first or last name is kept, and a missing one is looked up. ``university_id`` is None only for probes, which
+    belong to no university, so that no university rule applies to them. ``is_claimed`` means that the MAX ID was
+    entered by hand and may belong to another person.
     """
     if first_name and last_name:
         return NameChoice(first_name, last_name, "", max_id, ProfileSource.MANUAL, NameReason.GIVEN)
@@ -86,7 +86,8 @@ def lookup_name(
 ) -> NameChoice:
     """Return the name chosen from the stores and, if needed, from the direct API's response, which ``ask`` returns.
 
-    Without a MAX ID, the stores are read by the ID linked to the phone or else by the ID that the direct API returns.
+    Without a MAX ID, the stores are read by the ID that is linked to the phone or, if there is none, by the ID that the
+    direct API returns. ``is_claimed`` means that the MAX ID may belong to another person.
     """
     if policy.uses_cache:
         known = replace(_read_stores(max_id or PhoneLink.objects.user_of(phone)), is_claimed=is_claimed)
@@ -102,7 +103,10 @@ def lookup_name(
 
 
 def _read_stores(max_id: str | None) -> Known:
-    """Read Redis and, unless it has a full name, PostgreSQL, which distinguishes an unknown last name from none."""
+    """Read Redis and, unless it has a full name, PostgreSQL.
+
+    Only PostgreSQL distinguishes a last name that is unknown from one that the person does not have.
+    """
     if not max_id:
         return Known()
     stored = cache.find(max_id, accepts=attrgetter("has_full_name"))

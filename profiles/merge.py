@@ -1,6 +1,6 @@
 """The merge rule for names: for each field, the value from the later update wins.
 
-Each field has its own timestamp, and the greater ``TimestampedValue`` wins. That makes merging commutative, associative
+Each field has its own timestamp, and the greater ``TimestampedValue`` wins. This makes merging commutative, associative
 and idempotent: order of arrival, duplicates and parallel workers do not change the result.
 """
 
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 
 class TimestampedValue(NamedTuple):
-    """Hold one field of an update; values are compared by its attributes in this order, text by code point.
+    """Hold one field of an update. Two values compare by these attributes, in this order; texts compare by code point.
 
-    ``is_real`` is false for a first name from the deprecated field ``name``, which ranks below any real first name.
+    ``is_real`` is False for a first name from the deprecated field ``name``, which ranks below every real first name.
     ``value`` is ``""`` if the update states that the person has no such name.
     """
 
@@ -24,7 +24,7 @@ class TimestampedValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProfileUpdate:
-    """Hold the names that one update contains about one person; a name that it does not contain is None."""
+    """Hold the names that one update contains about one person; a name that the update does not contain is None."""
 
     user_id: str
     received_at: datetime
@@ -45,7 +45,7 @@ class ProfileUpdate:
         return max((value.observed_at for value in self.values if value), default=self.received_at)
 
     def merge(self, other: "ProfileUpdate") -> "ProfileUpdate":
-        """Return both updates merged into one; ``received_at`` can change only if ``other`` changes a name."""
+        """Return both updates merged into one. The later ``received_at`` is used only if ``other`` changes a name."""
         merged = tuple(
             max(mine, theirs) if mine and theirs else mine or theirs
             for mine, theirs in zip(self.values, other.values, strict=True)
@@ -63,9 +63,9 @@ class ProfileUpdate:
 
 
 def merge_all(updates: Iterable[ProfileUpdate]) -> list[ProfileUpdate]:
-    """Return one merged update per person, in user ID order, without updates that contain no name.
+    """Return one merged update per person, in the order of user IDs, without updates that contain no name.
 
-    All writers lock rows in this order, so they cannot deadlock.
+    All writers lock rows in this order, so that they cannot deadlock.
     """
     merged: dict[str, ProfileUpdate] = {}
     for update in updates:

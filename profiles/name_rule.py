@@ -52,7 +52,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class KnownProfile:
-    """Hold the names of a stored profile. A missing name is ``""``; ``last_name`` is None if it is unknown."""
+    """Hold the names of a stored profile.
+
+    A missing name is ``""``; ``last_name`` is None if nobody knows whether there is one.
+    """
 
     first_name: str
     last_name: str | None
@@ -62,10 +65,10 @@ class KnownProfile:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Hold what the stores contain for a MAX ID; a missing profile means that there is none only if ``is_readable``.
+    """Hold what the stores contain for a MAX ID.
 
-    With ``is_claimed``, the MAX ID may be that of another person: the profile gives no name unless the direct API
-    returns the same ID.
+    Unless ``is_readable``, there may be a profile even if ``profile`` is None. ``is_claimed`` means that the MAX ID may
+    belong to another person: the profile gives no name unless the direct API returns the same ID.
     """
 
     max_id: str | None = None
@@ -75,7 +78,7 @@ class Known:
 
 
 class NoAnswer(Enum):
-    """Give the reason why the direct API returned no user: not queried yet, failed, or no MAX user has this phone."""
+    """Give the reason for no user from the direct API: it was not queried yet, it failed, or it has no such user."""
 
     NOT_ASKED = "not asked"
     FAILED = "failed"
@@ -99,8 +102,8 @@ class NameChoice:
     """Hold a name with its source and the reason; ``updated_at`` is None for ``manual`` and ``default``.
 
     ``needs_direct_api`` means that a response of the direct API could still change the choice. ``is_unresolved`` means
-    that the direct API failed, so a later attempt may find a name. ``if_erased`` is the choice without the part that
-    came from the cache, where another part was given.
+    that the direct API failed, so that a later attempt may find a name. If a part of the name was given by hand and
+    another part came from the cache, ``if_erased`` is the choice without the part from the cache.
     """
 
     first_name: str = names.UNKNOWN
@@ -169,7 +172,10 @@ def is_fresh_at(now: datetime, last_updated: datetime | None, profile_ttl: timed
 
 
 def _choose_direct(known: Known, answer: Answer, now: datetime, reason: NameReason, *, can_ask: bool) -> NameChoice:
-    """Return the direct API's name, else no name; ``reason`` is why the stores did not provide one either."""
+    """Return the direct API's name; if it has none, a choice without a name, for the ``reason`` that the stores gave.
+
+    ``can_ask`` is whether the direct API may still be queried.
+    """
     if isinstance(answer, UserFound):
         max_id = known.max_id or answer.user_id
         if not answer.first_name:

@@ -1,4 +1,4 @@
-"""The operations on the profile cache of all processes and hosts, added up in a hash of Redis."""
+"""The operations on the profile cache by all processes and hosts, added up in a hash of Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PUBLISH_SECONDS = 5.0
 
 
 class OperationTotals:
-    """Add what this process counts in a metric with the labels operation and status to the totals."""
+    """Add the counts of this process to the totals; ``metric`` is a counter with the labels operation and status."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric, self._lock = metric, threading.Lock()
@@ -27,7 +27,7 @@ class OperationTotals:
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
-        """Count from now on: a forked child may inherit the counts of its parent."""
+        """Count from now on, because a forked child inherits the counts of its parent."""
         self._lock, self._published = threading.Lock(), self._counts()
 
     def _counts(self) -> Counter[str]:
@@ -37,7 +37,10 @@ class OperationTotals:
         )
 
     def publish(self, client: redis.Redis, *, is_due: bool = False) -> None:
-        """Add what is new, at most every five seconds unless ``is_due``; what Redis does not accept is added later."""
+        """Add the new counts to the totals: at most every five seconds, unless ``is_due``.
+
+        If Redis fails, they are added the next time.
+        """
         with self._lock:
             now = time.monotonic()
             if now < self._due_at and not is_due:
@@ -52,7 +55,7 @@ class OperationTotals:
                 self._published = counts
 
     def read(self, client: redis.Redis) -> Counter[tuple[str, ...]]:
-        """Return the totals by operation and status, since Redis last lost its content."""
+        """Return the totals by operation and status since the time when Redis last lost its content."""
         self.publish(client, is_due=True)
         try:
             totals: dict[bytes, bytes] = client.hgetall(OPERATIONS)  # type: ignore[assignment]

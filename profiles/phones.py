@@ -78,11 +78,11 @@ _LONGEST = 100
 def normalize(phone: str) -> str:
     """Return the phone in E.164 form; raise ValueError if it is invalid.
 
-    Invisible characters, a leading apostrophe, spaces, dashes, dots and parentheses are removed, and the ``.0`` of a
+    Removed are invisible characters, a leading apostrophe, spaces, dashes, dots and parentheses, the ``.0`` of a
     spreadsheet's number, and the zero of ``+49 (0) 170`` and ``+44 (020)``. Other national prefixes in parentheses are
-    refused. A single dot is refused, because it may be that of a decimal number, and so are dates, times and IP
-    addresses. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits) become ``+7XXXXXXXXXX``; any other number must be
-    ``+`` followed by 8 to 15 ASCII digits.
+    refused. A single dot is refused, because it may be a decimal point, and so are dates, times and IP addresses.
+    Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits) become ``+7XXXXXXXXXX``; any other number must be ``+``
+    followed by 8 to 15 ASCII digits.
     """
     text = typed_values.plain(phone)
     digits = _PUNCTUATION.sub("", _without_trunk_zero(text)) if len(text) <= _LONGEST else ""
@@ -96,7 +96,7 @@ def normalize(phone: str) -> str:
 def _without_trunk_zero(text: str) -> str:
     """Return the text without the zero in parentheses that is dialled only within the country.
 
-    Return an empty text if the parentheses hold another national prefix, or if it is not certain what they hold.
+    Return an empty text if the parentheses hold another national prefix, or if it is uncertain what they hold.
     """
     found = _FIRST_PARENTHESES.match(text)
     if found is None:

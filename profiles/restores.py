@@ -1,4 +1,4 @@
-"""Detect that PostgreSQL was restored from a backup: Redis remembers how far its counters had come.
+"""Detect that PostgreSQL was restored from a backup: Redis stores the highest values that its counters have reached.
 
 A restored database has old switches and percentages, and lacks the tombstones of later erasures.
 """
@@ -21,6 +21,6 @@ def remember_progress() -> None:
 
 
 def lost_progress() -> tuple[dict[str, int], dict[str, int]]:
-    """Return the counters, and the values that they had before if any of them went back; else an empty dictionary."""
+    """Return the present counters, and the earlier ones if a counter is lower than before (otherwise an empty dict)."""
     now, before = progress(), cache.progress()
     return now, before if any(before.get(name, 0) > count for name, count in now.items()) else {}

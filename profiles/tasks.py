@@ -21,9 +21,10 @@ COMPARING_SECONDS = 10.0
 # A full refill of millions of profiles takes minutes, and an interrupted one would begin again.
 @shared_task(ignore_result=True, soft_time_limit=1800, time_limit=1830)
 def refill_cache() -> int:
-    """Write to Redis all fresh profiles if it has lost its content, else only those whose last write failed.
+    """Write profiles from PostgreSQL to Redis; return the number of profiles written, or 0 if Redis fails.
 
-    Entries from before a restart of Redis are deleted first. Return the number of profiles written; 0 if Redis fails.
+    If Redis has lost its content, write all fresh profiles, otherwise only those whose last write failed. Entries from
+    before a restart of Redis are deleted first.
     """
     written, last_id = 0, ""
     try:
@@ -68,5 +69,5 @@ def finish_erasures() -> int:
 
 @shared_task(ignore_result=True)
 def compare_lookups() -> int:
-    """Compare waiting lookups for a few seconds, as other tasks share this worker; return how many were compared."""
+    """Compare waiting lookups for a few seconds, since other tasks share this worker; return how many were compared."""
     return compare_waiting(COMPARING_SECONDS)

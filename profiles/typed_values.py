@@ -1,4 +1,4 @@
-"""What people and spreadsheets write in place of a plain phone, ID or name."""
+"""Read what people and spreadsheets write instead of a plain phone, ID or name."""
 
 import re
 
@@ -52,7 +52,10 @@ _ERROR = re.compile(r"#.*|(?:err|ошибка):[0-9]+", re.IGNORECASE)
 
 
 def _not_an_id() -> str:
-    """Return a pattern, without flags, for the texts of an ID's characters that are refused or a placeholder."""
+    """Return a pattern for texts that consist of an ID's characters but are not IDs: dates, numbers, placeholders.
+
+    It matches any case without a flag, because JSON Schema has no flags.
+    """
     words = sorted(word for word in {*_PLACEHOLDERS_IN_ANY_CASE, *_BOOLEANS} if re.fullmatch("[a-z0-9_.-]+", word))
     date = rf"[0-9]{{1,2}}[.-]{_ENGLISH_MONTH}\.?(?:[.-][0-9]{{2,4}})?|{_ENGLISH_MONTH}\.?[.-][0-9]{{1,4}}"
     in_lower_case = (
@@ -66,12 +69,15 @@ NOT_AN_ID = _not_an_id()
 
 
 def visible(text: str) -> str:
-    """Return a phone, an ID or a heading without invisible characters, and without space at both ends."""
+    """Return a phone, an ID or a heading without invisible characters and without white space at both ends.
+
+    The text is also cleaned (config.lib.text), so that it is in NFC and on one line.
+    """
     return texts.clean(_IGNORABLE.sub("", text))
 
 
 def bare(text: str) -> str:
-    """Return a phone or an ID without invisible characters, and without the apostrophe that marks a cell as text."""
+    """Return a phone or an ID as ``visible`` does, and without an apostrophe or formula that marks a cell as text."""
     text = visible(text)
     if formula := _TEXT_FORMULA.fullmatch(text):
         text = formula[1].strip()
@@ -79,7 +85,7 @@ def bare(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a phone or an ID as ``bare`` does, and without a number's thousands separators and ``.0``."""
+    """Return a phone or an ID as ``bare`` does, and without the thousands separators and the ``.0`` of a number."""
     text = bare(text)
     if _THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")
@@ -88,7 +94,10 @@ def plain(text: str) -> str:
 
 
 def is_placeholder(text: str, *, in_any_case: bool = True) -> bool:
-    """Return whether the text stands for a missing value; without ``in_any_case``, only as programs spell it."""
+    """Return whether the text stands for a missing value, such as NULL.
+
+    Without ``in_any_case``, only spellings that programs use count, because a text in another case may be a name.
+    """
     return text.casefold() in _PLACEHOLDERS_IN_ANY_CASE if in_any_case else text in _PLACEHOLDERS
 
 
@@ -109,7 +118,7 @@ def refuse_other_types(text: str) -> None:
 
 
 def refuse_numbers(text: str) -> None:
-    """Raise ValueError for a number that is not a plain integer, however it is written."""
+    """Raise ValueError for a number that is not a plain integer, whichever way it is written."""
     if is_number(text) and not text.removeprefix("+").isdecimal():
         message = _("“%s” is a number that may have lost digits. Format the column as text and enter the value again.")
         raise ValueError(message % text[:50])

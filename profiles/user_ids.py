@@ -12,7 +12,7 @@ _LARGEST = 2**63 - 1
 
 
 def _integer() -> str:
-    """Return a JSON Schema pattern for 1 to 2^63-1 in digits."""
+    """Return a regular expression for 1 to 2^63-1 in decimal digits, for JSON Schema."""
     digits = str(_LARGEST)
     smaller = [
         rf"{digits[:place]}[{0 if place else 1}-{int(digit) - 1}][0-9]{{{len(digits) - place - 1}}}"
@@ -29,7 +29,7 @@ TYPED = rf"^(?:{_integer()}|(?!(?:{typed_values.NOT_AN_ID})$)[A-Za-z0-9_.-]+)$"
 
 
 def user_id_of(value: object) -> str:
-    """Return the ID as a string; raise ValueError if it is invalid, such as a boolean, 0, 2^63 or one like 007."""
+    """Return the ID as a string; raise ValueError if it is invalid, as True, 0, 2^63 and 007 are."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST:
         return str(value)
     if isinstance(value, str) and _LEGACY.fullmatch(value):
@@ -42,8 +42,8 @@ def user_id_of(value: object) -> str:
 def typed(text: str) -> str:
     """Return the ID that a person has entered; raise ValueError if it is invalid.
 
-    Invisible characters, a leading apostrophe and the ``.0`` of a spreadsheet's number are removed. What has the form
-    of a legacy ID but is a date, another number, a truth value or a placeholder such as NULL is refused.
+    Invisible characters, a leading apostrophe and the ``.0`` of a spreadsheet's number are removed. A text in the form
+    of a legacy ID is refused if it is a date, another number, a truth value or a placeholder such as NULL.
     """
     value = typed_values.plain(text)
     typed_values.refuse_other_types(value)

@@ -1,4 +1,4 @@
-"""Search the bodies of updates for a text, the newest first, for a limited time: no index covers them."""
+"""Search the bodies of updates for a text, the newest first. No index covers bodies, so the time is limited."""
 
 import json
 import time
@@ -20,16 +20,16 @@ _CONTAINS = "EXISTS (SELECT FROM unnest(%s::bytea[]) AS word WHERE position(word
 
 
 class Matches(NamedTuple):
-    """The ids of the updates found, and what the search left out, in words; empty if it is complete."""
+    """The ids of the updates found; ``left_out`` describes what was not searched, and is empty if everything was."""
 
     ids: list[int]
     left_out: str = ""
 
 
 def search(rows: QuerySet[InboxUpdate], text: str) -> Matches:
-    """Return the updates among ``rows`` whose body contains the text, as typed or with other capital letters.
+    """Return the updates among ``rows`` whose body contains the text, as typed or with its letters in the other case.
 
-    JSON may contain a letter as it is or escaped, so both are searched for. Stop after SECONDS or MOST_FOUND.
+    JSON may contain a letter as it is or escaped, so both forms are searched for. Stop after SECONDS or MOST_FOUND.
     """
     spellings = {text, text.lower(), text.upper(), text.capitalize(), text.title()}
     words = {word.encode() for word in spellings} | {json.dumps(word)[1:-1].encode() for word in spellings}

@@ -1,4 +1,4 @@
-"""Find out when MAX last sent an update, to distinguish a broken delivery from a day without messages.
+"""Find out when MAX last sent an update, to distinguish a failure of the delivery from a day without messages.
 
 If the subscription is lost, a firewall blocks MAX or the certificate is invalid, updates stop without any error here.
 """
@@ -16,7 +16,7 @@ SYNTHETIC = "synthetic-"
 
 
 def last_arrival() -> datetime | None:
-    """Return when MAX last delivered an update, including duplicates and excluding our own probes.
+    """Return when MAX last delivered an update, including duplicates and excluding synthetic updates.
 
     Before the first delivery, return the time of installation if WEBHOOK_PUBLIC_URL is set, otherwise None.
     """

@@ -51,7 +51,10 @@ _WHOLE_WORD = "(^|[^A-Za-z0-9_.-])({})($|[^A-Za-z0-9_.-])"
 
 
 def _present(update: InboxUpdate, person: Person) -> dict[str, Any]:
-    """Return an update with its body: the whole body of the person's own, and of others what mentions the person."""
+    """Return an update's columns and its body: the whole body if the person sent it, else the parts about the person.
+
+    A body that cannot be parsed is returned as a text.
+    """
     row = columns(update, person) | {"body": None}
     if update.body is None:
         return row
@@ -64,10 +67,10 @@ def _present(update: InboxUpdate, person: Person) -> dict[str, Any]:
 
 @dataclass
 class _Search:
-    """A search for the updates that mention a person, from the newest to the oldest of each part.
+    """A search for the updates that mention a person, which goes through the inbox in parts, each from its newest row.
 
-    It has come to the row with the moment ``before`` and the ID ``id``, and ends at the moment ``since``. The words are
-    the person's IDs and phones.
+    The search continues before the row with the time ``before`` and the ID ``id``, and ends at the time ``since``. The
+    words are the person's IDs and phones.
     """
 
     words: list[str] = field(default_factory=list)
@@ -83,7 +86,7 @@ class _Search:
 
     @classmethod
     def of(cls, person: Person, state: dict[str, Any] | None = None) -> _Search:
-        """Return a search for the person, which continues an earlier one unless there are more words now."""
+        """Return the search to continue for the person; if more IDs or phones have been found, return a new one."""
         words = {*person.user_ids, *(phone.lstrip("+") for phone in person.phones)}
         earlier = cls(**state or {})
         if not earlier.words:
@@ -91,7 +94,7 @@ class _Search:
         return earlier if words <= set(earlier.words) else cls(sorted(words | set(earlier.words)))
 
     def run(self, seconds: float) -> list[int]:
-        """Search for that long; return the IDs of the updates that may mention one of the words."""
+        """Search for ``seconds``; return the IDs of the updates that may mention one of the words."""
         found: list[int] = []
         ends_at = time.monotonic() + seconds
         with connection.cursor() as cursor:
@@ -110,7 +113,7 @@ class _Search:
         return found
 
     def next(self) -> dict[str, Any]:
-        """Return what the next pass begins with: this search, or after its end, one of what is newer."""
+        """Return the state for the next pass: this search or, if it is complete, one for updates received since."""
         return {"since": self.began} if self.is_complete else asdict(self)
 
 
@@ -144,9 +147,9 @@ STORES |= {
 
 @receiver(latest_receipt)
 def newest(**_: Any) -> datetime | None:
-    """Return the latest time of receipt, whatever the clock of the host that stored it.
+    """Return the latest time of receipt in the inbox, even if the clock of the host that stored it was ahead.
 
-    Of pending updates, whose times have no index, only the last thousand count.
+    No index covers the times of pending updates, so only the last thousand updates are considered for them.
     """
     last = InboxUpdate.objects.order_by("-pk").values("received_at")[:1000]
     times = [
@@ -191,7 +194,7 @@ def _mentions(update: InboxUpdate, person: Person) -> bool:
 
 
 def _mentions_in(body: Any, person: Person) -> Iterator[Any]:
-    """Yield the objects of a parsed body that have the person's MAX ID, and the texts that contain a phone."""
+    """Yield the parts of a parsed body about the person: objects with the person's MAX ID, and texts with a phone."""
     phones = [phone.lstrip("+") for phone in person.phones]
     unvisited = [body]
     # Iterate instead of recursing: JSON that Python can parse may still be too deeply nested for a recursive function.
@@ -208,7 +211,7 @@ def _mentions_in(body: Any, person: Person) -> Iterator[Any]:
 
 
 def _sender(update: InboxUpdate) -> str:
-    """Return the MAX ID of the sender; ``""`` if the update has none or is malformed, so that its body is removed."""
+    """Return the MAX ID of the sender; ``""`` if the update has no sender or is malformed."""
     try:
         return payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.received_at).user_id
     except MalformedUpdate:

@@ -1,6 +1,6 @@
 """Group commit: updates that arrive while a commit is in progress are committed together by the next commit.
 
-Everything runs in the event loop of the web process, over one connection. While PostgreSQL is not responding, a request
+Everything runs in the event loop of the web process, over one connection. While PostgreSQL does not respond, a request
 fails after at most about DEADLINE_SECONDS.
 """
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class NotStored(Exception):
-    """The updates may not have been committed, so the sender has to send them again."""
+    """Raised if the updates may not have been committed, so that the sender has to send them again."""
 
 
 # The arrivals of a request, the future that it awaits, and its deadline in monotonic seconds.
@@ -56,7 +56,7 @@ class GroupCommitter:
         is_committed: asyncio.Future[bool] = loop.create_future()
         self._queue.append((arrivals, is_committed, now + DEADLINE_SECONDS))
         if self._task is None:
-            # Not in the context of this request, whose ID is not that of the others.
+            # The task must not run in the context of this request, because it stores updates of other requests too.
             self._task = loop.create_task(self._commit_queue(), context=Context())
         if not await is_committed:
             raise NotStored("PostgreSQL did not store it")
@@ -84,7 +84,7 @@ class GroupCommitter:
             self._task = None
 
     def _next_batch(self) -> list[_Waiting]:
-        """Return the first requests of the queue, of together at most LARGEST_BATCH updates, but at least one."""
+        """Return the first requests of the queue: at most LARGEST_BATCH updates together, but at least one request."""
         batch = [self._queue.popleft()]
         updates = len(batch[0][0])
         while self._queue and (updates := updates + len(self._queue[0][0])) <= LARGEST_BATCH:
@@ -92,7 +92,10 @@ class GroupCommitter:
         return batch
 
     async def _store(self, arrivals: list[Arrival], deadline: float) -> bool:
-        """Return whether the arrivals were committed; a connection lost while it was idle is replaced once."""
+        """Return whether the arrivals were committed.
+
+        If the connection was lost while it was idle, open another one, once.
+        """
         was_connected = self._connection is not None
         try:
             if self._connection is None:
@@ -113,7 +116,7 @@ class GroupCommitter:
             return False
 
     async def drain(self) -> None:
-        """Wait until the queue is committed and the inbox worker notified, then close the connections."""
+        """Wait until the queue is committed and the inbox worker has been notified, then close the connections."""
         if self._task:
             await self._task
         await self._notifier.stop()

@@ -30,9 +30,9 @@ _CANCEL_SECONDS = 0.15
 class Arrival(NamedTuple):
     """An update to be written to the inbox.
 
-    ``dedup_key`` is the same for every delivery of the update. If the key is a hash of the body and a time window,
-    ``previous_key`` is the key for the previous window, otherwise None. ``reason`` is the reason for quarantining the
-    update, or ``""``.
+    ``dedup_key`` is the same for every delivery of the update. If it is a hash of the body and a time window,
+    ``previous_key`` is the hash for the previous window; otherwise it is None. ``reason`` is the reason for
+    quarantining the update, or ``""``.
     """
 
     dedup_key: bytes
@@ -74,10 +74,10 @@ class InboxConnection(psycopg.AsyncConnection):
     _planned: frozenset[bytes] = frozenset()
 
     async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        """Return the result of a psycopg generator, which yields whether it waits to read, to write, or for both.
+        """Return the result of a psycopg generator, which yields whether it waits for reading, for writing or for both.
 
-        Replaces psycopg's own, which starts a task for each wait. At the deadline, cancel the statement, which may be
-        waiting for a lock; raise psycopg.Error if the server does not react to that either.
+        This replaces psycopg's own method, which starts a task for each wait. At the deadline, cancel the statement,
+        which may be waiting for a lock; raise psycopg.Error if the server does not react to that either.
         """
         ends_at, self.was_cancelled = self.deadline, False
         try:
@@ -96,7 +96,10 @@ class InboxConnection(psycopg.AsyncConnection):
             return done.value
 
     async def _ready(self, state: Wait, ends_at: float | None) -> Ready:
-        """Wait for the socket, and return what it is ready for: nothing at ``ends_at``, in monotonic seconds."""
+        """Wait until the socket is ready for reading or writing, as ``state`` asks, and return which of them it is.
+
+        Return Ready.NONE if it is not ready by ``ends_at``, in monotonic seconds.
+        """
         loop, socket = asyncio.get_running_loop(), self.pgconn.socket
         ready: asyncio.Future[Ready] = loop.create_future()
         timer = None
@@ -175,15 +178,15 @@ async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
             logger.warning("duplicates not counted", extra={"event": "duplicates_lost", "error": type(error).__name__})
         else:
             if conn.was_cancelled:
-                # This transaction is on this server only, and so may be that of the first delivery.
+                # This commit may be on this server only, and so may the commit of the first delivery.
                 raise psycopg.OperationalError("the commit may not be on the standby")
 
 
 async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[bytes]:
     """Insert the arrivals and return the keys of those that were new.
 
-    Calls libpq directly, because binding this many values with a cursor would take more time than everything else.
-    INSERT … VALUES needs a prepared statement for each number of rows, but PostgreSQL takes half the time of unnest().
+    This calls libpq directly, because binding so many values with a cursor would take more time than everything else.
+    INSERT … VALUES needs a prepared statement for each number of rows, but takes PostgreSQL half the time of unnest().
     """
     values: list[bytes | None] = []
     is_sound = not any(arrival.reason for arrival in arrivals)
@@ -204,7 +207,7 @@ async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[b
 
 @cache
 def _statement(rows: int, is_sound: bool) -> bytes:
-    """Return the statement for a number of rows; sound ones, which are not quarantined, need fewer parameters."""
+    """Return the statement for a number of rows. ``is_sound`` rows are not quarantined, and need fewer parameters."""
     # The fourth parameter of a row, the time of receipt, is used twice: it is also the time of the first attempt.
     row, size, state = "(${0}, ${1}, ${2}, STATE, '', ${3}, ${3}, NULL, ${4})", 5, "'pending'"
     if not is_sound:
@@ -227,7 +230,7 @@ async def _record_duplicates(conn: InboxConnection, duplicates: Sequence[Arrival
 
 
 def _differs(first: bytes | None, later: bytes) -> bool:
-    """Return whether two bodies with the same key contain different JSON; False if the first has been pruned."""
+    """Return whether two bodies with the same key contain different JSON; False if the first body has been deleted."""
     if first is None or first == later:
         return False
     try:

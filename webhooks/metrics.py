@@ -1,6 +1,6 @@
-"""Metrics of updates: their number by type and result, and how long they took to process.
+"""Metrics of updates: their number by type and result, and how long it took to process them.
 
-All types that are not known count as ``other``.
+All unknown types count as ``other``.
 """
 
 from collections import Counter as Counts

@@ -58,7 +58,7 @@ _REPLAYED: dict[str, models.Field[Any, Any]] = {
 }
 # How many of the latest updates an estimate of the processing time is taken from.
 _TIMED = 1000
-# Between the clocks of hosts, of PostgreSQL and of MAX.
+# How much the clocks of hosts, of PostgreSQL and of MAX may differ.
 CLOCK_TOLERANCE = timedelta(minutes=5)
 # Stored in place of any update type that is not known.
 OTHER = "other"
@@ -77,9 +77,10 @@ class Backlog(NamedTuple):
 
 
 class ReplayPreview(NamedTuple):
-    """The number of selected updates that can be replayed, that have no body, and that are still pending.
+    """How many selected updates can be replayed, how many have no body, and how many are still pending.
 
-    ``takes`` is the estimated time in which one worker processes those that can be replayed; None without experience.
+    ``takes`` is the estimated time in which one worker processes those that can be replayed; None without past updates
+    to estimate from.
     """
 
     replayable: int
@@ -89,7 +90,7 @@ class ReplayPreview(NamedTuple):
 
 
 class ReplayRefused(Exception):
-    """Raised for a replay that cannot be cancelled; its text is a message for the user."""
+    """Raised if a replay cannot be cancelled; its text is a message for the user."""
 
 
 class InboxQuerySet(models.QuerySet["InboxUpdate"]):
@@ -137,7 +138,7 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
     def backlog(self) -> Backlog:
         """Return the number of pending updates, including those waiting for a retry, and the age of the oldest.
 
-        The age counts from the receipt or, before the first attempt after a replay, from the replay.
+        The age of an update counts from its receipt; if it was replayed and not yet attempted since, from the replay.
         """
         # While tries is 0, next_try_at is the time of receipt or, after a replay, the time of the replay.
         since = models.Case(models.When(tries=0, then="next_try_at"), default="received_at")
@@ -165,7 +166,7 @@ class InboxUpdate(models.Model):
     tries = models.SmallIntegerField(_("failed attempts"), db_default=0)
     next_try_at = models.DateTimeField(_("next try at"))
     error = models.TextField(_("error"), blank=True, db_default="")
-    # What a cancelled replay gives back: the fields that the replay has changed.
+    # The former values of the fields that the replay has changed; cancelling the replay restores them.
     before_replay = models.JSONField(null=True, editable=False)
 
     objects: ClassVar[InboxQuerySet] = InboxQuerySet.as_manager()  # type: ignore[assignment]
@@ -208,7 +209,7 @@ class InboxUpdate(models.Model):
 
     @property
     def time_of_receipt(self) -> datetime:
-        """Return when the update arrived: by PostgreSQL's clock, if that of the host differs from it by minutes."""
+        """Return when the update arrived; by PostgreSQL's clock if the host's clock differs from it by minutes."""
         stored_at = self.stored_at or self.received_at
         return self.received_at if abs(stored_at - self.received_at) < CLOCK_TOLERANCE else stored_at
 
@@ -250,8 +251,9 @@ class DuplicateDelivery(models.Model):
 class Replay(models.Model):
     """An audit record of a replay: who put which updates back into the queue, when and why.
 
-    ``queued_at`` is the time of the next attempt of all its updates until their first one; None for a replay of an
-    earlier release, and for the record of a cancellation. A trigger prevents editing and deleting these rows.
+    All its updates have ``queued_at`` as the time of their next attempt, until their first attempt. ``queued_at`` is
+    None for a replay of an earlier release, and for the record of a cancellation. A trigger prevents changes to these
+    rows.
     """
 
     at = models.DateTimeField(_("at"), auto_now_add=True)
@@ -277,13 +279,14 @@ class Replay(models.Model):
 
     @property
     def waiting(self) -> int:
-        """Return how many of the updates wait for their first attempt; those that failed are retried like others."""
+        """Return how many of the updates wait for their first attempt since the replay; failed ones do not count."""
         return self._waiting().count() if self.queued_at else 0
 
     def cancel(self, *, by: str, reason: str) -> Replay:
-        """Give the waiting updates their earlier state back; return the record of that, with their number.
+        """Restore the earlier state of the waiting updates; return the record of the cancellation, with their number.
 
-        An update that a worker is processing at this moment stays processed. Raise ReplayRefused if none is waiting.
+        An update that a worker is processing at this moment stays processed. Raise ReplayRefused if no update is
+        waiting.
         """
         with transaction.atomic():
             restored = {name: Cast(KT(f"before_replay__{name}"), field) for name, field in _REPLAYED.items()}
@@ -296,7 +299,7 @@ class Replay(models.Model):
 class PayloadAccess(models.Model):
     """An audit record of an access to the body of an update: who viewed it, when and why.
 
-    A trigger prevents editing and deleting these rows.
+    A trigger prevents changes to these rows.
     """
 
     at = models.DateTimeField(_("at"), auto_now_add=True)
@@ -328,7 +331,7 @@ class PayloadAccess(models.Model):
 
 
 class RefusedUpdateType(models.Model):
-    """An update type that MAX refused when the receiver was last subscribed, so that its absence is no problem."""
+    """An update type that MAX refused when the receiver last subscribed, so that it is not reported as missing."""
 
     name = models.CharField(max_length=40, primary_key=True)
 

@@ -1,7 +1,7 @@
-"""Notify the inbox worker of new rows with PostgreSQL's NOTIFY, on a connection of its own, after the commit.
+"""Notify the inbox worker of new rows with PostgreSQL's NOTIFY, on a separate connection, after the commit.
 
 A NOTIFY inside the inserting transaction would serialize all commits on one lock; a Celery task would need the broker.
-If a notification is lost, the worker finds the rows in its next sweep, at most SWEEP_SECONDS later.
+If a notification is lost, the worker finds the rows when it next looks for work, at most SWEEP_SECONDS later.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Notifier:
-    """A task that notifies the inbox worker, at most once per _PAUSE_SECONDS however many rows are inserted."""
+    """A task that notifies the inbox worker at most once per _PAUSE_SECONDS, however many rows are inserted."""
 
     def __init__(self) -> None:
         self._has_arrivals = False
@@ -35,7 +35,7 @@ class Notifier:
         self._connection: InboxConnection | None = None
 
     def notify(self) -> None:
-        """Send a notification soon. Does not wait for PostgreSQL."""
+        """Send a notification soon, without waiting for PostgreSQL."""
         self._has_arrivals = True
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -61,7 +61,7 @@ class Notifier:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def stop(self) -> None:
-        """Send the notification that is due, for which PostgreSQL has a second, then close the connection."""
+        """Send the notification that is due, if PostgreSQL takes it within a second, then close the connection."""
         if task := self._task:
             await asyncio.wait([task], timeout=1.0)
             task.cancel()
@@ -76,7 +76,7 @@ class Notifier:
 def listen() -> DeadlineConnection:
     """Open a connection that receives the notifications sent from now on; raise psycopg.Error if that fails.
 
-    Over a pooler it receives none: LISTEN belongs to a session, for which there is DATABASE_DIRECT_URL.
+    Through a pooler it would receive none, because LISTEN belongs to a session; so it uses DATABASE_DIRECT_URL, if set.
     """
     listener = DeadlineConnection.connect(**parameters(settings.DATABASE_DIRECT), autocommit=True)
     if not listener.route.is_pooled:

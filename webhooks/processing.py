@@ -44,9 +44,9 @@ def process_inbox(
 ) -> int:
     """Process all updates that are due, unless processing is off; return the number of finished updates.
 
-    Begin with the oldest, or with the ``newest``. Call ``when_behind()`` before each full batch, after which more
-    updates may be waiting. Stop after the current batch when ``is_stopping()`` returns true, because processing a
-    backlog may take minutes. Raise OperationalError or InterfaceError when the database is unavailable.
+    Begin with the oldest update, or with the ``newest``. Call ``when_behind()`` before each full batch, after which
+    more updates may be waiting. Stop after the present batch when ``is_stopping()`` returns true, because processing a
+    backlog may take minutes. Raise OperationalError or InterfaceError if the database is unavailable.
     """
     finished = singly = 0
     locked: dict[str, float] = {}
@@ -86,7 +86,7 @@ def _locked_until(update: InboxUpdate, error: Exception) -> dict[str, float]:
 
 
 def _postpone_locked(updates: list[InboxUpdate], locked: dict[str, float]) -> list[InboxUpdate]:
-    """Postpone the updates of people whose profiles are locked, because each would wait; return the others.
+    """Postpone the updates of people whose profiles are locked, because each would have to wait; return the others.
 
     ``locked`` contains, by MAX ID, the monotonic time from which the lock is tried again.
     """
@@ -106,7 +106,7 @@ def _postpone(updates: list[InboxUpdate]) -> None:
 
 
 def _distrust(updates: list[InboxUpdate]) -> None:
-    """Delete from Redis the profiles that a batch may have written, because PostgreSQL has not committed them."""
+    """Delete from Redis the profiles that a failed batch may have written, as PostgreSQL has not committed them."""
     if written := [update.user_id for update in updates if update.user_id]:
         # If both fail, the batch is still pending, and the next attempt writes the same again.
         with suppress(Error):
@@ -175,8 +175,8 @@ def interpret(update: InboxUpdate) -> payloads.Reading:
 def record_failure(update: InboxUpdate, error: Exception) -> None:
     """Record a failed attempt and schedule the next one, with increasing delays and jitter.
 
-    When the last of the RETRY_SECONDS has been used, the update becomes a dead letter. An update that waited too long
-    for a lock is retried until the lock is free, however often.
+    After the last of the RETRY_SECONDS, the update becomes a dead letter. An update that waited too long for a lock is
+    retried until the lock is free, however many attempts that takes.
     """
     if is_lock_timeout(error):
         logger.warning("webhook update postponed", extra={"event": "update_locked", "update": update.pk})

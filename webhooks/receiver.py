@@ -75,7 +75,7 @@ class Receiver:
         try:
             body = await intake.read(protocol, headers, LARGEST_BODY)
         except NotRead as refused:
-            # A body that was cut off is no update that MAX would not send again.
+            # A body that was cut off is answered as not stored, so that MAX sends the update again.
             return NOT_STORED if refused.answer is CUT_OFF else refused.answer
         try:
             return await self.store(headers, body)
@@ -106,7 +106,7 @@ class Receiver:
 
 
 def receive_once(body: bytes, secret: str | None, delivery_id: str) -> int:
-    """Pass a JSON body to a receiver of its own and return the status, as a request to the web server would get it."""
+    """Store a JSON body as if it were sent to the web server, with a receiver for this call only; return the status."""
 
     async def receive() -> int:
         request_id.current.set(delivery_id)
@@ -136,7 +136,7 @@ def _has_secret(given: str) -> bool:
 
 
 def arrivals_in(body: bytes, received_at: datetime, delivery_id: str = "") -> list[Arrival]:
-    """Return the inbox rows for a body: one per update, quarantined if it is malformed, or one for the whole body.
+    """Return the inbox rows for a body: one per update, quarantined if malformed, or one for an unreadable body.
 
     ``delivery_id`` is the request ID, which is stored with each row.
     """

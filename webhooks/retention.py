@@ -29,7 +29,7 @@ class Pruned(NamedTuple):
 
 
 def prune() -> Pruned:
-    """Delete rows that are due, for about RUN_SECONDS at most; return the number of rows of each kind."""
+    """Delete rows that are due, for about RUN_SECONDS at most; return the number of deleted rows of each kind."""
     deadline = time.monotonic() + RUN_SECONDS
     rows = due()
     return Pruned(
@@ -41,7 +41,7 @@ def prune() -> Pruned:
 
 
 def due() -> dict[str, QuerySet[Any]]:
-    """Return querysets of the rows that have exceeded their retention, which the INBOX_…_RETENTION settings give.
+    """Return, by kind, the rows that are older than the INBOX_…_RETENTION setting for them.
 
     The body of a dead letter is kept as long as the dead letter, so that it can be replayed.
     """

@@ -1,4 +1,4 @@
-"""Show which updates a replay has selected in words, as the filters of the admin and of the command name them."""
+"""Show in words which updates a replay has selected, by the names of the filters of the admin and the command."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -30,7 +30,7 @@ def _reason(value: str) -> str:
 
 
 def _moment(value: str) -> str:
-    """Return a moment as pages show it; a day without a time stays one, and whatever is no moment stays as it is."""
+    """Return a moment as pages show it; return a date without a time, and any other text, unchanged."""
     try:
         at = parse_datetime(value) if ":" in value else None
     except ValueError:
@@ -57,7 +57,7 @@ _FILTERS: dict[str, tuple[Promise, Callable[[str], str]]] = {
 
 
 def in_words(selection: str) -> str:
-    """Return a stored selection in the reader's language; a selection of another form is returned unchanged."""
+    """Return a stored selection in the reader's language; return a selection in an unknown form unchanged."""
     values: dict[str, list[str]] = {}
     for name, value in _pairs(selection):
         values.setdefault(name, []).append(value)
@@ -88,7 +88,10 @@ def _pairs(selection: str) -> Iterator[tuple[str, str]]:
 
 
 def received_between(parameters: Mapping[str, Any]) -> list[datetime | None]:
-    """Return both ends of the filter by time of receipt, None for one that is not set; raise ValidationError."""
+    """Return the start and the end of the filter by time of receipt; None for an end that is not set.
+
+    Raise ValidationError if one of them is invalid.
+    """
     ends = []
     for end, default in (("from", "00:00:00"), ("to", "23:59:59")):
         date, time = (parameters.get(f"received_at_{end}_{part}") for part in (0, 1))

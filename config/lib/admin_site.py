@@ -1,4 +1,4 @@
-"""The admin site, which makes nothing that its pages do not show."""
+"""The admin site, which computes lists for its pages only when a page shows them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,10 @@ class AdminConfig(SimpleAdminConfig):
 
 class AdminSite(UnfoldAdminSite):
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> Any:
-        """Return the tables that the user may see; most pages show the sidebar of config/navigation.py instead."""
+        """Return, when it is first used, the list of tables that the user may see.
+
+        Most pages do not use it: they show the sidebar of config/navigation.py.
+        """
         return SimpleLazyObject(partial(super().get_app_list, request, app_label))
 
     def _call_permission_callback(self, callback: Callable[[HttpRequest], bool] | None, request: HttpRequest) -> bool:

@@ -1,4 +1,4 @@
-"""Django's admin log, with messages that are translated for the reader and contain no personal identifiers."""
+"""Django's admin log, with messages that are translated for each reader and contain no personal identifiers."""
 
 import json
 from typing import Any
@@ -27,9 +27,10 @@ def action_message(title: Promise, reason: str = "") -> Message:
 
 
 def record(request: HttpRequest, message: Message, about: Model | type[Model] | None = None) -> None:
-    """Write the message to the admin log, for an object (only its primary key is stored), a model, or neither.
+    """Write the message to the admin log.
 
-    The row of a request by API key names the key, because its user is the key's owner.
+    ``about`` is the object (only its primary key is stored) or the model that the action concerned. The row of a
+    request with an API key names the key, because the user of such a request is the key's owner.
     """
     if key := getattr(request.user, "api_key", None):
         message = Message("%(message)s (API key %(key)s)", {"message": message, "key": str(key)})
@@ -37,7 +38,7 @@ def record(request: HttpRequest, message: Message, about: Model | type[Model] | 
 
 
 def record_of(user_id: int, message: Message, about: Model | type[Model] | None = None) -> None:
-    """Write the message to the admin log without a request, as that of a user."""
+    """Write the message to the admin log in the name of a user, for an action without a request."""
     text, stored = to_columns(message, _LENGTH)
     LogEntry.objects.create(
         user_id=user_id,
@@ -89,7 +90,7 @@ def _field_label(field: str, row: LogEntry) -> str:
 
 
 class AuditedAdmin(ModelAdmin):
-    """Show an object's change history in the reader's language."""
+    """Show the messages of an object's change history in the language of the user who reads it."""
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -104,7 +105,7 @@ class AuditedAdmin(ModelAdmin):
 
 
 class UntranslatedLogAdmin(AuditedAdmin):
-    """Log objects and fields untranslated, rather than in the language of the user who changed them."""
+    """Log the names of objects and fields untranslated, rather than in the language of the user who changed them."""
 
     def log_addition(self, *args: Any) -> Any:
         with translation.override(None):

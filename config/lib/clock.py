@@ -14,15 +14,16 @@ def age(at: datetime) -> timedelta:
 def distance(at: datetime) -> timedelta:
     """Return how far away a moment is, in the past or the future, to recognise what is out of date.
 
-    A moment in the future was recorded before a clock was set back. By its age, it would be new until then.
+    A moment in the future was recorded before the clock was set back. Its age would be negative, so it would count as
+    fresh until the clock catches up.
     """
     return abs(timezone.now() - at)
 
 
 def is_due(field: str, longest_pause: timedelta) -> Q:
-    """Return the condition that the moment in a column has come, or is farther away than the longest pause.
+    """Return the condition that the moment in a column has come, or is farther ahead than the longest pause.
 
-    In the second case, a clock that was ahead stored it, or a clock was set back since.
+    A moment so far ahead was stored while a clock was ahead, or the clock has been set back since.
     """
     now = timezone.now()
     return Q((f"{field}__lte", now)) | Q((f"{field}__gt", now + longest_pause))

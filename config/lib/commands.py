@@ -22,7 +22,7 @@ class TerminalOutput:
 
 
 class BaseCommand(base.BaseCommand):
-    """Django's base class for commands, for text from people: arguments and output lose control characters."""
+    """Django's base class for commands; control characters are removed from its arguments and its output."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -47,9 +47,10 @@ not_found = partial(_refuse, 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Return the response to an unhandled error: 503 if the database failed in a middleware, such as that of sessions.
+    """Return the response to an unhandled error: 503 if the database failed in a middleware.
 
-    Django calls this while it handles the error. Errors in views are handled by DatabaseFailureMiddleware.
+    Django calls this while it handles an error outside views, for example in the middleware of sessions;
+    DatabaseFailureMiddleware handles those in views.
     """
     error = sys.exception()
     reason = errors.database_failure(error) if isinstance(error, Exception) else None

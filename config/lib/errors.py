@@ -113,8 +113,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 def is_refused_by_database(error: Exception) -> bool:
     """Return whether PostgreSQL refused a value of the request.
 
-    Its SQLSTATE is then of class 22 (data exception, such as a number out of range or an invalid regular expression) or
-    54 (program limit exceeded, such as a condition with too many parts).
+    It did if the SQLSTATE is of class 22 (data exception, such as a number out of range or an invalid regular
+    expression) or 54 (program limit exceeded, such as a condition with too many parts).
     """
     return (getattr(error.__cause__, "sqlstate", None) or "").startswith(("22", "54"))
 

@@ -85,9 +85,9 @@ def _mask_values(fields: MutableMapping[str, Any]) -> None:
 
 
 def to_json(_logger: WrappedLogger, _method: str, line: EventDict) -> str:
-    """Return a line of JSON, or one for each dict of the extra field ``line_each``.
+    """Return a line of JSON, or a line for each dict in the extra field ``line_each``.
 
-    A log call of its own would cost five times as much as a line.
+    A log call for each line would cost five times as much.
     """
     lines = line.pop("line_each", [{}])
     return "\n".join(_encode({**line, **fields}) for fields in lines)

@@ -85,11 +85,11 @@ class DatabaseFailureMiddleware(MiddlewareMixin):
 
 
 class InputMiddleware(MiddlewareMixin):
-    """Clean the text of queries and admin forms; refuse what PostgreSQL refuses, such as a NUL character, in the admin.
+    """Clean the text in the query of every request and in the forms of the admin.
 
-
-    The notes of flags keep their line breaks. Fields of AS_GIVEN and NUMBERS stay as they are, and so do the
-    values that a form has shown, which are only compared.
+    In the admin, also answer 400 to what PostgreSQL would refuse, such as a NUL character. The notes of flags keep
+    their line breaks. Fields in AS_GIVEN and NUMBERS are not cleaned. Neither are the hidden fields in which a form
+    sends back the values that it showed: they are only compared with the new ones.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:

@@ -8,7 +8,10 @@ from config.lib.text import AS_GIVEN, NUMBERS, clean, replace_surrogates
 
 
 class BoundedJSONParser(JSONParser):
-    """Parse JSON and clean its text, except AS_GIVEN and NUMBERS; refuse a body nested too deeply for Python."""
+    """Parse JSON and clean its text, except in the fields of AS_GIVEN and NUMBERS; raise ParseError for invalid JSON.
+
+    A body that is nested too deeply for Python counts as invalid.
+    """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:

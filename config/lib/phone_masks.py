@@ -30,16 +30,20 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 
 
 def mask_phones(text: str) -> str:
-    """Return the text with “…” in place of each phone but for its last two digits.
+    """Return the text with “…” in place of each phone except for its last two digits.
 
-    Ten digits or more are a phone, after a plus sign eight, with up to three characters of punctuation between groups
-    of digits. UUIDs, dates, times, IPv4 addresses and decimal numbers are none, nor are digits next to a letter.
+    Ten digits or more count as a phone, after a plus sign eight digits or more; up to three characters of punctuation
+    may stand between groups of digits. These are not phones: UUIDs, dates, times, IPv4 addresses, decimal numbers, and
+    digits next to a letter.
     """
     return _NUMBER.sub(_masked, text)
 
 
 def has_phone(text: str) -> bool:
-    """Return whether an ID contains a phone, also next to letters: ``id79161234567``, but not in a hexadecimal ID."""
+    """Return whether an ID contains a phone, also one next to letters as in ``id79161234567``.
+
+    Digits in UUIDs and other long hexadecimal IDs do not count.
+    """
     # A comma separates the digits on both sides.
     return any(mask_phones(each) != each for each in (text, _LETTERS.sub(",", _ID.sub(",", text))))
 

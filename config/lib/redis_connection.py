@@ -1,4 +1,4 @@
-"""Connections to Redis, also over TLS or Sentinel, that know which run of the server they lead to."""
+"""Connections to Redis, also over TLS or Sentinel, that store the run ID of their server."""
 
 import re
 import socket
@@ -24,10 +24,10 @@ _RUN_ID = re.compile(rb"run_id:([0-9A-Za-z]+)")
 
 
 def connect(connection: Any) -> None:
-    """Prepare a new connection and store the server's run ID in its attribute ``run_id``; ``b""`` if it has none.
+    """Prepare a new connection and store the server's run ID in its attribute ``run_id``; ``b""`` if there is none.
 
-    A restart or a failover ends every connection, so an open one leads to the same run of the server, with the same
-    memory, as when it was opened.
+    A restart or a failover of the server ends every connection. As long as a connection is open, the run ID stays true,
+    and the server's memory has not been lost.
     """
     # Closing the connection, as after a timeout, discards what has not been sent, which could arrive minutes later.
     connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # noqa: SLF001 (no other way)
@@ -39,7 +39,11 @@ def connect(connection: Any) -> None:
 
 
 class Sentinels(NamedTuple):
-    """A service that Sentinel watches; ``server`` and ``own`` are options for connections to it and to Sentinel."""
+    """A service that Sentinel watches.
+
+    ``hosts`` are the addresses of Sentinel. ``server`` holds the options for connections to the service, ``own`` those
+    for connections to Sentinel.
+    """
 
     hosts: list[tuple[str, int]]
     service: str
@@ -48,10 +52,12 @@ class Sentinels(NamedTuple):
 
 
 def sentinels(url: str) -> Sentinels | None:
-    """Parse ``redis+sentinel://user:password@host:port,host:port/service/database`` or, with TLS, ``rediss+sentinel``.
+    """Parse the URL of a service that Sentinel watches; return None for any other URL.
 
-    Return None for another URL; raise ValueError for an invalid number. ``sentinel_username`` and ``sentinel_password``
-    in the query are those of Sentinel.
+    It has the form ``redis+sentinel://user:password@host:port,host:port/service/database``, with TLS
+    ``rediss+sentinel``. The hosts are those of Sentinel, user and password those of the service. The parameters
+    ``sentinel_username`` and ``sentinel_password`` of the query are for Sentinel itself. Raise ValueError if the
+    database or an option is not a valid number.
     """
     match = _SENTINEL_URL.fullmatch(url)
     if not match:
@@ -74,12 +80,12 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def plain(url: str) -> str:
-    """Return a URL in redis-py's form; Celery has a different one for sockets."""
+    """Return a URL as redis-py writes it; Celery writes the URL of a Unix socket differently."""
     return url.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
 
 
 def address(url: str) -> tuple[object, ...]:
-    """Return what two URLs of one server have in common."""
+    """Return the address in a URL, equal for two URLs of the same server: service and Sentinels, or host and port."""
     if found := sentinels(url):
         return found.service, *sorted(found.hosts)
     parts = parse_url(plain(url))  # type: ignore[no-untyped-call]
@@ -87,7 +93,7 @@ def address(url: str) -> tuple[object, ...]:
 
 
 def pool(url: str, **options: Any) -> ConnectionPool:
-    """Return a pool of connections to the server of a URL; with Sentinel, each one asks it for the present primary."""
+    """Return a pool of connections to the server of a URL. With Sentinel, each new connection asks for the primary."""
     found = sentinels(url)
     if found is None:
         return ConnectionPool.from_url(plain(url), **options)
@@ -97,7 +103,10 @@ def pool(url: str, **options: Any) -> ConnectionPool:
 
 
 def client(url: str, *, seconds: float, **options: Any) -> Redis:
-    """Return a client, to be closed, of the server of a URL; it waits at most ``seconds`` for each answer."""
+    """Return a client for the server of a URL; it waits at most ``seconds`` for each answer.
+
+    The caller has to close it.
+    """
     limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
     return Redis.from_pool(pool(url, **limits, **options))
 
@@ -108,7 +117,7 @@ class ConnectionFactory(DjangoRedisFactory):  # type: ignore[misc]
 
 
 def celery_settings(url: str, seconds: float) -> dict[str, Any]:
-    """Return Celery's other settings for a CELERY_BROKER_URL; ``seconds`` limits each wait for Redis."""
+    """Return the settings of Celery that follow from CELERY_BROKER_URL; ``seconds`` limits each wait for Redis."""
     options: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     found = sentinels(url)
     tls = {"ssl_cert_reqs": ssl.CERT_REQUIRED}

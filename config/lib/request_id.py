@@ -1,4 +1,4 @@
-"""The request id, which a response and all log lines of a request share, also where its update is processed."""
+"""The request ID, shared by a response, the log lines of its request, and those of the later work on the update."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def begin(given: str = "") -> str:
 
 @contextmanager
 def continued(earlier: str) -> Iterator[None]:
-    """Have the block use the ID of the request that has left its work to be done, if there is one."""
+    """Use ``earlier``, the ID of the request that left this work, as request ID in the block, unless it is ``""``."""
     token = current.set(earlier or current.get())
     try:
         yield

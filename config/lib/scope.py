@@ -57,6 +57,6 @@ def requires_global_scope(view: View, why: Promise = ALL_PEOPLE) -> View:
 
 
 def refusal(request: HttpRequest, why: Promise) -> HttpResponse:
-    """Return the 403 page for users who are limited to one university, which shows ``why``."""
+    """Return the 403 page, with the reason ``why``, for users who are limited to one university."""
     context = admin.site.each_context(request) | {"title": _("Not available for a single university"), "why": why}
     return TemplateResponse(request, "admin/refused.html", context, status=HTTPStatus.FORBIDDEN)

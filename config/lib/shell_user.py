@@ -22,5 +22,5 @@ def user() -> str:
 
 
 def displayed(by: str) -> str:
-    """Return a user's name from an audit row as people read it: no page has the name of a program."""
+    """Return a user's name from an audit row as pages show it, with “(command)” in place of the program's name."""
     return by.removesuffix(_BY_COMMAND) + f" ({gettext('command')})" if by.endswith(_BY_COMMAND) else by

@@ -32,7 +32,8 @@ def run(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
 def try_lock(key: int, *, wait_seconds: float = 0.0) -> Iterator[bool]:
     """Yield whether the advisory lock was acquired within ``wait_seconds``; release it at the end of the block.
 
-    A transaction on a connection of its own holds it: the block may commit, and a session may be a pooler's.
+    The lock belongs to a transaction on a separate connection. This way, the block may commit, and the lock also works
+    through a pooler, which keeps a session for a client only during a transaction.
     """
     deadline = time.monotonic() + wait_seconds
     with connection.wrap_database_errors:

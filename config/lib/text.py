@@ -8,7 +8,7 @@ import regex
 
 # Fields that are not cleaned at the edge: a secret, and a name that is refused, not cleared, if nothing remains of it.
 AS_GIVEN = ("password", "user_provided_name")
-# Nor are numbers: “ 5 ” is refused, because OpenAPI describes no such integer.
+# Numbers are not cleaned either: “ 5 ” is refused, because OpenAPI describes no such integer.
 NUMBERS = frozenset({"limit", "offset", "plan", "university_id"})
 
 # The texts that clean() returns unchanged and that are the most frequent: Latin and Cyrillic words, single spaces.
@@ -44,7 +44,7 @@ EMPTY_PATTERN = (
 # The blank letters in a class of a pattern: singly, because a range of characters beyond U+FFFF is an error where
 # patterns are compiled without JavaScript's flag u.
 BLANK_LETTERS = "\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0x13430, 0x13460)))
-# What is_visible() accepts, but for emoji.
+# What is_visible() accepts, except for emoji.
 VISIBLE_PATTERN = rf"(?![{BLANK_LETTERS}])[\p{{L}}\p{{N}}]"
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 _DASH = regex.compile(r"(?<!\s)\s*+\p{Dash}[\s\p{Dash}]*+")
@@ -61,7 +61,7 @@ _LOOK_ALIKES = str.maketrans(
 _LUNATE_SIGMA = str.maketrans("Ϲϲ", "Cc")
 # A small L that stands for a capital I: next to a Cyrillic letter, or in a word of capitals.
 _SMALL_L = regex.compile(r"(?<=\p{Cyrillic})l|l(?=\p{Cyrillic})|(?<!\p{L})(?=l*\p{Lu}l*\p{Lu})[\p{Lu}l]++(?!\p{L})")
-# What a terminal obeys instead of showing it, but for the line break, the tab and, where it shows colours, their codes.
+# What a terminal obeys instead of showing it, except for line breaks, tabs and, if it shows colours, their codes.
 _COMMANDS = regex.compile(r"(?V1)[[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]--[\n\t]]")
 _COMMANDS_BUT_COLOURS = regex.compile(rf"(?V1)\x1b\[[0-9;]*m(*SKIP)(*FAIL)|{_COMMANDS.pattern.removeprefix('(?V1)')}")
 
@@ -92,9 +92,9 @@ def is_visible(text: str) -> bool:
 
 @lru_cache(4096)
 def look_alike_key(text: str) -> str:
-    """Return a key that is equal for texts that look the same in capitals, but for the kinds of dashes and quotes.
+    """Return a key that is equal for texts that look the same apart from case and from the kinds of dashes and quotes.
 
-    Invisible characters do not count. Latin and Greek letters with a Cyrillic look-alike count as Cyrillic.
+    Invisible characters do not count. Latin and Greek letters count as the Cyrillic letters that they look like.
     """
     visible = clean(_IGNORABLE.sub("", text)).translate(_LUNATE_SIGMA)
     decomposed = unicodedata.normalize("NFKD", visible)
@@ -111,5 +111,5 @@ def replace_surrogates(text: str) -> str:
 
 
 def for_terminal(text: str, *, has_colours: bool = False) -> str:
-    """Remove what would control the terminal instead of being shown on it; keep colours with ``has_colours``."""
+    """Remove the characters that a terminal would obey instead of showing; with ``has_colours``, keep colours."""
     return (_COMMANDS_BUT_COLOURS if has_colours else _COMMANDS).sub("", text)

@@ -1,7 +1,7 @@
-"""Rate limits, counted in Redis for all processes and hosts together; while it fails, each process counts for itself.
+"""Rate limits, counted in Redis for all processes and hosts together; while Redis fails, each process counts alone.
 
-Otherwise nobody could log in for an emergency stop during an outage of Redis. Libraries such as ``limits`` have a key
-for each caller, which would count as cached profiles, and no such fallback.
+Without this fallback, nobody could log in for an emergency stop during an outage of Redis. Libraries such as ``limits``
+have no such fallback, and they store a key for each caller, which would count as a cached profile.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def _take_in_redis() -> Callable[..., bytes]:
 class TokenBuckets:
     """A token bucket for each caller.
 
-    Those with a name are shared by all processes. Others, and all while Redis fails, are those of this process, for its
-    10,000 most recent callers.
+    With a ``name``, the buckets are stored in Redis and shared by all processes. Without one, and while Redis fails,
+    they are in the memory of this process, which keeps those of its 10,000 most recent callers.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -128,13 +128,16 @@ class LogInRate(_BucketThrottle):
 
 
 def lockout_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
-    """Return the user name under which axes counts failures, cut to its column: no user has such a long name."""
+    """Return the user name under which axes counts failures: the given one, cut to the length of the column.
+
+    No user has a longer name.
+    """
     name = (credentials or request.POST).get("username")
     return None if name is None else str(name)[:255]
 
 
 def as_log_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Apply the rate limit for API log-ins to the POST requests of a Django view; both share one count."""
+    """Apply the rate limit for log-ins to the POST requests of a Django view; they count together with API log-ins."""
 
     @wraps(view)
     def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -87,8 +87,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         **vars(psycopg) | {"connect": DeadlineConnection.connect, "OperationalError": _UNAVAILABLE}
     )
 
-    # How long a statement may wait for a lock; 0 means no limit. It is set in each transaction, because a session of a
-    # pooler is also that of others.
+    # How long a statement may wait for a lock; 0 means no limit. It is set in each transaction, because a pooler's
+    # session serves other clients too.
     lock_timeout_ms = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -96,7 +96,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         self.execute_wrappers.append(self._execute)
 
     def _execute(self, execute: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a statement outside a transaction in one of its own, if a setting must hold for it."""
+        """Run a statement; if a lock timeout must hold for it outside a transaction, give it its own transaction."""
         with nullcontext() if self.in_atomic_block or not self.lock_timeout_ms else transaction.atomic(self.alias):
             return execute(*arguments)
 
@@ -111,7 +111,11 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                 raise
 
     def chunked_cursor(self) -> Any:
-        """Return a cursor that reads in chunks, but over a pooler only in a transaction: it belongs to the session."""
+        """Return a cursor that reads in chunks; over a pooler and outside a transaction, return an ordinary cursor.
+
+        A cursor that reads in chunks belongs to a session, and the pooler may take the session away between two
+        statements.
+        """
         self.ensure_connection()
         is_stable = self.in_atomic_block or not self.connection.route.is_pooled
         return super().chunked_cursor() if is_stable else self.cursor()

@@ -1,4 +1,4 @@
-"""Deployment checks of what PostgreSQL promises with a commit, and of a connection pooler in front of it."""
+"""Deployment checks: whether PostgreSQL may lose committed data, and how a connection pooler in front is set up."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -27,7 +27,10 @@ SELECT current_setting('fsync'), current_setting('full_page_writes'), current_se
 
 @register(deploy=True)
 def check_durability(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Return an error for each setting that may lose acknowledged data, and a warning for standbys that may lag."""
+    """Return an error for each setting of PostgreSQL that may lose acknowledged data.
+
+    Return a warning if there are only asynchronous standbys.
+    """
     try:
         with connection.cursor() as cursor:
             cursor.execute(_QUERY)
@@ -52,7 +55,11 @@ def check_durability(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[C
 
 @register(deploy=True)
 def check_pooler(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Return the mode of a connection pooler in DATABASE_URL, and a warning for each setting that it needs."""
+    """Return messages about the connection pooler in DATABASE_URL; none without a pooler or without PostgreSQL.
+
+    One message is about the pooler's mode. There is a warning for each of two settings that is missing:
+    DATABASE_DIRECT_URL, an address of PostgreSQL itself, and the pooler's max_prepared_statements.
+    """
     try:
         with statement_deadline(_PROBE_SECONDS), closing(DeadlineConnection.connect(**parameters())) as probe:
             route = probe.route
@@ -77,7 +84,7 @@ def check_pooler(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Check
 
 
 def _shares_sessions() -> bool:
-    """Return whether the pooler was seen to give one session to two clients that are both connected."""
+    """Return whether the pooler, in several attempts, gave two connected clients the same session of PostgreSQL."""
     with (
         closing(DeadlineConnection.connect(**parameters(), autocommit=True)) as idle,
         closing(DeadlineConnection.connect(**parameters())) as busy,

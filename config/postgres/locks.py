@@ -1,4 +1,4 @@
-"""Limits on the wait for locks, and the session that others wait for."""
+"""Limits on the wait for locks, and a search for the session that other sessions wait for."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BLOCKING_SESSION = gettext_noop(
     " “SELECT pg_terminate_backend(%(pid)s)” ends it."
 )
 
-# A session that others wait for and that waits for nothing itself, or one that is bound to be in the way, because the
-# others may have given up, after LOCK_TIMEOUT_MS. PostgreSQL hides when the transactions of other roles began, so the
-# age may have to be that of the longest wait.
+# A session that others wait for and that waits for nothing itself. At this moment, the others may have given up after
+# LOCK_TIMEOUT_MS; then it is a session whose locks will hold them up again. PostgreSQL hides when the transactions of
+# other roles began, so the age may have to be that of the longest wait.
 _HOLDER = """
 WITH locks AS (SELECT pid, mode, granted, waitstart, locktype FROM pg_locks WHERE pid <> pg_backend_pid()),
 waits AS (SELECT DISTINCT unnest(pg_blocking_pids(pid)) AS pid FROM locks WHERE NOT granted)
@@ -36,7 +36,10 @@ ORDER BY 4 DESC LIMIT 1
 
 
 class Session(NamedTuple):
-    """A session that holds locks; ``seconds`` is the age of its transaction. It contains no text of a query."""
+    """A session of PostgreSQL that holds locks; ``name`` is its application_name, ``seconds`` its transaction's age.
+
+    The text of its query is left out, because it may contain personal data.
+    """
 
     pid: int
     name: str
@@ -45,7 +48,7 @@ class Session(NamedTuple):
 
 
 def blocking_session() -> Session | None:
-    """Return the session that has held up others, or is going to, for the longest time; None if there is none."""
+    """Return the session that holds up other sessions, or may soon, for the longest time; None if there is none."""
     with connection.cursor() as cursor:
         cursor.execute(_HOLDER)
         row = cursor.fetchone()

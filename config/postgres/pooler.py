@@ -18,7 +18,7 @@ _IS_PASSED_ON = b"SELECT count(*) FROM pg_prepared_statements WHERE name = '%b'"
 
 
 class Route(NamedTuple):
-    """How a connection leads to PostgreSQL; ``prepares`` is whether statements may be prepared over it."""
+    """How a connection reaches PostgreSQL: whether through a pooler, and whether it can keep prepared statements."""
 
     is_pooled: bool
     prepares: bool
@@ -30,9 +30,10 @@ _Step = Generator[Wait, Ready, PGresult]
 
 
 def recognise(connection: Any) -> Generator[Wait, Ready, None]:
-    """Set the ``route`` of a new connection, and prepare nothing where that does not work; close it if that fails.
+    """Set the ``route`` of a new connection, and turn prepared statements off if the pooler does not keep them.
 
-    It is a generator for the ``wait`` of the connection, which may be asynchronous.
+    Close the connection if an error occurs. This is a generator, because the ``wait`` of the connection may be
+    asynchronous.
     """
     try:
         connection.route = yield from _route_of(connection.pgconn)
@@ -44,16 +45,16 @@ def recognise(connection: Any) -> Generator[Wait, Ready, None]:
 
 
 def _route_of(pgconn: PGconn) -> Generator[Wait, Ready, Route]:
-    """Return the route of an idle connection; raise psycopg.Error if that fails.
+    """Find out the route of an idle connection; raise psycopg.Error if that fails.
 
-    A pooler sends its clients a process ID of its own invention. One that keeps prepared statements gives them names of
-    its own, so that those of several clients do not collide in one session.
+    A pooler gives its clients invented process IDs. A pooler that keeps prepared statements renames them, so that those
+    of several clients do not collide in one session.
     """
     pgconn.send_query(b"SELECT pg_backend_pid()")
     pid = yield from _result(pgconn)
     if int(pid.get_value(0, 0) or 0) == pgconn.backend_pid:
         return DIRECT
-    # One transaction is one session.
+    # Within a transaction, the pooler does not change the session.
     pgconn.send_query(b"BEGIN")
     yield from _result(pgconn)
     try:

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 LARGEST_BODY = 1024**2
 # The receiver has a limit of its own, so that large bodies for Django cannot make it refuse updates.
 intake = Intake(128 * 1024**2)
-# Each may be sent without logging in, and holds its memory until Django has answered.
+# At a time. Anybody may send one without logging in, and its body stays in memory until Django has answered.
 MOST_IMPORTS = 4
 # The server would hold an answer in memory until the client has read it; larger ones are sent from a file.
 LARGEST_IN_MEMORY = 64 * 1024
-# When the server has certainly opened the file; with more files at a time, responses stay in memory.
+# By this time, the server has certainly opened the file. While there are _MOST_FILES, other responses stay in memory.
 _OPENED_SECONDS = 5.0
 _MOST_FILES = 64
 # The largest request bodies are files that are imported in the admin.
@@ -53,11 +53,11 @@ _Response = tuple[int, list[tuple[str, str]], bytes | str | IO[bytes]]
 
 
 class _Gone(Exception):
-    """The client has closed the connection while its request was waiting for a thread."""
+    """Raised when the client has closed the connection while its request was waiting for a thread."""
 
 
 class Lane:
-    """Threads, and a queue of requests that wait for one of them."""
+    """A fixed number of threads, with a queue of the requests that wait for one of them."""
 
     def __init__(self, name: str, threads: int, seconds: float) -> None:
         self.seconds = seconds
@@ -66,9 +66,10 @@ class Lane:
         self._waiting, self._longest_queue = 0, threads * 4
 
     async def run(self, call: Callable[[float], _Response], protocol: HTTPProtocol) -> _Response:
-        """Run ``call`` with the seconds that are left to it; raise TimeoutError if no thread becomes free in time.
+        """Run ``call`` in a thread and return its result; ``call`` is given the seconds that remain for the request.
 
-        Raise _Gone instead if the client has disconnected meanwhile.
+        Raise TimeoutError if no thread becomes free within the lane's seconds, and _Gone if the client disconnects
+        while it waits.
         """
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self.seconds
@@ -104,7 +105,10 @@ class Lane:
 
 
 class Lanes(NamedTuple):
-    """Together they have as many threads as config.dev.launch reserves connections for (_WEB_CONNECTIONS)."""
+    """The lanes.
+
+    Together they have as many threads as config.dev.launch reserves connections for (_WEB_CONNECTIONS).
+    """
 
     api: Lane
     admin: Lane

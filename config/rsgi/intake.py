@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BODY_SECONDS = 30.0
 PAUSE_SECONDS = 10.0
-# What is read of a body that is refused: a client that is still sending would see a reset connection, not the answer.
+# How much of a refused body is read: a client that is still sending would see a reset connection, not the answer.
 LARGEST_DISCARDED = 32 * 1024**2
 DISCARD_PAUSE_SECONDS = 0.3
 # How often the deadlines are checked. A timer for each read would cost a tenth of a webhook request.
@@ -48,9 +48,10 @@ class Intake:
         self._watching: asyncio.AbstractEventLoop | None = None
 
     async def read(self, protocol: HTTPProtocol, headers: Headers, limit: int, refusal: Answer | None = None) -> bytes:
-        """Return the body of at most ``limit`` bytes, which the caller has to release; otherwise raise NotRead.
+        """Return the body, which has at most ``limit`` bytes; the caller has to release them.
 
-        With a ``refusal``, discard the body and raise NotRead with it.
+        Raise NotRead, with the answer to send, if the body is not accepted. With a ``refusal``, discard the body and
+        raise NotRead with that answer.
         """
         announced = headers.get("content-length")
         if announced == "0" or (announced is None and "transfer-encoding" not in headers):
@@ -87,7 +88,7 @@ class Intake:
             body.loop.call_later(_CHECK_SECONDS, self._end_overdue, body.loop)
 
     def _end_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End the bodies whose deadline has passed, again and again while bodies are being received."""
+        """End the bodies whose deadline has passed; call this again later, as long as bodies are being received."""
         for body in self._bodies:
             if loop.time() >= body.ends_at and not body.is_overdue:
                 body.is_overdue = True
@@ -113,7 +114,10 @@ class _Body:
         self.ends_at = self._deadline(self._began_at)
 
     async def receive(self) -> None:
-        """Receive the body, and discard it from the moment that it is refused, which ``refusal`` then explains."""
+        """Receive the body.
+
+        If it must be refused, set ``refusal`` to the answer and discard what arrives from then on.
+        """
         reads, received, is_at_end = 0, 0, False
         async for chunk in self._protocol:
             reads += 1

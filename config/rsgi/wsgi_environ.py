@@ -19,9 +19,9 @@ _LOSSLESS = frozenset({"cookie", "user-agent", "referer", "from", "via", "origin
 
 
 def lost_headers(scope: Scope) -> set[str]:
-    """Return the names of headers that the server leaves out, because a value is not ASCII, and that matter.
+    """Return the names of the headers that the server leaves out because a value is not ASCII, except harmless ones.
 
-    Without its X-Forwarded-For, a request would seem to come from the proxy.
+    A request without its X-Forwarded-For, for example, would seem to come from the proxy.
     """
     return set(scope.headers.keys()) - {name for name, _value in scope.headers.items()} - _LOSSLESS
 

@@ -42,7 +42,7 @@ _TONES = {RunStatus.DONE: "good", RunStatus.PAUSED: "wait", RunStatus.UNDOING: "
 
 @dataclass(frozen=True, slots=True)
 class BackfillAction:
-    """A button on a run's page, shown in these statuses to users who have this permission."""
+    """A button on a run's page: it is shown for runs in these statuses, to users who have this permission."""
 
     title: Promise
     warning: Promise
@@ -91,7 +91,10 @@ def _perform(name: str, run: BackfillRun, reason: str) -> str:
 
 
 class StartForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Start a run under the rules of a step: with a reason, after a preview of these choices, and not while paused."""
+    """Start a run as a rollout step is taken: with a reason, and not while the rollout is paused.
+
+    If a preview was shown, it must have been a preview of the submitted choices.
+    """
 
     class Meta:
         model = BackfillRun
@@ -195,7 +198,7 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         batches.begin(obj)
 
     def log_addition(self, *args: Any) -> None:
-        """Write no row: the audit log reads the run itself, whoever started it, with the reason."""
+        """Write no row: the audit log lists the run itself, with its reason, wherever it was started."""
 
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Refuse to start a run while one is open; redirect to the open run, or to the list if it is out of scope."""

@@ -46,7 +46,7 @@ MAX_REFRESHED = 1000
 MAX_ERRORS_SHOWN = 10
 MAX_PREVIEWED = 100
 MAX_DELETED = 500
-# The key of a session for the names of the files that its user has uploaded last.
+# The key under which a session stores the names of the files that its user has uploaded last.
 _UPLOADED, _MOST_UPLOADED = "uploaded_imports", 5
 _TEMPLATES = {
     "csv": "text/csv; charset=utf-8",
@@ -89,7 +89,7 @@ class VersionedAdmin(SimpleHistoryAdmin, MergingAdmin, ScopedAdmin):
         return super().history_view(request, object_id, extra_context)
 
     def get_history_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
-        """Return the versions; limited users see those of their universities: an employee may have moved there."""
+        """Return the versions; limited users see only those at their universities, as the employee may have moved."""
         versions: QuerySet[Any] = super().get_history_queryset(request, *args, **kwargs)
         limits = admin_scope(request)
         if limits is None or not hasattr(versions.model, "university_id"):
@@ -97,7 +97,7 @@ class VersionedAdmin(SimpleHistoryAdmin, MergingAdmin, ScopedAdmin):
         return versions.filter(university_id__in=limits.university_ids())
 
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Respond with 404: the library would let all users with the view permission save an old version."""
+        """Respond with 404: the library would let all users who may view the model save an old version."""
         raise Http404
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
@@ -193,7 +193,10 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        """Look up a new employee's name before the transaction, which would hold the lock of MAX's rate limit."""
+        """Look up a new employee's name before Django's transaction begins.
+
+        Inside it, the lookup would hold the lock of MAX's rate limit until the end of the transaction.
+        """
         if request.method == "POST" and object_id is None and self.has_add_permission(request):
             form = self.get_form(request)(request.POST)
             if form.is_valid():
@@ -319,7 +322,10 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}
 
     def process_result(self, result: Any, request: HttpRequest) -> Any:
-        """Report the rows that fail because the directory has changed since the preview; then nothing is imported."""
+        """Report the rows that fail because the directory has changed since the preview.
+
+        If there are any, import nothing.
+        """
         errors = result.lines()
         if not errors:
             return super().process_result(result, request)

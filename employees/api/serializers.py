@@ -173,12 +173,15 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         return attrs | {"university": university}
 
     def _may_add_universities(self) -> bool:
-        """Return whether the user may add universities, which an API key needs a permission for."""
+        """Return whether the user, or the API key of the request, may add universities."""
         user: Any = self.context["request"].user
         return "employees.add_university" in getattr(user, "key_permissions", {"employees.add_university"})
 
     def create(self, validated_data: dict[str, Any]) -> Employee:
-        """Look up the name, then insert the employee; of simultaneous creates of one phone, all but one get 409."""
+        """Look up the name, then insert the employee.
+
+        If several requests create the same phone at the same time, all but one get 409.
+        """
         idempotent_request = validated_data.pop("idempotent_request", None)
         if described := validated_data.pop("described", None):
             # The name lookup needs the university. Check the phone first: a refused request must not create one.
@@ -285,7 +288,8 @@ def _ordered_columns(valid: dict[str, Any]) -> list[str]:
 def filter_employees(employees: EmployeeQuerySet, params: QueryDict) -> EmployeeQuerySet:
     """Search, filter and order the employees by the query parameters; an empty parameter counts as absent.
 
-    Of a parameter and its aliases, the first in the order of the serializer's fields is used.
+    If a search parameter is given under several of its names, the first name in the order of the serializer's fields is
+    used. Raise ValidationError for invalid values.
     """
     names = ("university_id", "profile_source", "role", "ordering", "sort_by", "sort_order")
     searches = _searches(params)

@@ -56,9 +56,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
-    """Yield the row for the request's Idempotency-Key, or None if it has none; a row with a status has a response.
+    """Yield the stored row for the request's Idempotency-Key; None if the request has no key.
 
-    The block stores its response in the transaction of the insert. An APIException in the block releases the key.
+    If the row has a status, the request was answered before, and the block has to return the stored response. If it has
+    none, the block stores its response in the transaction of the insert. If the block raises an APIException, the key
+    can be used again.
+
+    Raise ValidationError for an invalid key, IdempotencyMismatch if it was used with another body, and
+    IdempotencyInFlight if its first request is still in progress.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
@@ -87,7 +92,7 @@ def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
 
 
 class EstimatedPages(Pages):
-    """Paginate with a ``count`` that is exact up to 10,000 and the planner's estimate above."""
+    """Paginate with a ``count`` that is exact up to 10,000 and an estimate of PostgreSQL's planner above that."""
 
     total: int
 
@@ -212,13 +217,13 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
 
 
 class ScopedProfileViewSet(ProfileViewSet):
-    """Profiles. Users who are limited to a university see those of its employees; others look unknown to them."""
+    """Profiles. For users who are limited to a university, only the profiles of its employees exist."""
 
     permission_classes = [IsAuthenticated, ProfilePermission]
 
     @property
     def scope(self) -> UserScope:
-        """Return the scope of the permission; for readers without the permission, that of their role."""
+        """Return the scope in which the user's permission applies; for readers without it, the scope of their role."""
         user = self.request.user
         is_reader = self.request.method in SAFE_METHODS and not user.has_perm(VIEW_PROFILE)
         return user_scope(user) if is_reader else permission_scope(user)

@@ -85,7 +85,7 @@ WHERE e.id = (c.v->>0)::bigint AND
 
 
 class NameChange(NamedTuple):
-    """An employee whose name a run would change, with the name now and then."""
+    """An employee whose name a run would change, with the present name and the new one."""
 
     employee: int
     university: str
@@ -105,15 +105,16 @@ class Preview(NamedTuple):
 
     @property
     def labelled(self) -> Iterator[tuple[str, str, str, int]]:
-        """Yield the rows with the sources as people read them."""
+        """Yield the rows with the labels of the sources instead of their codes."""
         for university, before, after, count in self.rows:
             yield university, str(ProfileSource(before).label), str(ProfileSource(after).label), count
 
 
 def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
-    """Start a run as a step of the rollout is taken: with a reason, and not while the rollout is paused.
+    """Start a run as a rollout step is taken: with a reason, and not while the rollout is paused.
 
-    ``options`` are fields of BackfillRun. Raises ChangeRefused, also if another run is open.
+    ``by`` is the user who starts it, and ``options`` are fields of BackfillRun. Raise ChangeRefused if the reason is
+    missing, the rollout is paused or another run is open.
     """
     reason = check_reason(reason)
     refuse_while_held()
@@ -130,7 +131,7 @@ def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
 def act(name: str, run: BackfillRun, reason: str) -> None:
     """Pause, resume or undo a run.
 
-    Raises ChangeRefused for a resume while the rollout is paused, and for an undo that is no longer possible.
+    Raise ChangeRefused for a resume while the rollout is paused, and for an undo that is no longer possible.
     """
     if name == "pause":
         BackfillRun.objects.filter(pk=run.pk).pause(reason)
@@ -146,14 +147,17 @@ def act(name: str, run: BackfillRun, reason: str) -> None:
 
 
 def record(action: Action, run: BackfillRun, *, by: str, reason: str) -> None:
-    """Write the audit row of an action by command, which has no user whose log could hold it."""
+    """Write the audit row of an action by a command.
+
+    The admin log cannot hold it, because a command has no user account.
+    """
     after = {"backfill": run.pk} | ({"university": run.university_id} if run.university_id else {})
     reason = check_reason(reason or "by command")
     Change.objects.create(by=by[:150], action=action, reason=reason, revision=Rollout.current().revision, after=after)
 
 
 def refuse_late_undo(run: BackfillRun) -> None:
-    """Raise ChangeRefused if the previous names of the run have been deleted, or are about to be."""
+    """Raise ChangeRefused if the run is too old to be undone, because the previous names are deleted after UNDO_FOR."""
     if run.is_undo_expired:
         params = {"run": run.pk, "days": UNDO_FOR.days}
         raise ChangeRefused(
@@ -166,14 +170,14 @@ def check_reason(reason: Text) -> str:
 
 
 def refuse_while_held() -> None:
-    """Raise ChangeRefused, with the message that refuses a step, while the rollout is paused."""
+    """Raise ChangeRefused while the rollout is paused, with the same message as for a rollout step."""
     settings = RolloutSettings.read(Rollout.current())
     if settings.held_for and not settings.is_latched:
         settings.refuse_raise()
 
 
 def hindrance(context: DecisionContext) -> str:
-    """Return why no batch may run now, in English; empty if one may."""
+    """Return, in English, the reason why no batch may run now; an empty string if a batch may run."""
     with translation.override(None):
         if context.obstacle is not None:
             return str(context.obstacle.label)
@@ -227,7 +231,7 @@ def preview_names(university: University | None = None, *, replaces_names: bool 
 
 
 def work_on_open_run(until: float) -> None:
-    """Process batches of the run that is running or being undone, until the monotonic time ``until``."""
+    """Process batches of the run that is in progress or being undone, until the monotonic time ``until``."""
     run = BackfillRun.objects.filter(status__in=[RunStatus.RUNNING, RunStatus.UNDOING]).first()
     if run is not None:
         while time.monotonic() < until and run_batch(run):
@@ -235,7 +239,7 @@ def work_on_open_run(until: float) -> None:
 
 
 def run_batch(run: BackfillRun) -> bool:
-    """Fill or undo one batch; refresh ``run`` from its row and return whether there may be more batches."""
+    """Fill or undo one batch; refresh ``run`` from the database, and return whether there may be more batches."""
     try:
         with transaction.atomic():
             context = _lock(run)
@@ -260,7 +264,7 @@ def run_batch(run: BackfillRun) -> bool:
 def _lock(run: BackfillRun) -> DecisionContext:
     """Lock and refresh the run, and return the context for its next batch.
 
-    If the rollout is paused or keeps the cache off, pause the run.
+    Pause the run if the rollout is paused or keeps the cache off.
     """
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_TIMEOUT)
@@ -282,9 +286,10 @@ def _next_range(run: BackfillRun) -> tuple[int, int]:
 
 
 def _fill(run: BackfillRun, context: DecisionContext, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
-    """Set the names of the employees in the id range, and store their previous values in a batch.
+    """Set the names of the employees with ids above ``after_id`` and up to ``until_id``, and record the batch.
 
-    Return the batch's id and the number of rows changed.
+    The batch stores their previous values and ``seen``, the number of employees in the range. Return the batch's id and
+    the number of employees changed.
     """
     where: dict[str, Any] = {"after_id": after_id, "until_id": until_id, "university_id": run.university_id}
     rows = [
@@ -317,7 +322,7 @@ def _finish(run: BackfillRun, status: RunStatus) -> bool:
 
 @transaction.atomic
 def _record_failure(run: BackfillRun, error: DatabaseError) -> bool:
-    """Record the failed batch and skip it; return whether there may be more batches.
+    """Record that a batch failed, and skip it; return whether there may be more batches.
 
     Pause the run if more than half of the last fifty batches have failed.
     """
@@ -337,9 +342,9 @@ def _record_failure(run: BackfillRun, error: DatabaseError) -> bool:
 
 
 def retry_failed(run: BackfillRun) -> int:
-    """Retry the failed batches until the rollout is paused or the cache off; return the number of batches done.
+    """Retry the failed batches until the rollout is paused or turns the cache off; return the number of batches done.
 
-    Retry none of a run that is being undone, nor a batch that another process has retried meanwhile.
+    Skip a batch that another process has retried meanwhile, and retry none of a run that is being undone or was undone.
     """
     done = 0
     for batch in run.batches.filter(status=BatchStatus.FAILED):

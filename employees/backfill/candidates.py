@@ -1,9 +1,9 @@
 """Select the employees whose names the profile cache may set: SQL finds candidates, profiles.name_rule decides on each.
 
 The backfill, its dry run, the quality report and the refresh of one employee use this module. Employees without a name
-(source ``default``, or ``manual`` and ``Неизвестно``) get one at any percentage. Names from the cache or the direct API
-are replaced only on request, and only for people that the rollout admits to the cache. Nothing changes while the
-rollout keeps the cache off, or at denied universities.
+(source ``default``, or ``manual`` with the name ``Неизвестно``) get a name at any percentage. Names from the cache or
+the direct API are replaced only on request, and only for people that the rollout admits to the cache. Nothing changes
+while the rollout keeps the cache off, or at universities that a rule denies the cache.
 """
 
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ ORDER BY e.id LIMIT %b::bigint
 
 
 class Candidate(NamedTuple):
-    """A row of the selection: an employee with the profile of their MAX id, or of the MAX id linked to their phone."""
+    """An employee, and the profile of the MAX ID in the employee's row or of the one that is linked to their phone."""
 
     id: int
     phone: str
@@ -67,7 +67,11 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
-    """The inputs that are the same for all candidates: rollout, obstacle, time, and whether names are replaced."""
+    """What is the same for all candidates: option, rollout state, obstacle and time.
+
+    The option ``replaces_names`` is whether names from the cache or the direct API are replaced too. ``obstacle`` is
+    the reason why the rollout keeps the cache off; None if it does not.
+    """
 
     replaces_names: bool
     state: RolloutState
@@ -76,7 +80,10 @@ class DecisionContext:
 
     @classmethod
     def read(cls, *, replaces_names: bool = False, is_fresh: bool = False) -> "DecisionContext":
-        """Read the rollout state; ``is_fresh`` bypasses the memo, which may miss an emergency stop for a second."""
+        """Read the rollout state.
+
+        ``is_fresh`` bypasses the cached state, which may miss an emergency stop for a second.
+        """
         if is_fresh:
             with connection.cursor() as cursor:
                 cursor.execute(STATE_QUERY)
@@ -96,9 +103,9 @@ def choices(
 ) -> Iterator[tuple[Candidate, NameChoice]]:
     """Yield, in id order, each employee in the id range whose name would change, with the new name.
 
-    ``after_id`` is outside the range, ``until_id`` in it. ``is_locked`` locks the rows until the transaction ends. It
-    also keeps their profiles from being deleted, so that an erasure at the same time finds the names that were copied;
-    it does not hold up updates of the profiles.
+    The range begins after ``after_id`` and includes ``until_id``. ``is_locked`` locks the employees until the
+    transaction ends. It also keeps their profiles from being deleted, so that a simultaneous erasure finds the names
+    that were copied; the profiles can still be updated.
     """
     if context.obstacle is not None:
         return
@@ -116,7 +123,10 @@ def choices(
 
 
 def choose(candidate: Candidate, context: DecisionContext, *, is_claimed: bool) -> NameChoice | None:
-    """Return the candidate's new name from the cache; None if the row does not change."""
+    """Return the candidate's new name from the cache; None if the employee keeps the present name.
+
+    ``is_claimed`` is whether the MAX ID was only claimed for the employee: entered by hand, and confirmed by nothing.
+    """
     if context.state.denied.get(candidate.university_id, CACHE_PRIMARY) <= CACHE_FIRST:
         return None
     stage, _ = context.state.stage_of(candidate.phone, candidate.university_id)
@@ -137,7 +147,10 @@ def choose(candidate: Candidate, context: DecisionContext, *, is_claimed: bool) 
 
 
 def middle_name(source: str, middle: str, choice: NameChoice) -> str:
-    """Return the middle name to store; an existing one is kept, unless it came from the person's own input in MAX."""
+    """Return the middle name to store, given the employee's present source and middle name.
+
+    The present middle name is kept, unless it came from the person's own input in MAX and the choice has one.
+    """
     if source == ProfileSource.USER_INPUT and choice.middle_name:
         return choice.middle_name
     return middle or choice.middle_name

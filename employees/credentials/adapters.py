@@ -1,4 +1,4 @@
-"""What django-allauth does our way: one kind of account, no messages by e-mail, and encrypted secrets."""
+"""The adapters of django-allauth, where its defaults do not fit: one kind of account, no e-mail, encrypted secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from employees.credentials import second_factor
 
 
 class CodeStage(AuthenticateStage):
-    """Ask for a code between the password, or the identity provider's answer, and the log-in."""
+    """Ask for a code during the log-in, after the password or the identity provider's answer was accepted."""
 
     def handle(self) -> Any:
         # A password that changes meanwhile ends this log-in.
@@ -36,12 +36,12 @@ class AccountAdapter(DefaultAccountAdapter):
         return ["employees.credentials.adapters.CodeStage"]
 
     def is_safe_url(self, url: str) -> bool:
-        """Allow only this host: allauth's own would allow every host of ALLOWED_HOSTS."""
+        """Allow redirects only to this host; allauth itself would allow every host of ALLOWED_HOSTS."""
         request = context.request
         return url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Return whether the log-in, or the last proof of it, is too old to change the second factor."""
+        """Return whether the user's last proof of identity is too old to change the second factor now."""
         request = context.request
         records = get_authentication_records(request, request.user)
         if second_factor.is_set_up(request.user):
@@ -62,7 +62,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return False
 
     def add_message(self, *args: Any, **kwargs: Any) -> None:
-        """Show none: the pages say what was done."""
+        """Show no messages: the pages themselves say what was done."""
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):

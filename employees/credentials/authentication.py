@@ -46,11 +46,12 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 def key_permissions(view: Any, method: str) -> set[str | None]:
-    """Return the permissions that a key needs for a request, with None if keys may not make it.
+    """Return the permissions that an API key needs for a request; None among them means that no key may make it.
 
-    Directory roles admit people to most views. A key needs a permission as well, so that it has as few rights as
-    possible. A view without a model names its permission in ``permission``. The answer to a change shows the whole
-    object, so the key has to be allowed to see it too; the answer to a create shows what the service has sent.
+    Most views admit people by their role in the directory. A key needs permissions as well, so that it has as few
+    rights as possible. A view without a model names its permission in ``permission``. To change an object, the key must
+    also be allowed to view it, because the response shows the whole object; the response to a create shows only what
+    was sent.
     """
     queryset = getattr(view, "queryset", None)
     if queryset is None:

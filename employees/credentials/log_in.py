@@ -47,7 +47,10 @@ _SECRET = "second_factor_secret"  # noqa: S105 (the name of a value in the sessi
 
 class LogInForm(AuthenticationForm):
     def confirm_login_allowed(self, user: User) -> None:
-        """Admit who may use the admin, and who needs a second factor for the API and sets it up here."""
+        """Raise ValidationError, and log it, unless the user may log in here.
+
+        Users of the admin may, and users of the API who need a second factor, because they set it up on these pages.
+        """
         if not user.is_staff and not second_factor.is_needed(user):
             environ, name = self.request.META, user.get_username()
             access_log.log("log_in", environ, name, level=logging.WARNING, outcome="not_staff")
@@ -68,7 +71,7 @@ class _UserForm(forms.Form):
 
 
 class CodeForm(_UserForm):
-    """A code of the authenticator app, or a recovery code, of the ``user`` who logs in."""
+    """A form for a code of the authenticator app, or a recovery code, of the ``user`` who logs in."""
 
     code = forms.CharField(
         label=gettext_lazy("Code from the authenticator app"),
@@ -99,7 +102,7 @@ class PasswordForm(_UserForm):
 
 
 class EnrolmentForm(CodeForm):
-    """The first code of an app, which has read the secret from the page."""
+    """A form for the first code of an authenticator app, which has read the secret from the page."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -118,7 +121,7 @@ class EnrolmentForm(CodeForm):
 
 
 class _Page:
-    """A page of its own, with or without a form, in the theme of the log-in page."""
+    """A page outside the admin's models, with or without a form, in the theme of the log-in page."""
 
     request: HttpRequest
     template_name: str | None = "admin/second_factor.html"
@@ -132,7 +135,7 @@ class _Page:
 
 
 class _FormPage(_Page, FormView):  # type: ignore[type-arg]
-    """A page that asks the user, or who logs in, for something."""
+    """A page with a form for a user who is logged in or is logging in."""
 
     def get_form_kwargs(self) -> dict[str, Any]:
         return super().get_form_kwargs() | {"request": self.request, "user": self.request.user}
@@ -160,7 +163,7 @@ class LogInView(LoginView):
 
 @method_decorator(login_stage_required(stage=CodeStage.key, redirect_urlname="account_login"), name="dispatch")
 class CodeView(_FormPage):
-    """Ask who gave the right password for a code."""
+    """Show the second step of a log-in: after the right password, the user enters a code."""
 
     form_class = CodeForm
     title = gettext_lazy("Second factor")
@@ -180,7 +183,7 @@ class CodeView(_FormPage):
 
 
 class CodeAgainView(LoginRequiredMixin, _FormPage):
-    """Ask for a code in a session that began without one, or before the second factor is changed."""
+    """Ask a logged-in user for a code: if the session began without one, or before the second factor is changed."""
 
     form_class = CodeForm
     title, text = CodeView.title, CodeView.text
@@ -196,14 +199,14 @@ class CodeAgainView(LoginRequiredMixin, _FormPage):
 
 
 class PasswordAgainView(LoginRequiredMixin, _FormPage):
-    """Ask for the password before a session that is not new sets up a second factor."""
+    """Ask for the password again before a user sets up a second factor, if the session is older than five minutes."""
 
     form_class = PasswordForm
     title = gettext_lazy("Confirm your password")
     text = gettext_lazy("You logged in more than five minutes ago.")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        # Where there is a factor, a password does not replace it.
+        # If a second factor is set up, a password cannot replace it.
         if request.user.is_authenticated and second_factor.is_set_up(request.user):
             return HttpResponseRedirect(reverse("mfa_reauthenticate"))
         return super().dispatch(request, *args, **kwargs)

@@ -10,7 +10,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from employees.credentials import second_factor
 
-# What leads to the second factor, or away.
+# The pages needed to log in, to give a code or set up a second factor, and to log out.
 _OPEN = {
     *("account_login", "account_reauthenticate", "mfa_reauthenticate", "mfa_activate_totp", "mfa_authenticate"),
     *("openid_connect_login", "openid_connect_callback", "set_language", "admin:logout", "admin:jsi18n"),
@@ -18,7 +18,10 @@ _OPEN = {
 
 
 class SecondFactorMiddleware(MiddlewareMixin):
-    """Send a session without its second factor to where it is proven or set up; outside the admin, it is nobody's."""
+    """Redirect a session that needs a second factor to the page where the user gives a code or sets one up.
+
+    Outside the admin, treat the user of such a session as anonymous.
+    """
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any

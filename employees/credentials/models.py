@@ -1,4 +1,4 @@
-"""What gives access to the API: log-ins, with the tokens that they hand out, and the keys of services."""
+"""What gives access to the API: log-ins with their tokens, and the keys of services."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
         return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True).select_related("user")
 
     def revoke(self) -> int:
-        """Revoke the log-ins, whose tokens are refused from now on; return how many were not revoked before."""
+        """Revoke the log-ins, so that their tokens are refused from now on; return how many were not revoked before."""
         return self.filter(revoked_at=None).update(revoked_at=timezone.now())
 
     def start(
@@ -44,7 +44,8 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
     ) -> LogIn:
         """Create the log-in of an authenticated user; raise AuthenticationFailed if the user has changed meanwhile.
 
-        The lock waits for a concurrent change of the password: the trigger that revokes log-ins would miss this one.
+        It locks the user's row, and so waits for a concurrent change of the password: the trigger that revokes log-ins
+        would miss a log-in that is not committed yet.
         """
         unchanged = get_user_model().objects.filter(pk=user.pk, password=user.password, is_active=True)
         with transaction.atomic():
@@ -57,12 +58,12 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
 
 
 class LogIn(models.Model):
-    """A log-in over the API or in the admin. All that it handed out ends when it is revoked or expires.
+    """A log-in over the API or in the admin. Its tokens and its session end when it is revoked or expires.
 
     Triggers (migrations 0002, 0004 and 0005) revoke the log-ins of a user whose password changes, who is deactivated,
-    or who loses a status, group, permission or second factor, whichever program makes the change, and those of a
-    group's users when it loses a permission. They also delete the sessions of these log-ins. ``has_second_factor`` is
-    for tokens: a session itself knows of later proofs.
+    or who loses a status, group, permission or second factor. They also revoke those of a group's users when the group
+    loses a permission. Which program makes the change does not matter. The triggers delete the sessions of these
+    log-ins too. ``has_second_factor`` is for tokens; a session stores by itself that a code was given later.
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
@@ -84,7 +85,7 @@ class LogIn(models.Model):
 
 
 def digest_of(key: str) -> str:
-    """Return the SHA-256 of a key: with 256 random bits, it needs no slow hash."""
+    """Return the SHA-256 of a key. A key has 256 random bits, so it needs no slow hash."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -94,7 +95,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class ApiKey(models.Model):
-    """The key of a service, which has the chosen permissions as far as its owner has them."""
+    """The key of a service. It has those of the chosen permissions that its owner has too."""
 
     name = models.CharField(_("name"), max_length=60, help_text=_("The service that uses the key."))
     owner = models.ForeignKey(
@@ -140,26 +141,26 @@ class ApiKey(models.Model):
         return self.name
 
     def generate(self) -> str:
-        """Return a new key, of which the row keeps the beginning and the hash."""
+        """Return a new key; set the row's ``prefix`` and ``digest``, which are all that is stored of it."""
         key = f"dir_{secrets.token_urlsafe(32)}"
         self.prefix, self.digest = key[:10], digest_of(key)
         return key
 
     def record_use(self) -> None:
-        """Record the time, at most once a minute; without success while the database is read-only."""
+        """Record the time of use, at most once a minute. While the database is read-only, do nothing."""
         now = timezone.now()
         if self.last_used_at is None or self.last_used_at < now - USE_RECORDED_EVERY:
             with suppress(DatabaseError), transaction.atomic():
                 ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
 
     def limited_owner(self) -> User:
-        """Return the owner with only those rights that the key has too, for ``request.user``."""
+        """Return the owner, for ``request.user``, with only those rights that the key has too."""
         user: Any = self.owner
         names = self.permissions.values_list("content_type__app_label", "codename")
         permissions = {f"{app}.{codename}" for app, codename in names}
         own_scope = user_scope(user)
         user.api_key, user.key_permissions = self, permissions
-        # ModelBackend reads permissions from here, which is where it would cache them.
+        # ModelBackend would cache the permissions in this attribute, and reads them from it.
         user._perm_cache = permissions if user.is_superuser else permissions & user.get_all_permissions()  # noqa: SLF001
         user.is_superuser = False
         user.directory_scope = self._limit(own_scope)

@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # No code is longer, with the spaces and dashes that people add.
 LONGEST_CODE = 30
-# NIST SP 800-63B, section 5.2.2: attempts in a row from all addresses, each of which the lockout limits.
+# In a row, from all addresses together (NIST SP 800-63B, section 5.2.2); the lockout limits each address.
 MOST_WRONG_CODES = 100
 _APPS_WITH_FIGURES = ("monitoring", "rollout", "waffle")
 
 
 def is_needed(user: Any) -> bool:
-    """Return whether the user may move the rollout, see people or grant such rights, and has to prove a second factor.
+    """Return whether the user has to prove a second factor, because of rights beyond looking at figures.
 
-    Only looking at the rollout and at figures needs none; any other permission does, those of later releases too.
+    Users with a role in the directory need one, and users with any permission except those to view the rollout and
+    figures. This includes permissions that a later release adds.
     """
     if not settings.ADMIN_MFA_REQUIRED:
         return False
@@ -50,7 +51,7 @@ def is_set_up(user: Any) -> bool:
 
 
 def is_proven(request: Any, user: Any) -> bool:
-    """Return whether a code was given in this session, which one of an older release never asked for."""
+    """Return whether a code was given in this session; False for sessions of an older release, which asked for none."""
     return any(record["method"] == "mfa" for record in get_authentication_records(request, user))
 
 
@@ -61,10 +62,10 @@ def record_proof(request: Any, user: User, factor: Authenticator, **more: bool) 
 def use_code(request: Any, user: User, code: str) -> Authenticator | None:
     """Use up a code of the authenticator app, or a recovery code, and return its factor.
 
-    Return None if the code is wrong or was used, or if the name is locked out from this address. That counts as a
-    failed log-in, as a wrong password does. Attempts wait for each other's lock: no two requests use the same code, and
-    none is tried after the last one that the lockout allows. After MOST_WRONG_CODES in a row, from whatever addresses,
-    only a recovery code is accepted, which ends this.
+    Return None if the code is wrong or was used before, or if the user name is locked out from this address. This
+    counts as a failed log-in, as a wrong password does. Attempts wait for each other's lock, so that no two requests
+    use the same code, and no attempt is made after the last one that the lockout allows. After MOST_WRONG_CODES wrong
+    codes in a row, from whatever addresses, only a recovery code is accepted, which also ends this restriction.
     """
     credentials = {"username": user.get_username()}
     with transaction.atomic():
@@ -105,7 +106,7 @@ def _accepts(factor: Authenticator, code: str) -> bool:
 
 
 def step_of(secret: str, code: str, after: int = 0) -> int | None:
-    """Return the time step that this is the code of, among those around now and later than ``after``."""
+    """Return the time step of the code, among those around now; None if there is none that is later than ``after``."""
     for step in yield_hotp_counters_from_time():
         if step > after and compare_user_code(actual=code, expected=format_hotp_value(hotp_value(secret, step))):
             return int(step)
@@ -113,7 +114,7 @@ def step_of(secret: str, code: str, after: int = 0) -> int | None:
 
 
 def codes_left(user: Any) -> int:
-    """Return the number of recovery codes that can be used; none can if their key is lost."""
+    """Return the number of recovery codes that can be used; 0 if the key that encrypts them is lost."""
     factor = Authenticator.objects.filter(user_id=user.pk, type=Authenticator.Type.RECOVERY_CODES).first()
     try:
         return len(factor.wrap().get_unused_codes()) if factor else 0
@@ -126,7 +127,7 @@ def encrypt(text: str) -> str:
 
 
 def decrypt(text: str) -> str:
-    """Decrypt with the key of SECRET_KEY or of SECRET_KEY_FALLBACKS; raise InvalidToken if it is none of these."""
+    """Decrypt with the key of SECRET_KEY or of SECRET_KEY_FALLBACKS; raise InvalidToken if none of them fits."""
     return _keys().decrypt(text.encode()).decode()
 
 
@@ -139,5 +140,8 @@ def _keys() -> MultiFernet:
 
 
 def reset(user: Any) -> bool:
-    """Remove the factors of an account, whose sessions and tokens a trigger ends; return whether there was one."""
+    """Remove the second factor of an account; return whether it had one.
+
+    A trigger ends the account's sessions and tokens.
+    """
     return bool(Authenticator.objects.filter(user_id=user.pk).delete()[0])

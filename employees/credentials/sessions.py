@@ -1,4 +1,4 @@
-"""The session store: Django's, which also keeps the log-in of a session when its key changes."""
+"""The session store: Django's, which also updates the log-in of a session when the session's key changes."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -13,17 +13,18 @@ from employees.credentials.models import LogIn
 
 class SessionStore(DatabaseSessionStore):
     def cycle_key(self) -> None:
-        """Change the key, and record it in the log-in, or in a new one if a change of the own password revoked it.
+        """Change the session's key, and store the new key in the session's log-in.
 
-        Without a log-in, the session would not end when the user is deactivated or demoted. Django changes the key when
-        a user sets a password in the admin, the own one or another user's.
+        If that log-in was revoked because users changed their own password, start a new one. Without a log-in, the
+        session would not end when the user is deactivated or demoted. Django changes the key when a user sets a
+        password in the admin, their own or another user's.
         """
         former, user_id = self.session_key, self.get(SESSION_KEY)
         super().cycle_key()
         if user_id is None or LogIn.objects.usable().filter(session_key=former).update(session_key=self.session_key):
             return
         user = get_user_model().objects.filter(pk=user_id, is_active=True).first()
-        # The account is closed, or another change of it is committed meanwhile.
+        # The session ends if the account is closed, or if another change of the account is committed meanwhile.
         with suppress(AuthenticationFailed):
             if user is not None:
                 LogIn.objects.start(user, timedelta(seconds=settings.SESSION_COOKIE_AGE), str(self.session_key))

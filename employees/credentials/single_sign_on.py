@@ -1,7 +1,7 @@
-"""Single sign-on by an OpenID Connect provider: who may log in, and which groups a claim gives (docs/how-to/log-in.md).
+"""Single sign-on by an OpenID Connect provider: who may log in, and which groups they get (docs/how-to/log-in.md).
 
-django-allauth keeps the state of a log-in and exchanges the code. The rest of what it offers, such as signing up, and
-connecting an account that somebody else may own, has no page here.
+django-allauth keeps the state of a log-in and exchanges the code. Its other features have no page here, such as signing
+up, or connecting an account that somebody else may own.
 """
 
 from __future__ import annotations
@@ -39,14 +39,17 @@ from employees.accounts import Group as DirectoryGroup
 from employees.credentials.adapters import AccountAdapter
 
 logger = logging.getLogger(__name__)
-# Signatures that only the provider can make.
+# The algorithms of signatures that only the provider can make.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 _CLOCKS_DIFFER_BY = 60
 _ENDPOINTS = {"authorization_endpoint", "token_endpoint", "jwks_uri"}
 
 
 class _Provider(OpenIDConnectOAuth2Adapter):
-    """The provider's side. Claims come from the ID token, whose signature allauth would not verify here."""
+    """The OpenID Connect provider.
+
+    Its claims come from the ID token, whose signature is verified here and not by allauth.
+    """
 
     @property
     def openid_config(self) -> dict[str, Any]:
@@ -92,15 +95,15 @@ class _Provider(OpenIDConnectOAuth2Adapter):
 
 class SingleSignOnAdapter(DefaultSocialAccountAdapter):
     def list_apps(self, request: HttpRequest, provider: str | None = None, client_id: str | None = None) -> list[Any]:
-        """Return the provider of the settings; none comes from the database."""
+        """Return the provider of the settings. Providers in the database are not used."""
         apps = settings.SOCIALACCOUNT_PROVIDERS.get("openid_connect", {}).get("APPS", [])
         return [SocialApp(provider="openid_connect", **app) for app in apps]
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
-        """Find or create the account, set its groups, and log in; raise ImmediateHttpResponse with what to show then.
+        """Find or create the account, set its groups, and log in; raise ImmediateHttpResponse with the next page.
 
-        Groups that are taken away end the account's sessions and tokens (a trigger), and this log-in starts afterwards.
-        allauth's own log-in would keep the provider's tokens in the session while it waits for a code.
+        If a group is taken away, a trigger ends the account's sessions and tokens, so this log-in starts only after
+        that. allauth's own log-in would keep the provider's tokens in the session while it waits for a code.
         """
         claims = sociallogin.claims
         user = sociallogin.user if sociallogin.is_existing else _connect(request, sociallogin, claims)
@@ -123,7 +126,11 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
 
 
 def _connect(request: HttpRequest, sociallogin: Any, claims: dict[str, Any]) -> User:
-    """Connect the identity to the one account with the same verified e-mail address, or to a new account."""
+    """Connect the identity to the one account with the same verified e-mail address, or to a new account; return it.
+
+    Raise the exception of ``refuse`` if there are several such accounts, or if the account is a superuser's or is
+    connected to another identity.
+    """
     email = claims.get("email") if claims.get("email_verified") is True else ""
     users = [user for user in User.objects.filter(email__iexact=email) if _is_same(user.email, email)] if email else []
     if len(users) > 1:
@@ -141,10 +148,10 @@ def _connect(request: HttpRequest, sociallogin: Any, claims: dict[str, Any]) -> 
 
 
 def _is_same(address: str, other: str) -> bool:
-    """Return whether two addresses differ in the case of letters at most.
+    """Return whether two addresses are equal but for the case of letters, by a stricter rule than PostgreSQL's.
 
-    PostgreSQL's UPPER makes an I of ı and an S of ſ, and the Kelvin sign is a small K's capital too: such a letter is
-    one that NFKC replaces, or that has another small letter.
+    PostgreSQL's UPPER maps ı to I and ſ to S, and the Kelvin sign has the small letter k. Addresses with such letters,
+    which NFKC replaces or whose small letters differ, are not equal to any other.
     """
     return address.lower() == other.lower() and all(
         unicodedata.is_normalized("NFKC", each) for each in (address, other)
@@ -152,7 +159,7 @@ def _is_same(address: str, other: str) -> bool:
 
 
 def _create(request: HttpRequest, claims: dict[str, Any], email: str) -> User:
-    """Create an account, if the settings allow it, for a person in one of our groups according to the claim."""
+    """Create an account for the person; refuse if the settings forbid it or the claim names none of our groups."""
     texts = {key: clean(str(claims.get(key) or "")) for key in ("preferred_username", "given_name", "family_name")}
     name = User.normalize_username(texts["preferred_username"] or email)
     if not settings.OIDC_CREATE_USERS or not _groups(claims):
@@ -170,7 +177,7 @@ def _create(request: HttpRequest, claims: dict[str, Any], email: str) -> User:
 
 
 def _groups(claims: dict[str, Any]) -> set[str]:
-    """Return the groups of the claim that exist here by the same name; none makes a superadmin."""
+    """Return the groups in the claim that exist here by the same name; a superadmins' group is never among them."""
     given = claims.get(settings.OIDC_GROUPS_CLAIM) if settings.OIDC_GROUPS_CLAIM else None
     # Keycloak writes the path of a group, “/operator”, unless its mapper is set otherwise.
     names = {str(name).rpartition("/")[2] for name in (given if isinstance(given, list) else [given])}
@@ -192,7 +199,7 @@ def _set_groups(request: HttpRequest, user: User, claims: dict[str, Any]) -> Non
 
 
 def refuse(request: HttpRequest, reason: str, name: str = "") -> ImmediateHttpResponse:
-    """Log a refused log-in, and return the exception that shows why."""
+    """Log a refused log-in, and return the exception that shows the reason to the user."""
     access_log.log("log_in", request.META, name, level=logging.WARNING, outcome=reason, door="sso")
     reasons = {
         "ambiguous_email": _("Several accounts have your e-mail address. An administrator has to correct this."),

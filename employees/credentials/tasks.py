@@ -13,7 +13,7 @@ from employees.credentials.models import LogIn
 
 @shared_task(ignore_result=True)
 def prune() -> int:
-    """Delete what has expired: used refresh tokens, log-ins, sessions and lockouts; return the number of rows."""
+    """Delete expired refresh tokens, sessions, log-ins and lockouts; return the number of rows."""
     now = timezone.now()
     expired: list[QuerySet[Any]] = [
         OutstandingToken.objects.filter(expires_at__lt=now),

@@ -1,4 +1,4 @@
-"""The tokens of a log-in. The log-in in PostgreSQL decides whether they are valid; the claims only identify it."""
+"""The tokens of a log-in. The row of the log-in decides whether they are valid; their claims only identify it."""
 
 import re
 from datetime import timedelta
@@ -13,18 +13,18 @@ from rest_framework_simplejwt.tokens import RefreshToken as BlacklistedOnUse
 from employees.credentials import second_factor
 from employees.credentials.models import LogIn
 
-# RFC 7519 has no claim for it; OpenID Connect names it like this.
+# OpenID Connect's claim for a session; RFC 7519 has none.
 _LOG_IN_CLAIM = "sid"
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class RefreshToken(BlacklistedOnUse):
     def check_blacklist(self) -> None:
-        """Accept used tokens: ``refresh`` has to recognize their reuse, and two uses could both pass a check."""
+        """Accept used tokens: ``refresh`` has to recognise their reuse, and two uses at once could pass a check."""
 
 
 class TokenReused(InvalidToken):
-    """A refresh token was used before; ``user_name`` is that of its log-in, which is revoked."""
+    """Raised for a refresh token that was used before; ``user_name`` is the user of its log-in, now revoked."""
 
     def __init__(self, user_name: str) -> None:
         super().__init__()
@@ -32,12 +32,12 @@ class TokenReused(InvalidToken):
 
 
 def log_in_of(token: Any) -> LogIn:
-    """Return the log-in that handed out this token; raise InvalidToken if it is revoked or expired.
+    """Return the log-in to which this token belongs; raise InvalidToken if the log-in is revoked or expired.
 
-    Tokens from before a second factor was needed, or was asked for, are refused too.
+    Also raise InvalidToken if the user needs a second factor and the log-in has none, because it dates from before.
     """
     ids = [token.get(name) for name in (_LOG_IN_CLAIM, api_settings.JTI_CLAIM)]
-    # What is no ID, such as a NUL, could not be looked up.
+    # A text that is not an ID, such as one with a NUL character, could not be looked up.
     if not all(isinstance(each, str) and _ID.fullmatch(each) for each in ids):
         raise InvalidToken
     log_in = LogIn.objects.usable().filter(pk=ids[0]).first()
@@ -49,9 +49,9 @@ def log_in_of(token: Any) -> LogIn:
 def refresh(text: str) -> dict[str, str]:
     """Exchange a refresh token for a new pair.
 
-    Of several uses at the same time, the one whose INSERT succeeds gets the pair. Each of the others revokes the
-    log-in, because one of the users is not the one to which the token was given. Raise TokenReused for these, and
-    TokenError or InvalidToken for an invalid token.
+    If a token is used several times at once, the request whose INSERT succeeds gets the pair. Each of the others
+    revokes the log-in, because somebody else may have stolen the token, and raises TokenReused. Raise TokenError or
+    InvalidToken for an invalid token.
     """
     token = RefreshToken(text)  # type: ignore[arg-type]
     log_in = log_in_of(token)
@@ -63,14 +63,14 @@ def refresh(text: str) -> dict[str, str]:
 
 
 def revoke(text: str) -> LogIn:
-    """Revoke the log-in that handed out this refresh token; raise TokenError or InvalidToken if it is invalid."""
+    """Revoke the log-in to which this refresh token belongs; raise TokenError or InvalidToken if it is invalid."""
     log_in = log_in_of(RefreshToken(text))  # type: ignore[arg-type]
     LogIn.objects.filter(pk=log_in.pk).revoke()
     return log_in
 
 
 def issue(log_in: LogIn) -> dict[str, str]:
-    """Return a new pair of tokens, which end with the log-in at the latest."""
+    """Return a new pair of tokens, which expire no later than the log-in."""
     pair = RefreshToken()
     _complete(pair, log_in, api_settings.REFRESH_TOKEN_LIFETIME)
     return {"access": str(access_token(log_in)), "refresh": str(pair)}
@@ -83,7 +83,10 @@ def access_token(log_in: LogIn, lifetime: timedelta = api_settings.ACCESS_TOKEN_
 
 
 def _complete(token: AccessToken | RefreshToken, log_in: LogIn, lifetime: timedelta) -> None:
-    """Add the claims. Those about the user are for clients: the server reads rights from the database."""
+    """Add the claims.
+
+    The claims about the user are for clients: the server reads the user's rights from the database.
+    """
     ends_at = min(token.current_time + lifetime, log_in.expires_at)
     token.payload |= {
         api_settings.USER_ID_CLAIM: str(log_in.user_id),

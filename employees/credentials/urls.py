@@ -1,4 +1,4 @@
-"""The pages of django-allauth that are open, under its own names; sign-up, resets and e-mail addresses have none."""
+"""The pages of django-allauth that are open, under its own names; those for sign-up, resets and e-mail are not."""
 
 from django.urls import path, re_path
 

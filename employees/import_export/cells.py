@@ -1,4 +1,4 @@
-"""Read a cell as the value that a person meant; write one so that it is read back unchanged."""
+"""Read a cell as the value that the author of the file meant; write a cell so that reading it gives the same value."""
 
 import re
 
@@ -15,7 +15,7 @@ LONGEST = 1_000
 # Spreadsheets run cells that begin with these characters as formulas; a leading apostrophe makes the cell text.
 _FORMULA = re.compile(r"[=+\-@\s]")
 _PHONE = re.compile(r"\+[0-9]{8,15}")
-# Before a capital or a letter that is not Latin; an apostrophe that closes a quotation follows none.
+# Apostrophes before a capital or a letter that is not Latin, unless a later apostrophe closes a quotation.
 _MARKED_NAME = regex.compile(r"(?V1)'+[\p{Lu}\p{Lt}[\p{L}--\p{Latin}]](?!.*'(?!\p{L}))")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
@@ -30,7 +30,7 @@ def read_phone(cell: Cell) -> str:
 
 
 def read_id(cell: Cell) -> str:
-    """Return an ID or another code; ``""`` for a placeholder. Raise ValueError for a value of another type."""
+    """Return an ID or a code; ``""`` for a placeholder such as NULL. Raise ValueError for a cell of another type."""
     value = typed_values.plain(_checked(cell))
     typed_values.refuse_other_types(value)
     typed_values.refuse_numbers(value)
@@ -38,10 +38,10 @@ def read_id(cell: Cell) -> str:
 
 
 def read_text(cell: Cell) -> str:
-    """Return the text of a name; ``""`` for a placeholder such as NULL. Raise ValueError for a value of another type.
+    """Return the text of a name; ``""`` for a placeholder such as NULL. Raise ValueError for a cell of another type.
 
-    A leading apostrophe makes such a value text: somebody's name may be 42 or Null. It is removed before other names
-    too, unless it belongs to them: ``'t Hooft``, ``'Север' (вуз)``.
+    With a leading apostrophe, numbers and placeholders are text too: somebody's name may be 42 or Null. The apostrophe
+    is removed, also before other names, unless it is a part of the name, as in ``'t Hooft`` and ``'Север' (вуз)``.
     """
     text = texts.clean(_checked(cell))
     return text[1:].strip() if _is_marked(text) else _read_unmarked(text)
@@ -63,7 +63,10 @@ def _read_unmarked(text: str) -> str:
 
 
 def write(value: str, *, is_text: bool) -> str:
-    """Return the content of a cell that no spreadsheet runs as a formula, and that an import reads as ``value``."""
+    """Return the content of a cell that no spreadsheet runs as a formula, and that an import reads as ``value``.
+
+    ``is_text`` is whether the column holds names, which read_text reads.
+    """
     text = _NOT_XML.sub("", value)
     is_special = (
         _is_marked(text) or _is_special(text) if is_text else _FORMULA.match(text) and not _PHONE.fullmatch(text)
@@ -72,12 +75,12 @@ def write(value: str, *, is_text: bool) -> str:
 
 
 def _is_marked(text: str) -> bool:
-    """Return whether a leading apostrophe only marks the cell as text."""
+    """Return whether a leading apostrophe marks the cell as text, and so is not a part of the text."""
     return text.startswith("'") and (_MARKED_NAME.match(text) is not None or _is_special(text.lstrip("'")))
 
 
 def _is_special(text: str) -> bool:
-    """Return whether the text would be run as a formula, or is not read as itself."""
+    """Return whether a spreadsheet would run the text as a formula, or an import would read it as another value."""
     try:
         return bool(_FORMULA.match(text)) or _read_unmarked(text) != text
     except ValueError:

@@ -1,8 +1,8 @@
 """Decode CSV files without guessing: a file that could be read in two ways is refused.
 
-UTF-8 and UTF-16 can be recognized by their bytes. Windows-1251 cannot, so it is accepted only if the result is written
-like Russian, Ukrainian or Belarusian: the characters, the capitals and, with enough evidence, the pairs of letters.
-A file whose Ukrainian letters may be Kazakh ones in another encoding is refused too.
+UTF-8 and UTF-16 can be recognised by their bytes. Windows-1251 cannot, so it is accepted only if the result is written
+like Russian, Ukrainian or Belarusian: its characters, its capitals and, where they are enough evidence, its pairs of
+letters. A file whose Ukrainian letters may be Kazakh letters in another encoding is refused too.
 """
 
 import codecs
@@ -61,17 +61,17 @@ _UNAMBIGUOUS = re.compile(
     rf"|(?<![{LETTERS}'’])(?:є(?:в[{_CONSONANT}]|г[ео]|[фщ]|лизав)|їж|ґ[жаеио])"
     rf"|\A[^є]*+є.*(?:ьо|(?:[еє]нко|[шч]ко|[сцз]ьк(?:ий|а|ого|ому)|чук|юк)(?![{LETTERS}]))"
 )
-# In cells, and in bytes.
+# The sizes of a sample: in cells, and in bytes.
 _LARGEST_SAMPLE, _LONGEST_SAMPLE = 3_000, 300_000
-# In bits. Without capitals, a text may be Hebrew, and certainly may without these letters.
+# Scores in bits. A text without capitals may be Hebrew, the more so if it lacks the letters of _NOT_IN_HEBREW.
 _ENOUGH, _ENOUGH_WITHOUT_CAPITALS = 2, 12
 # By how many bits one of two readings must be better, if the other one is possible and written like Russian too.
 _CERTAIN, _POSSIBLE = 8, -1
 _NOT_IN_HEBREW = frozenset("ыьэюяё")
-# What a word can count against a text at most, because names come from all languages.
+# The lowest evidence of a word and of an abbreviation, limited because names come from all languages, and the highest.
 _UNUSUAL_WORD, _ABBREVIATION, _MOST = -5, -2, 100
 _IS_ABBREVIATION = re.compile(rf"[{LETTERS.upper()}]{{1,5}}|[{LETTERS.upper()}][{_L}]*[{LETTERS.upper()}]{{2}}")
-# Two letters may be a Chinese character; as such, these names would be rare ones.
+# The bytes of two letters may be a Chinese character; those of these names would be rare characters.
 _SHORT_NAMES = frozenset({"ли", "ян"})
 _CELL = re.compile(rb"[^;,\t\r\n]+")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -81,10 +81,10 @@ _SMALL_RUSSIAN = re.compile(r"[\x00-@\[-`{-\x7fа-яё]*")
 _LONGEST_ACCIDENT = 20
 # The byte order marks, which make an encoding certain.
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# In UTF-8, an accident too.
+# In valid UTF-8, these show that the file is in another encoding.
 _NO_CHARACTER = regex.compile(r"[\p{Unassigned}\p{Private_Use}]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
-# A letter of another alphabet, but for those that look like Latin ones, in a word of Latin letters.
+# A letter of another alphabet in a word of Latin letters, except for letters that look like Latin ones.
 _OTHER = r"[^\p{Latin}\p{Common}\p{Inherited}АВЕКМНОРСТУХІЈЅаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο]"
 _MIXED_WORD = regex.compile(rf"(?V1)\p{{Latin}}{_OTHER}|{_OTHER}\p{{Latin}}")
 # A small letter, not of ASCII, between capitals.
@@ -98,7 +98,7 @@ _LETTERS_ONLY = regex.compile(r"[\p{M}\p{P}\p{Zs}]*+\p{L}[\p{L}\p{M}\p{P}\p{Zs}]
 
 
 def _garbled_utf8() -> re.Pattern[str]:
-    """Match two Russian letters in UTF-8 that some program has read in an 8-bit encoding."""
+    """Return a pattern for two Russian letters in UTF-8 that some program has read in an 8-bit encoding."""
     pairs = []
     for encoding in ("latin_1", "cp1252", "cp1251", *_OTHER_ENCODINGS):
         first, second = b"\xd0\xd1".decode(encoding), bytes(range(0x80, 0xC0)).decode(encoding, "ignore")
@@ -107,7 +107,7 @@ def _garbled_utf8() -> re.Pattern[str]:
 
 
 def _cyrillic_of_east_asia() -> re.Pattern[str]:
-    """Match a text in UTF-8 whose letters are capital Russian ones in Big5 or Johab."""
+    """Return a pattern for a text in UTF-8 whose letters may all be Russian capitals in Big5 or Johab."""
     alternatives = []
     for encoding in ("big5", "johab"):
         characters = (letter.encode(encoding, "ignore").decode(errors="replace") for letter in _L)
@@ -129,7 +129,7 @@ class UndecodableFile(ValueError):
 
 
 def is_garbled(text: str) -> bool:
-    """Return whether another program has read the text in a wrong encoding: ``Èâàíîâ``, or U+FFFD for lost letters."""
+    """Return whether another program has decoded the text wrongly, as in ``Èâàíîâ``, or has lost letters (U+FFFD)."""
     patterns = (_GARBLED_UTF8, _GARBLED_CP1251, _SYMBOL_FOR_LETTER)
     is_garbled = "\N{REPLACEMENT CHARACTER}" in text or any(pattern.search(text) for pattern in patterns)
     return not text.isascii() and is_garbled
@@ -159,7 +159,10 @@ def decode(content: bytes) -> str:
 
 
 def _may_be_8_bit(content: bytes, text: str) -> bool:
-    """Return whether the characters of a text in UTF-8, unless they are many, form words only in another encoding."""
+    """Return whether a file that is valid UTF-8 may be a file in another encoding.
+
+    This is so if its few non-ASCII characters form words only in the other encoding.
+    """
     if text.isascii():
         return False
     if _CYRILLIC_OF_EAST_ASIA.fullmatch(text):
@@ -177,13 +180,16 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
 
 
 def _may_be_small_russian(content: bytes) -> bool:
-    """Return whether all words are of small Russian letters in DOS 866: in UTF-8, such characters are one in 16."""
+    """Return whether all words consist of small Russian letters if the file is read as DOS 866.
+
+    In UTF-8, one character in 16 would look like this by accident.
+    """
     cells = [cell[0].decode("cp866") for cell in _CELL.finditer(content) if not cell[0].isascii()]
     return all(map(_SMALL_RUSSIAN.fullmatch, cells))
 
 
 def _is_east_asian(cell: str) -> bool:
-    """Return whether the cell is a single character in UTF-8, and a common one of an East Asian encoding too."""
+    """Return whether the cell is a single character in UTF-8 whose two bytes are a letter in an East Asian encoding."""
     content = cell.encode()
     return (
         len(cell) == 1
@@ -193,10 +199,10 @@ def _is_east_asian(cell: str) -> bool:
 
 
 def _shift_in(text: str) -> regex.Match[str] | None:
-    """Find where a text in ASCII changes to letters of another alphabet."""
+    """Find the first place where an ASCII text switches to another alphabet, as in UTF-7; None if there is none."""
     if not text.isascii():
         return None
-    # Of the whole text, because phones with a plus sign are hardly ever valid UTF-7.
+    # The whole text is decoded, because phones with a plus sign are hardly ever valid UTF-7.
     is_utf_7 = _from_utf_7(text) is not None
     return next(
         (found for found in _SHIFT.finditer(text) if found[0][0] != "+" or (is_utf_7 and _is_letters(found[0]))), None
@@ -230,10 +236,11 @@ def _decode_cp1251(content: bytes) -> str:
 
 
 def _may_be(encoding: str, sample: bytes, own: str) -> bool:
-    """Return whether the words are Russian in the other encoding too, and other words.
+    """Return whether the sample, read in the other encoding, may be Russian words that differ from ``own``.
 
-    The small letters of MacCyrillic are the same but for ё, which is Ю in Windows-1251, so that pairs of letters are no
-    evidence: each word that is written like a Russian one counts.
+    ``own`` is the sample's text in Windows-1251. The small letters of MacCyrillic have the same bytes there, except for
+    ё, which is Ю in Windows-1251. Pairs of letters are no evidence against it, so every word written like a Russian one
+    counts.
     """
     text, own = (_PAIR.sub(r"\1", each) for each in (sample.decode(encoding, errors="replace"), own))
     if text == own or {"«", "»"} & set(text) or _not_cyrillic(text) is not None:
@@ -242,13 +249,16 @@ def _may_be(encoding: str, sample: bytes, own: str) -> bool:
 
 
 def _may_be_turkic(own: str) -> bool:
-    """Return whether most words with letters that Windows-1251 shares with PT154 and KZ-1048 may be Turkic."""
+    """Return whether most of the words with letters that Windows-1251 shares with PT154 and KZ-1048 may be Turkic."""
     words = set(_AMBIGUOUS_WORD.findall(own.lower()))
     return 2 * sum(_UNAMBIGUOUS.search(word) is not None for word in words) < len(words)
 
 
 def _is_cyrillic(text: str, enough: int | None = None) -> bool:
-    """Return whether the words are certainly Russian, Ukrainian or Belarusian; ASCII characters do not count."""
+    """Return whether the words are certainly Russian, Ukrainian or Belarusian; ASCII characters do not count.
+
+    ``enough`` is the score that makes it certain, in bits.
+    """
     if _not_cyrillic(text) is not None:
         return False
     if enough is None:
@@ -266,21 +276,24 @@ def _score(text: str) -> int:
 
 
 def _not_cyrillic(text: str) -> int | None:
-    """Return the position of what no Russian, Ukrainian or Belarusian table contains; None if all may be of one."""
+    """Return the first position of something that no Russian, Ukrainian or Belarusian table contains, or None."""
     text = _without_quotes(text)
     patterns = [*_NOT_CYRILLIC, _PARTLY_LATIN] if _TWO_ALPHABETS.search(text) else _NOT_CYRILLIC
     return min((found.start() for pattern in patterns if (found := pattern.search(text))), default=None)
 
 
 def _without_quotes(text: str) -> str:
-    """Replace paired quotation marks and apostrophes by spaces, so that positions are kept."""
+    """Replace paired quotation marks and apostrophes by spaces, so that all positions stay the same."""
     if not any(mark in text for mark in "“„‘’"):
         return text
     return _QUOTED.sub(lambda quoted: f" {quoted[0][1:-1]} "[: len(quoted[0])], text)
 
 
 def _evidence(word: str) -> int:
-    """Return by how many bits the word makes a text more probable."""
+    """Return how much evidence the word gives, in bits, that its text was decoded with the right encoding.
+
+    Negative values are evidence of a wrong encoding.
+    """
     if word.lower() in _SHORT_NAMES:
         return _ENOUGH
     is_regular = word.isupper() or word[1:].islower()

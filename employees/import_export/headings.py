@@ -117,7 +117,10 @@ def example() -> dict[str, str]:
 
 
 def is_example(row: Mapping[str, object]) -> bool:
-    """Return whether the row is a template's example, unchanged; nobody's phone begins with a word."""
+    """Return whether the row is the unchanged example of a template.
+
+    A real row never matches: its phone has no letters.
+    """
     return any(all(texts.clean(str(row[name])) == shown[name] for name in row) for shown in _examples())
 
 
@@ -131,9 +134,9 @@ def _examples() -> list[dict[str, str]]:
 
 
 def template(kind: str, *, is_limited: bool) -> bytes:
-    """Return an empty file of the kind ``csv`` or ``xlsx``, with headings and an example in the reader's language.
+    """Return a template, a file of the kind ``csv`` or ``xlsx`` with headings and an example in the reader's language.
 
-    Without the columns of the university for users who are limited to theirs.
+    ``is_limited``, for users who are limited to one university, leaves out the columns that describe a university.
     """
     columns = [name for name in COLUMNS if not (is_limited and name in ("inn", "kpp", "university_name"))]
     headings, shown = list(map(heading_of, columns)), example()

@@ -1,6 +1,7 @@
 """Score words by the pairs of their letters, which shows whether text is Russian, Ukrainian or Belarusian.
 
-The pairs were counted in 8,000 names, of Central Asia and the Caucasus too, and in 17,000 words of translated texts.
+The pairs were counted in 8,000 names, among them names of Central Asia and the Caucasus, and in 17,000 words of
+translated texts.
 """
 
 LETTERS = "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґў"
@@ -56,6 +57,6 @@ _GAINS = {
 
 
 def gain(word: str) -> int:
-    """Return by how many bits the letters of a word are more probable in these languages than as random letters."""
+    """Return how many bits more probable the word is in these languages than as a sequence of random letters."""
     padded = f" {word.lower()} "
     return sum(_GAINS[padded[index : index + 2]] for index in range(len(padded) - 1))

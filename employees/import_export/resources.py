@@ -89,10 +89,10 @@ _TEXTS = {*NAMES, "university_name"}
 
 
 class NumberedResult(Result):
-    """Number errors by the rows of the file, which differ from the rows of the table if there are blank ones.
+    """The result of an import, with errors numbered by the rows of the file: its blank rows are not rows of the table.
 
-    ``headings`` are those of the file, by column; ``warning`` names the columns of the file that are filled but not
-    read, or is empty.
+    ``headings`` holds the headings of the file by column. ``warning`` names the filled columns of the file that are not
+    imported; it is empty if there are none.
     """
 
     warning = ""
@@ -116,7 +116,7 @@ class NumberedResult(Result):
     def lines(self, *, mask: Callable[[str], str] = str) -> list[str]:
         """Return the error messages, each with the row's number in the file, the column's heading and the phone.
 
-        ``mask`` shortens phones for terminals, whose output is kept.
+        ``mask`` shortens the phones for terminals, because their output may be stored.
         """
         errors = [
             (row.number, f"{self._heading(column)}{' '.join(messages)}")
@@ -190,9 +190,9 @@ class EmployeeResource(ModelResource):
     ) -> None:
         """Create a resource for one import or export.
 
-        ``university`` is the default for new employees, and with ``is_limited`` the only one. ``on_row`` is called
-        after each row, and ``scope`` limits the roles that may be granted; without a scope, as in the command, all
-        roles may be granted.
+        ``university`` is the default university of new employees, and with ``is_limited`` the only one allowed.
+        ``on_row`` is called after each row. ``scope`` limits the roles that may be granted; without a scope, as in the
+        command, all roles may be granted.
         """
         super().__init__(**kwargs)
         self.university, self.on_row, self.scope, self.is_limited = university, on_row, scope, is_limited
@@ -224,7 +224,7 @@ class EmployeeResource(ModelResource):
         self.table_errors: dict[int, str] = getattr(dataset, "errors", {})
 
     def after_import(self, dataset: Any, result: Result, **kwargs: Any) -> None:
-        """Take over the headings, and warn of columns without a use."""
+        """Copy the file's headings to the result, and warn of filled columns that are not imported."""
         result.headings = getattr(dataset, "headings", {})
         if ignored := getattr(dataset, "ignored", {}):
             named = _("%(letter)s “%(heading)s”")
@@ -240,7 +240,10 @@ class EmployeeResource(ModelResource):
             result.warning = message % {"columns": columns[:500], "headings": headings}
 
     def before_import_row(self, row: Any, **kwargs: Any) -> None:
-        """Normalize the phone, by which the employee is found; its errors are raised with those of the other cells."""
+        """Normalise the phone, by which the employee is found.
+
+        Its errors are raised later, with those of the other cells.
+        """
         self.row_errors: dict[str, list[str]] = {}
         if row[ROW_NUMBER] in self.table_errors:
             self.row_errors[NON_FIELD_ERRORS] = [self.table_errors[row[ROW_NUMBER]]]
@@ -256,7 +259,7 @@ class EmployeeResource(ModelResource):
             self.row_errors["phone"] = [text % first]
 
     def get_instance(self, instance_loader: Any, row: Any) -> Employee | None:
-        """Return the employee with the row's phone, unless it is one of a university that the user does not see."""
+        """Return the employee with the row's phone; None if there is none whose university the user may see."""
         if "phone" in self.row_errors:
             return None
         found: Employee | None = super().get_instance(instance_loader, row)
@@ -326,9 +329,9 @@ class EmployeeResource(ModelResource):
         return text % {"other": named[:200], "own": self.university}
 
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
-        """Record a MAX ID that was entered later as a claim, and schedule the lookup of a missing name.
+        """Record a MAX ID that was added to an existing employee as a claim, and schedule the lookup of a missing name.
 
-        The retry task keeps within the direct API's rate limit.
+        The retry task makes the lookups, within the direct API's rate limit.
         """
         if instance.profile_source == ProfileSource.DEFAULT:
             UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})

@@ -20,7 +20,7 @@ class ImportFileQuerySet(models.QuerySet["ImportFile"]):
 
 
 class ImportFile(models.Model):
-    """A file that was uploaded and not yet imported; it contains personal data, so it is deleted after an hour."""
+    """A file that was uploaded and not yet imported. It contains personal data, so it is deleted after an hour."""
 
     name = models.CharField(max_length=32, primary_key=True)
     data = models.BinaryField()
@@ -53,7 +53,7 @@ class PreviewStorage(BaseStorage):
         self._file().delete()
 
     def _file(self) -> ImportFile:
-        """Return the file; raise FileNotFoundError if it is gone or its name, which comes from a form, is invalid."""
+        """Return the stored file; raise FileNotFoundError if it was deleted, or if its name in the form is invalid."""
         file = ImportFile.objects.filter(name=self.name).first() if _NAME.fullmatch(self.name) else None
         if file is None:
             raise FileNotFoundError(self.name)

@@ -27,10 +27,10 @@ _EXPORTED = "profile_source"
 
 
 class Table(Dataset):
-    """The rows of a file, with the names of columns as headers.
+    """The rows of a file, with the names of the columns as headers.
 
-    ``headings`` are the columns' headings in the file, ``ignored`` those of columns that are filled but not read, by
-    their letters, and ``errors`` those of rows that do not fit the headings, by row number.
+    ``headings`` holds the file's headings by column name, ``ignored`` the headings of filled columns that are not read,
+    by column letter, and ``errors`` the errors of rows that do not fit the headings, by row number.
     """
 
     def __init__(self, headers: list[str]) -> None:
@@ -45,7 +45,7 @@ class UnreadableFile(ValueError):
 
 
 def read(content: bytes, *, max_rows: int | None = None) -> Table:
-    """Read a workbook or a CSV file, whichever the content is; raise UnreadableFile for others."""
+    """Read a workbook or a CSV file, depending on its content; raise UnreadableFile for other content."""
     return (read_xlsx if content.startswith(_WORKBOOKS) else read_csv)(content, max_rows=max_rows)
 
 
@@ -58,9 +58,9 @@ def read_csv(content: bytes, *, max_rows: int | None = None) -> Table:
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
-    """Return the rows; raise UnreadableFile for broken quotes.
+    """Yield the numbers and the cells of the rows; raise UnreadableFile for broken quotes.
 
-    A row with a filled cell right of the first row's cells has a ValueError at the column 0.
+    If a row has a filled cell beyond the last cell of the first row, its cell 0 is a ValueError.
     """
     lines = (line[0] for line in _LINE.finditer(text))
     header = next((line for line in lines if not _is_blank(line.strip(";,\t"))), "")
@@ -82,7 +82,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
 
 
 def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:
-    """Read the only filled sheet of a workbook; raise UnreadableFile for other content, and for several such sheets."""
+    """Read the only filled sheet of a workbook; raise UnreadableFile for several filled sheets and other content."""
     try:
         filled = ((name, _filled(rows)) for name, rows in Workbook(content).sheets())
         sheets = [(name, first, rows) for name, rows in filled if (first := next(rows, None))]
@@ -119,7 +119,7 @@ def _table(rows: Iterable[Row], max_rows: int | None) -> Table:
 
 
 def _columns(headings: dict[int, str]) -> dict[str, int]:
-    """Return the positions of the known columns; raise UnreadableFile with all that is wrong with the headings."""
+    """Return the positions of the known columns; raise UnreadableFile with all errors in the headings."""
     positions: dict[str, int] = {}
     problems = []
     for column, heading in headings.items():

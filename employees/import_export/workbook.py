@@ -30,8 +30,8 @@ _MAX_UNPACKED = 64 * 1024**2
 _MAX_PARTS = 2_000
 # Excel's own limits.
 _MAX_ROW, _MAX_COLUMN, _MAX_FORMAT = 1_048_576, 16_384, 255
-# A format that shows no more than the digits and what may stand between them. Others show “+84951234567” or “100%”,
-# which the number alone is not.
+# A format that shows only the digits and what may stand between them. Others show “+84951234567” or “100%”, which is
+# not the same as the number.
 _PLAIN_FORMAT = re.compile(
     # A locale of more than six digits chooses other digits, as DBNum does; a star fills the cell with its character.
     r"(?:General|\[(?!\$|DBNum)[^]]*]|\[\$[^]\d+%-]*(?:-[0-9A-F]{1,6})?]|_.|\*[^\d+%]"
@@ -42,7 +42,7 @@ _CONDITION, _PLACEHOLDER = re.compile(r"\[[<>=]"), re.compile("general|[0#?@]", 
 _NOT_SHOWN = re.compile(r'\[[^]]*]|[_*\\].|"[^"]*"')
 # The formats of dates in East Asian versions of Excel, which BUILTIN_FORMATS lacks.
 _EAST_ASIAN_DATES = frozenset(map(str, [*range(27, 37), *range(50, 59)]))
-# What Excel keeps of a number.
+# The number of digits that Excel keeps of a number.
 _MAX_DIGITS = 15
 
 
@@ -50,7 +50,7 @@ _MERGED = re.compile(r"[A-Z]{1,3}([0-9]{1,7}):[A-Z]{1,3}([0-9]{1,7})")
 
 
 class InvalidWorkbook(ValueError):
-    """Raised for content that is not a workbook, or too large a one; the message gives the reason."""
+    """Raised for content that is not a workbook, or is too large; the message gives the reason."""
 
 
 def _is_readable(info: ZipInfo) -> bool:
@@ -86,7 +86,7 @@ def _too_large() -> InvalidWorkbook:
 class Workbook:
     """A workbook that is read sheet by sheet and row by row.
 
-    Raise InvalidWorkbook, while rows are read too, for content that is not a workbook or exceeds the limits.
+    Raise InvalidWorkbook for content that is not a workbook or exceeds the limits, also later, while rows are read.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -121,7 +121,7 @@ class Workbook:
                 yield self._names[relation.id], self._rows(relation.path)
 
     def _stream(self, path: str, start: Start, end: End = _ignore) -> Iterator[None]:
-        """Parse a part in steps, so that the caller can take what it has read."""
+        """Parse a file of the workbook in steps; after each step, the caller can process what was read."""
         try:
             with self._archive.open(self._parts[path.lower()]) as part:
                 yield from stream(part, start, end, self._budget)
@@ -162,7 +162,7 @@ class Workbook:
         return names
 
     def _styles(self) -> tuple[frozenset[int], dict[int, int | None]]:
-        """Return the indexes of the cell styles that show a date or time, and the ``_width`` of each other one."""
+        """Return the indexes of the cell styles that show dates or times, and the ``_width`` of the others by index."""
         codes: dict[str, str] = {str(number): code for number, code in BUILTIN_FORMATS.items()}
         formats: list[str] = []
         is_cell_style = False
@@ -213,7 +213,7 @@ class Workbook:
 
 
 class _Runs:
-    """Join the runs of a formatted text, without the phonetic readings of Japanese."""
+    """Join the parts (runs) of a formatted text, without the phonetic readings of Japanese."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -281,7 +281,7 @@ class _SheetReader:
                 self._cells[self._column] = cell
 
     def _note_merged(self, reference: str) -> None:
-        """Collect the merged cells below the first row, where one value would stand for several cells."""
+        """Record merged cells below the first row: there, one value would stand for several cells."""
         rows = _MERGED.fullmatch(reference)
         if rows and int(rows[2]) > self._first > 0 and int(rows[1]) <= self._last:
             self.merged.append(reference)
@@ -322,9 +322,10 @@ _READERS: dict[str, Callable[[_SheetReader, str], Cell]] = {
 
 
 def _width(code: str) -> int | None:
-    """Return how many digits a number format fills up with zeros; None if it shows a text other than the digits.
+    """Return the number of digits to which a number format fills up a number with zeros.
 
-    A comma after the last digit divides the number by a thousand; a # after a 0 counts as another 0.
+    Return None if the format may show something other than the number's digits, as with a comma after the last digit,
+    which divides by a thousand. A # after a 0 counts as a 0.
     """
     if not _PLAIN_FORMAT.fullmatch(code):
         return None
@@ -341,7 +342,7 @@ def _width(code: str) -> int | None:
 
 
 def _integer(value: str) -> Cell:
-    """Return a number as text; an error for one with decimals or of more than 15 digits, which Excel rounds."""
+    """Return a whole number as text; a ValueError for decimals or more than 15 digits, which Excel has rounded."""
     try:
         number = Decimal(value)
     except InvalidOperation:
@@ -353,7 +354,7 @@ def _integer(value: str) -> Cell:
 
 
 def _number(text: str, largest: int) -> int:
-    """Return the number; raise InvalidWorkbook if the text is not one from 0 to ``largest``."""
+    """Return the number in the text; raise InvalidWorkbook if it is not a whole number from 0 to ``largest``."""
     if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS and int(text) <= largest):
         raise _damaged()
     return int(text)

@@ -22,12 +22,12 @@ class LimitExceeded(ValueError):
 
 
 class DoctypeError(ValueError):
-    """Raised for a document type, which could define entities."""
+    """Raised for a document with a document type declaration, which could define entities."""
 
 
 @dataclass
 class Budget:
-    """The number of elements that may still be parsed; two million take several seconds."""
+    """The number of elements that may still be parsed; parsing two million takes several seconds."""
 
     elements: int = 2_000_000
 
@@ -66,9 +66,9 @@ class _Handler:
 
 
 def stream(file: IO[bytes], start: Start, end: End, budget: Budget) -> Iterator[None]:
-    """Parse the file, calling ``start`` and ``end`` for each element, and return to the caller after each chunk.
+    """Parse the file, calling ``start`` and ``end`` for each element; yield after each chunk.
 
-    ``end`` gets the text since the last tag. Raise LimitExceeded, DoctypeError or ExpatError.
+    ``end`` is called with the text since the previous tag. Raise LimitExceeded, DoctypeError or ExpatError.
     """
     handler = _Handler(start, end, budget)
     parser = expat.ParserCreate(namespace_separator=" ")

@@ -47,7 +47,7 @@ SEARCH_TEXT = SearchText(F("last_name"), F("first_name"), F("middle_name"), Subs
 
 class EmployeeQuerySet(models.QuerySet["Employee"]):
     def of_university(self, pk: int) -> EmployeeQuerySet:
-        """Filter by university id; PostgreSQL uses the search index only if the id is cast to bigint."""
+        """Filter by university id, cast to bigint: without the cast, PostgreSQL does not use the search index."""
         return self.filter(university_id=Cast(Value(pk), models.BigIntegerField()))
 
     def matching(self, text: str) -> EmployeeQuerySet:
@@ -68,7 +68,10 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         return matches
 
     def count_or_estimate(self, *, is_search: bool) -> int:
-        """Return the exact number of rows up to 10,000, and the planner's estimate above."""
+        """Return the exact number of rows up to 10,000, and an estimate of PostgreSQL's planner above that.
+
+        ``is_search`` is whether the rows were filtered by a search text.
+        """
         rows = self.order_by().select_related(None)
         planned = estimate(rows) if is_search else None
         is_one_word = len(self.query.where.children) == 1
@@ -79,7 +82,11 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         return max(estimate(rows) if planned is None else planned, EXACT + 1)
 
     def sorted_by_id(self, count: int) -> EmployeeQuerySet:
-        """Order by id. If ``count``, the number of matches, is small, force a sort instead of a scan in id order."""
+        """Order by id; ``count`` is the number of matches.
+
+        If it is small, make PostgreSQL sort the matches instead of scanning the table in id order until enough are
+        found.
+        """
         return self.order_by(F("pk") + 0 if count <= _MAX_SORTED else F("pk"))
 
 
@@ -152,10 +159,10 @@ class Employee(models.Model):
 
 
 class MaxIdClaim(models.Model):
-    """A MAX id that was entered by hand for an employee, and that the direct API did not give for the phone.
+    """A MAX ID that was entered by hand for an employee, and that the direct API did not give for the phone.
 
-    It does not show the person's profile to users who are limited to the employee's university. ``is_vouched``: it was
-    entered by a user who sees all universities, so that the employee may get the person's name.
+    It does not show the person's profile to users who are limited to the employee's university. ``is_vouched`` means
+    that it was entered by a user who sees all universities; the employee may then get the person's name.
     """
 
     employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))

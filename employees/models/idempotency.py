@@ -18,14 +18,14 @@ _ABANDONED_AFTER = timedelta(seconds=60)
 
 class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
     def outdated(self) -> IdempotentRequestQuerySet:
-        """Filter requests that are too old to be repeated, and requests whose process died before it responded."""
+        """Filter requests that are too old to be repeated, and requests whose process died before its response."""
         now = timezone.now()
         is_abandoned = Q(status=None, created_at__lt=now - _ABANDONED_AFTER)
         return self.filter(Q(created_at__lt=now - _REPEATED_FOR) | is_abandoned)
 
 
 class IdempotentRequest(models.Model):
-    """A request with an Idempotency-Key; ``status`` is NULL until the response is stored."""
+    """A request with an Idempotency-Key and its response; ``status`` is NULL until the response is stored."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, editable=False)
     key = models.CharField(max_length=255)

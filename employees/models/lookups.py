@@ -73,6 +73,6 @@ class UnresolvedName(models.Model):
         return str(self.pk)
 
     def postpone(self) -> None:
-        """Set the time of the next attempt: after one minute, then twice as long each time, up to an hour."""
+        """Schedule the next attempt: a minute after the first failure, then twice as long each time, up to an hour."""
         self.attempts += 1
         self.next_try_at = timezone.now() + min(FIRST_RETRY * 2 ** min(self.attempts, 10), LONGEST_RETRY)

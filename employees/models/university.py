@@ -29,7 +29,7 @@ _UNNAMED = "Неизвестный вуз"
 
 class UniversityQuerySet(models.QuerySet["University"]):
     def described(self, *, inn: str, kpp: str, university_name: str) -> University:
-        """Return the university with this INN and KPP, or with this name if ``inn`` is empty; create it if missing."""
+        """Return the university with this INN and KPP or, if ``inn`` is empty, with this name; create it if missing."""
         if existing := self.as_described(inn=inn, kpp=kpp, university_name=university_name).first():
             return existing
         name = clean(university_name)
@@ -40,14 +40,16 @@ class UniversityQuerySet(models.QuerySet["University"]):
     def as_described(self, *, inn: str, kpp: str, university_name: str) -> UniversityQuerySet:
         """Return the universities that a description means: those with its INN and KPP or, without an INN, its name.
 
-        None may be created beside them. Those with another INN and the same name are branches.
+        While there is one, none may be created from the description. Universities with the same name and another INN
+        are branches, which the description does not mean.
         """
         return self.filter(inn=inn, kpp=kpp).order_by("pk") if inn else self.named(university_name)
 
     def named(self, name: str) -> UniversityQuerySet:
-        """Return the universities with this name, else those with a name that looks the same (docs/reference/names.md).
+        """Return the universities with this name, ignoring case; without any, those whose names look the same.
 
-        Stored names may not be clean, because earlier releases stored them as they were entered.
+        See docs/reference/names.md. Earlier releases stored names as they were entered, so stored names may not be
+        clean.
         """
         cleaned = clean(name)
         for matches in (self.filter(name=cleaned), self.filter(name__iexact=cleaned)):
@@ -61,7 +63,7 @@ class UniversityQuerySet(models.QuerySet["University"]):
         return self.filter(pk__in=pks).order_by("pk")
 
     def look_alikes(self) -> list[list[int]]:
-        """Return the ids of the universities without an INN whose names look the same, in groups."""
+        """Return groups of universities without an INN whose names look the same, each as a list of ids."""
         groups = defaultdict(list)
         for pk, name in self.filter(inn="").order_by("pk").values_list("pk", "name"):
             groups[texts.look_alike_key(name)].append(pk)

@@ -39,10 +39,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LastCheck:
-    """The last check of all alerts: its time (None if there was none) and its age, which counts from the installation
-    before the first check. ``is_running`` means that a check was made lately, perhaps of only some alerts.
+    """The last check of all alerts: its time (None if there was none), and its age.
 
-    While it is late, the absence of alerts proves nothing.
+    Before the first check, the age counts from the installation. ``is_running`` means that a check was made lately,
+    perhaps of only some alerts. While ``is_late``, the absence of alerts proves nothing.
     """
 
     at: datetime | None
@@ -51,13 +51,13 @@ class LastCheck:
     is_running: bool
 
     def warning(self) -> str:
-        """Return a sentence for administrators, in English, with the age in seconds."""
+        """Return a sentence for administrators, in English, with the age of the last check in seconds."""
         seconds = round(self.age.total_seconds())
         return f"alerts were last checked {seconds} s ago" if self.at else f"alerts were never checked for {seconds} s"
 
 
 def last_check() -> LastCheck:
-    """Return the last check, by the order of the checks: after a step of the clock, it may not have the latest time."""
+    """Return the last check, by the order of the rows: after a clock was set back, it may not have the latest time."""
     checks = Sample.objects.filter(name=LAST_CHECK).order_by("-pk").values_list("at", flat=True)
     last, at = checks.first(), checks.filter(value__gt=0).first()
     age = clock.distance(at or _installed_at())
@@ -72,7 +72,10 @@ def _installed_at() -> datetime:
 
 
 def check_alerts() -> list[str]:
-    """Check every measured indicator once; return a line per change of an alert. Do nothing while monitoring is off."""
+    """Check every measured indicator once; return a line for each change of an alert.
+
+    Do nothing while monitoring is off.
+    """
     if not is_monitored():
         return []
     readings = rounds.fresh(is_worker=True)
@@ -92,14 +95,14 @@ def check_alerts() -> list[str]:
             lines += [line for gone in same_kind.values() if (line := _clear(gone))]
             lines += _fire(detected, known) if detected else []
         Alert.objects.filter(resolved_at__lt=timezone.now() - RETENTION).delete()
-        # 0: an alert was not checked, so that this is not the last check of all.
+        # The value 0 means that some alert was not checked, so that this does not count as a check of all alerts.
         Sample.objects.create(name=LAST_CHECK, value=len(CHECKS) if is_complete else 0)
         Sample.objects.filter(at__lt=timezone.now() - FLAP_WINDOW).delete()
     return lines
 
 
 def _detect(kind: Kind, reading: IndicatorReading) -> Alert | None:
-    """Return a new, unsaved alert; None while the indicator's level is better than that of the rule."""
+    """Return a new, unsaved alert; None while the indicator's level is better than that at which the rule fires."""
     check = CHECKS[kind]
     if not reading.is_broken or (check.level == Level.CRITICAL and reading.level != Level.CRITICAL):
         return None

@@ -47,10 +47,11 @@ class Kind(models.TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A rule that fires while its indicator is at ``level`` or worse; ``text`` is the message, with its parameters.
+    """A rule for one kind of alert, which fires while its indicator is at ``level`` or worse.
 
-    ``fields`` are the documented fields of the payload; rates are 0 to 1. ``key`` is the field that distinguishes the
-    alerts of one kind; without it, only one alert of the kind can be open.
+    ``text`` is the message, and ``params`` returns its parameters. ``fields`` are the documented fields of the payload;
+    rates in it are 0 to 1. ``key`` is the field that distinguishes several open alerts of the kind; without it, only
+    one alert of the kind can be open.
     """
 
     indicator: str
@@ -67,7 +68,7 @@ def _rates(reading: IndicatorReading) -> Params:
 
 
 def _data(**fields: str) -> Callable[[IndicatorReading], Params]:
-    """Return a function that takes the message's parameters from fields of a reading's data."""
+    """Return a function that takes the message's parameters from a reading's data; ``fields`` are their names there."""
 
     def params(reading: IndicatorReading) -> Params:
         values = {name: reading.data[data_field] for name, data_field in fields.items()}

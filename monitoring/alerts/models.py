@@ -18,7 +18,7 @@ _NOT_HOLDING = (Kind.ROLLOUT_HELD, Kind.DIRECT_API_MISSING)
 
 
 class AcknowledgementRefused(Exception):
-    """Raised for an action that is not possible; its text is a message for the user."""
+    """Raised if an action on an alert is not possible; its text is a message for the user."""
 
 
 class AlertQuerySet(models.QuerySet["Alert"]):
@@ -29,9 +29,10 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         return self.filter(muted_until__gt=timezone.now())
 
     def holding(self, *, detected_since: datetime) -> Self:
-        """Return the alerts that keep phase 4 from advancing: open, not muted, and not of _NOT_HOLDING.
+        """Return the alerts that keep phase 4 from advancing: open, not muted, and of a kind outside _NOT_HOLDING.
 
-        An open alert whose problem was last detected before the time only waits to be resolved.
+        An open alert whose problem was last detected before ``detected_since`` is left out: it only waits to be
+        resolved.
         """
         detected = self.open().filter(seen_at__gt=detected_since)
         return detected.exclude(muted_until__gt=timezone.now()).exclude(kind__in=_NOT_HOLDING)
@@ -111,7 +112,7 @@ class Alert(models.Model):
 
     @property
     def sentence(self) -> Message:
-        """Return the message, or the stored English text if another release stored parameters that do not fit."""
+        """Return the message; if another release stored parameters that do not fit, the stored English text."""
         params = dict(self.words)
         try:
             messages = {name: Message.from_json(stored) for name, stored in params.pop(SENTENCES, {}).items()}
@@ -123,12 +124,12 @@ class Alert(models.Model):
 
     @property
     def dashboard_url(self) -> str:
-        """Return the address of the alert's page; not by reverse(), which would import the admin into the worker."""
+        """Return the address of the alert's page, without reverse(), which would import the admin into the worker."""
         return f"{settings.SITE_URL}/admin/monitoring/alert/{self.pk}/change/"
 
     @property
     def runbook_url(self) -> str:
-        """Return the address of the alert's section in the runbook: the steps on its page if there is no copy."""
+        """Return the address of the alert's section in the runbook; without RUNBOOK_URL, of the steps on its page."""
         return f"{settings.RUNBOOK_URL}#{self.kind}" if settings.RUNBOOK_URL else f"{self.dashboard_url}#steps"
 
     def acknowledge(self, user: AbstractBaseUser) -> None:
@@ -157,7 +158,7 @@ class Alert(models.Model):
         self.save(update_fields=["muted_by", "muted_until", "mute_reason"])
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON described in docs/reference/alerts.md; a resolved alert adds its status and both times."""
+        """Return the JSON described in docs/reference/alerts.md; a resolved alert has its status and both times too."""
         payload = {"alert_type": self.kind, "severity": self.severity, "message": self.message, **self.data}
         payload |= {"runbook_url": self.runbook_url, "dashboard_url": self.dashboard_url}
         if self.resolved_at is None:
@@ -187,7 +188,7 @@ class DeliveryState(models.TextChoices):
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def waiting(self) -> Self:
-        """Return the deliveries to send. Those of an open alert that is muted are left out until the mute ends."""
+        """Return the deliveries to send. Those of a muted open alert are left out until the mute ends."""
         is_held = Q(alert__muted_until__gt=timezone.now(), alert__resolved_at=None)
         return self.filter(state=DeliveryState.WAITING).exclude(is_held)
 

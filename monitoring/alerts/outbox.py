@@ -1,4 +1,4 @@
-"""Deliver alert notifications, in order within each channel; a channel that is down delays only its own."""
+"""Deliver alert notifications, in order within each channel; a channel that is down delays only its own ones."""
 
 import logging
 from collections.abc import Collection
@@ -31,7 +31,7 @@ def put(alert: Alert, event: str, *, skipped: Collection[str] = ()) -> None:
 
 
 def put_resolved(alert: Alert) -> None:
-    """Queue the notification of an alert's end, except for channels that were muted since its beginning."""
+    """Queue the notification that an alert has resolved, except for channels that received none because of a mute."""
     skipped: set[str] = set()
     if alert.is_muted:
         held = alert.deliveries.filter(state=DeliveryState.WAITING)
@@ -42,7 +42,7 @@ def put_resolved(alert: Alert) -> None:
 
 
 def deliver() -> int:
-    """Send the notifications that are due; return how many were sent or given up after failed attempts."""
+    """Send the notifications that are due; return how many were sent, or given up after too many failures."""
     configured = channels.configured()
     orphans = Delivery.objects.filter(state=DeliveryState.WAITING).exclude(channel__in=configured)
     orphans.update(state=DeliveryState.FAILED, error="channel no longer configured")
@@ -74,7 +74,7 @@ def _deliver_next(channel: str) -> bool:
 
 
 def _is_paused(delivery: Delivery) -> bool:
-    """Return whether the next attempt has to wait; the first one does not, whatever the clock shows."""
+    """Return whether the next attempt has to wait. The first attempt never waits, even if the clock was set back."""
     return delivery.tries > 0 and timedelta() < delivery.next_try_at - timezone.now() <= LONGEST_PAUSE
 
 

@@ -1,6 +1,6 @@
-"""What to do about each kind of alert, for its page; docs/how-to/runbook.md and docs/ru/operator.md repeat the steps.
+"""The steps to take for each kind of alert, which the alert's page shows.
 
-No step names a shell command: those are only in the documents.
+They are the same as in docs/how-to/runbook.md and docs/ru/operator.md, but no step here names a shell command.
 """
 
 from django.utils.functional import Promise

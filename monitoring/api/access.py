@@ -22,12 +22,12 @@ def bears_token(authorization: str) -> bool:
 
 
 def is_open() -> bool:
-    """Return whether everybody may read without logging in: in development while no MONITORING_TOKEN is set."""
+    """Return whether everybody may read without logging in: only in development, while no MONITORING_TOKEN is set."""
     return settings.DEBUG and not settings.MONITORING_TOKEN
 
 
 class MonitoringJWTAuthentication(TokenAuthentication):
-    """Authenticate by JWT; skip the monitoring token, which uses the same header and is checked by MayMonitor."""
+    """Authenticate by JWT. Skip the monitoring token, which uses the same header: MayMonitor checks it."""
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
         return None if bears_token(request.headers.get("Authorization", "")) else super().authenticate(request)
@@ -39,9 +39,9 @@ class MonitoringScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
 
 
 class MayMonitor(BasePermission):
-    """Admit requests with the monitoring token, and users who have the permission of the same page in the admin.
+    """Admit requests with the monitoring token, and users with the permission of the corresponding page in the admin.
 
-    The view's ``permission`` names it. While ``is_open()``, everybody is admitted.
+    The view's ``permission`` is that permission. While ``is_open()``, everybody is admitted.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
@@ -51,7 +51,7 @@ class MayMonitor(BasePermission):
 
 
 def universities_of(request: Request) -> set[int] | None:
-    """Return the ids of the universities that the requesting user is limited to; None if they see all."""
+    """Return the ids of the universities that the requesting user is limited to; None if the user sees all."""
     # While the API is open to everybody, an expired token must not be refused.
     if is_open() or not request.user or not request.user.is_authenticated:
         return None

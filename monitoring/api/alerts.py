@@ -15,7 +15,7 @@ _PAGE = PAGE_PARAMETERS.items()
 
 
 class AlertSerializer(serializers.Serializer[Any]):
-    """An alert in the form in which it is delivered, and what people answered to it."""
+    """An alert in the form in which it is delivered, and who has acknowledged or muted it."""
 
     id = serializers.IntegerField()
     alert_type = serializers.CharField()

@@ -1,4 +1,4 @@
-"""``/monitoring/backfill``: preview, start and control a backfill over HTTP, under the same rules as everywhere."""
+"""``/monitoring/backfill``: preview, start and control a backfill over HTTP, under the same rules as in the admin."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class BackfillView(_View):
 
     @extend_schema(request=BackfillStartSerializer, responses=BackfillStartedSerializer)
     def post(self, request: Request) -> Response:
-        """Start a backfill; a dry run counts what it would change, by university and by source now and then."""
+        """Start a backfill. A dry run counts what it would change, by university, present source and new source."""
         serializer = BackfillStartSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         values = serializer.validated_data
@@ -122,7 +122,10 @@ class BackfillView(_View):
         return Response({"run": BackfillRunSerializer(run).data, "is_dry_run": False})
 
     def _university(self, request: Request, pk: int | None) -> University | None:
-        """Return the university of the request; users who are limited to one must name it, and no other is known."""
+        """Return the university with the requested id; None for all universities, which limited users may not request.
+
+        Raise ValidationError if there is none that the user may see.
+        """
         limits = permission_scope(request.user).university_ids()
         if pk is None and limits is None:
             return None

@@ -118,14 +118,14 @@ class CoverageView(ReportView):
 class ProfileStatsView(ReportView):
     @extend_schema(responses=OriginalProfileStatsSerializer)
     def get(self, request: Request) -> Response:
-        """Report coverage, with the fields of the original service."""
+        """Report coverage, including the fields of the original service."""
         return Response({"degraded": False, **reports.profile_stats()})
 
 
 class QualityView(ReportView):
     @extend_schema(responses=QualitySerializer)
     def get(self, request: Request) -> Response:
-        """Report how complete and recent the profiles are; limited users see the breakdown of their university only."""
+        """Report how complete and recent the profiles are. Users of one university see only its breakdown."""
         report = reports.quality()
         if (own := access.universities_of(request)) is not None:
             rows = [row for row in report["university_breakdown"] if row["university_id"] in own]
@@ -160,7 +160,7 @@ class OriginalWebhookStatsView(ReportView):
         responses=OriginalWebhookStatsSerializer,
     )
     def get(self, request: Request) -> Response:
-        """Report the updates of a period, with the fields of the original service."""
+        """Report the updates of a period, including the fields of the original service."""
         return Response({"degraded": False, **reports.original_webhook_stats(_period(request))})
 
 

@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table of the audit log: its rows, the names of their time and user lookups, and a function to present a row."""
+    """A table of the audit log: its rows, the lookups of their time and user, and the function that presents a row."""
 
     title: Promise
     rows: Callable[[], QuerySet[Any]]
@@ -141,7 +141,10 @@ SOURCES = {
 
 
 def entries(*, kind: str = "", by: str = "", before: datetime | None = None, limit: int = 100) -> list[Entry]:
-    """Return the latest entries, newest first: of a kind, by users whose name contains ``by``, before a moment."""
+    """Return the latest entries, newest first.
+
+    ``kind`` limits them to one kind, ``by`` to users whose name contains it, and ``before`` to those before a moment.
+    """
     chosen = [SOURCES[kind]] if kind in SOURCES else list(SOURCES.values())
     latest = (_latest(source, by, before, limit) for source in chosen)
     return list(heapq.merge(*latest, key=lambda entry: -entry.at.timestamp()))[:limit]

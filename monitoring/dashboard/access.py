@@ -40,7 +40,7 @@ def page(request: HttpRequest, template: str, title: object, **context: Any) -> 
 
 
 def may(request: HttpRequest) -> dict[str, bool]:
-    """Return what the user may do, for templates; ``all`` is access to pages about all universities."""
+    """Return what the user may do, by name, for templates; ``all`` means access to pages about all universities."""
     names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "sign": SIGN, "look_up": LOOK_UP, "see": SEE}
     allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
     sees_all = scope_of(request).sees_all

@@ -110,10 +110,10 @@ class PlanForm(forms.Form):
         return rules.hours(self.cleaned_data["hours"])
 
     def clean(self) -> dict[str, Any]:
-        """Return the arguments of a change request."""
+        """Return the arguments of a change request: phase, hours, whether to wait for gates, and the steps in order."""
         given: dict[str, Any] = super().clean() or {}
         steps: list[tuple[str, datetime]] = []
-        # A step that waits for its gates may be due at once, which must not be past when it is checked.
+        # A step that waits for its gates may be due at once; a second later, it is not in the past when it is checked.
         last = timezone.now() + timedelta(seconds=1) if given.get("waits_for_gates") else None
         for name in _SUFFIXES:
             percent, due_at = given.get(f"percent{name}", ""), given.get(f"due_at{name}") or last
@@ -342,9 +342,10 @@ def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
 @screen(OPERATE)
 @requires_global_scope
 def check_gates(request: HttpRequest) -> HttpResponse:
-    """Check the gates of the next step now, by POST, as the controller does once an interval.
+    """Check the gates of the next step now, by POST, as the controller does once per interval.
 
-    Only the tripwires are left out: three breaches in a row, which pause the rollout, have to be an interval apart.
+    Unlike the controller, do not check the tripwires: they pause the rollout after three breaches in a row, which must
+    be an interval apart.
     """
     if request.method == "POST":
         messages.info(request, "; ".join(controller.check_next_step()) or _("There is no next step."))
@@ -358,7 +359,7 @@ def confirmation() -> str:
 
 @screen(STOP)
 def emergency_stop(request: HttpRequest) -> HttpResponse:
-    """Show the emergency page; once the word is typed, stop, verify the stop, and show the results and times."""
+    """Show the emergency page; once the confirmation word is typed, stop, verify it, and show the results and times."""
     context: dict[str, Any] = {"word": confirmation(), "reason": request.POST.get("reason", "")}
     if request.method == "POST" and request.POST.get("word", "").strip().casefold() != confirmation().casefold():
         context["refusal"] = _("Type the word to confirm.")

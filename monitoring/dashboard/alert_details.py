@@ -35,7 +35,10 @@ _SEE_INBOX = "webhooks.view_inboxupdate"
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A page with the rows that an alert is about, which the ``permission`` opens; ``is_global``: not to members."""
+    """A link from an alert to the page with the rows that the alert is about.
+
+    Users need the ``permission`` to see the link; if ``is_global``, they must also see all universities.
+    """
 
     title: Promise
     permission: str
@@ -45,7 +48,7 @@ class Rows:
 
     @property
     def is_keyed(self) -> bool:
-        """Return whether the page is that of the row that the alert's key names."""
+        """Return whether the page shows the single row whose primary key is the alert's key."""
         return self.url_name.endswith("_change")
 
     def url(self, alert: Alert) -> str:
@@ -100,7 +103,7 @@ _ROWS: dict[str, list[Rows]] = {
 
 
 def rows_concerned(alert: Alert, request: HttpRequest) -> list[tuple[str, str]]:
-    """Return the titles and addresses of the pages about the alert that the user may open."""
+    """Return titles and addresses of those pages about the alert that the user may open."""
     user, sees_all = request.user, scope_of(request).sees_all
     pages = [rows for rows in _ROWS.get(alert.kind, []) if user.has_perm(rows.permission)]
     pages = [rows for rows in pages if alert.key or not rows.is_keyed]
@@ -108,7 +111,7 @@ def rows_concerned(alert: Alert, request: HttpRequest) -> list[tuple[str, str]]:
 
 
 def details(alert: Alert, request: HttpRequest) -> dict[str, Any]:
-    """Return the context of alert_details.html; the last reading is that before the alert was resolved."""
+    """Return the context of alert_details.html; for a resolved alert, with the last reading before it was resolved."""
     check = CHECKS.get(alert.kind)  # type: ignore[call-overload]
     context = {"rows": rows_concerned(alert, request), "steps": STEPS.get(alert.kind, ())}  # type: ignore[call-overload]
     context["runbook_url"] = alert.runbook_url if settings.RUNBOOK_URL else ""

@@ -1,4 +1,4 @@
-"""The page of a change that waits for approval: what it changes now, and the forms to approve and refuse it."""
+"""The page of a change that waits for approval: what it would change now, and the forms to approve or refuse it."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from profiles.rollout.rules import ChangeRefused
 
 @screen(OPERATE)
 def review(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show a request for approval; by POST, approve it, refuse it or withdraw one's own."""
+    """Show a request for approval; by POST, approve it, refuse it, or withdraw it if it is one's own."""
     rows, limits = Approval.objects.all(), admin_scope(request)
     if limits:
         rows = rows.of_universities(limits.universities().values_list("pk", flat=True))

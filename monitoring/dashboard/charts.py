@@ -58,7 +58,7 @@ def last_days() -> list[str]:
 
 
 def day_format() -> str:
-    """Return the date format of a day with a short month, which is capitalised in English only."""
+    """Return the date format of a day with the short name of its month, which only English capitalises."""
     return "j M" if get_language() == "en" else "j b"
 
 
@@ -78,9 +78,10 @@ def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
 
 
 def inbox_histogram(since: datetime | None, until: datetime | None) -> dict[str, Any]:
-    """Return the updates received between two times by their state now; the last 24 hours without a start.
+    """Return the chart of the updates received between two times, by their present state.
 
-    The bars cover minutes in up to three hours, then hours, and days in more than two days; at most the last 30 days.
+    Without ``since``, the chart begins 24 hours before its end; it never covers more than 30 days. A bar stands for a
+    minute if the chart covers up to three hours, for an hour up to two days, and for a day beyond that.
     """
     until = min(until or timezone.now(), timezone.now())
     since = max(since or until - timedelta(days=1), until - timedelta(days=DAYS))
@@ -99,7 +100,10 @@ def inbox_histogram(since: datetime | None, until: datetime | None) -> dict[str,
 
 
 def source_history() -> dict[str, Any] | None:
-    """Return the chart of employees by name source at the start of each of the last 30 days."""
+    """Return the chart of employees by name source at the start of each of the last 30 days.
+
+    Return None if there are fewer than two readings.
+    """
 
     def count(reading: IndicatorReading, source: ProfileSource) -> int:
         return int(reading.data["employees_by_source"].get(source, 0))
@@ -116,7 +120,10 @@ def hit_rate() -> dict[str, Any] | None:
 
 
 def memory(limit_bytes: int | None) -> dict[str, Any] | None:
-    """Return the chart of Redis memory, with the current limit as a line; 0 and None mean no limit."""
+    """Return the chart of Redis memory in the last 48 hours, with the present limit as a line unless it is 0 or None.
+
+    Return None if there are fewer than two readings.
+    """
     line = (_("Memory, MB"), lambda reading: round(reading.value / _MEGABYTE, 2), "webhook")
     drawn = _history("cache_memory", "line", [line], title=_("Memory, 48 hours"))
     if drawn and limit_bytes:
@@ -134,7 +141,7 @@ def _history(
     length: timedelta = timedelta(hours=48),
     **options: Any,
 ) -> dict[str, Any] | None:
-    """Return the chart of an indicator's first reading in each hour or day (UTC); None with fewer than two readings."""
+    """Return the chart of an indicator's first reading in each hour or day (UTC); None for fewer than two readings."""
     now = timezone.now()
     first, step = start_of(now - length, span), LENGTHS[span]
     rows = IndicatorReading.objects.filter(name=indicator, round_at__gte=first, value__isnull=False)

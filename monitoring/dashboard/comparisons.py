@@ -71,7 +71,11 @@ _SAME_BUCKET = "SELECT id, phone FROM employees WHERE rollout_bucket(%s, phone) 
 @screen(LOOK_UP)
 @requires_global_scope
 def open_person(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show the employee whose lookup was compared, by POST; the comparison has only the hash of the phone."""
+    """Show the page of the employee whose lookup was compared.
+
+    The comparison stores only a hash of the phone, so phones of employees are hashed until one matches. A request that
+    is not a POST is redirected to the list of comparisons.
+    """
     if not request.user.has_perm(SEE_COMPARISONS):
         raise PermissionDenied
     comparison = get_object_or_404(Comparison, pk=pk)

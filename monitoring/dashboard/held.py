@@ -1,4 +1,4 @@
-"""The banner of a held rollout: how many people the cache still names, and the next actions at hand."""
+"""The banner of a held rollout: how many people still get their names from the cache, and the next possible actions."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,14 +30,17 @@ class HeldAction:
 
 @dataclass(frozen=True, slots=True)
 class HeldBanner:
-    """``served`` is the number of employees whose lookups the cache answers first, None for limited users."""
+    """The banner's data.
+
+    ``served`` is the number of employees whose lookups use the cache first; None for limited users.
+    """
 
     served: int | None
     actions: list[HeldAction]
 
 
 def banner(request: HttpRequest, settings: RolloutSettings, readings: Round) -> HeldBanner | None:
-    """Return the banner while the rollout is paused or stopped, with the actions that the user may take; else None."""
+    """Return the banner, with the actions that the user may take; None unless the rollout is paused or stopped."""
     if not (settings.held_for or settings.is_latched):
         return None
     allowed, actions = may(request), []
@@ -60,12 +63,15 @@ def banner(request: HttpRequest, settings: RolloutSettings, readings: Round) -> 
 
 
 def _step_began(phase: str | None) -> datetime | None:
-    """Return when phase 3 or 4 was last raised; without such a change, when the phase was set."""
+    """Return when phase 3 or 4 was last raised; if no such change is recorded, when the phase was last set."""
     return last_raise() or Flag.objects.filter(name=phase).values_list("moved_at", flat=True).first()
 
 
 def named_since(request: HttpRequest, at: datetime | None) -> str:
-    """Return the address of the list of employees named from the cache since the time; empty for who may not see it."""
+    """Return the address of the list of employees named from the cache since ``at``; ``""`` if the user may not see it.
+
+    It is also empty without ``at``.
+    """
     if at is None or not request.user.has_perm(SEE_EMPLOYEES):
         return ""
     sources = f"{ProfileSource.WEBHOOK},{ProfileSource.USER_INPUT}"

@@ -100,7 +100,10 @@ def overview(request: HttpRequest) -> dict[str, Any]:
 
 
 def traffic(span: Span, period: str, title: str) -> dict[str, Any]:
-    """Return the updates of the last period and their chart, whose first and last bar cover a part of a span."""
+    """Return the numbers of updates in the period that ends now, and their chart, with a bar for each ``span``.
+
+    The first and the last bar may cover only a part of a span.
+    """
     until = now()
     slots = rollups.counts_by(span, until - reports.PERIODS[period], until)
     received = [counts.states.total() for counts in slots.values()]

@@ -34,14 +34,17 @@ _TABLES = ("employees", "profile_cache", "webhook_inbox", "webhook_repeats", "mo
 
 @dataclass(frozen=True)
 class Table:
-    """A titled list of rows: a name, and a value in the unit that the name ends with; shares are from 0 to 1."""
+    """A titled list of rows.
+
+    A row is a name and a value; the end of the name shows the unit. Shares are from 0 to 1.
+    """
 
     title: str
     rows: list[tuple[str, Any]]
 
     @property
     def lines(self) -> list[tuple[str, str]]:
-        """Return the rows for people; a table without rows says so."""
+        """Return the rows as titles and formatted values; without rows, one line that says so."""
         lines = [(report_rows.title_of(name), report_rows.shown(name, value)) for name, value in self.rows]
         return lines or [(_("none"), "")]
 
@@ -113,7 +116,7 @@ def weekly() -> OperationsReport:
 
 
 def monthly() -> OperationsReport:
-    """Return the report of a month, whose charts leave out days without a value."""
+    """Return the report of the last month; its charts leave out days without a value."""
     sources = {row["source"]: row["count"] for row in cached.statistic("employees").value}
     total = sum(sources.values())
     shares = [
@@ -141,7 +144,7 @@ PERIODS: dict[str, Callable[[], OperationsReport]] = {"daily": daily, "weekly": 
 
 
 def _open_alerts() -> list[tuple[str, str]]:
-    """Return the open alerts, the oldest first, with how long they have been open."""
+    """Return the open alerts and how long each has been open, the oldest first."""
     rows = []
     for alert in Alert.objects.open().order_by("fired_at"):
         name = f"{alert} ({alert.get_severity_display()})"

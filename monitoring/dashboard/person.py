@@ -40,7 +40,7 @@ _NAMES_COME_FROM: tuple[Promise, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class PersonMatch:
-    """The person that a search found. ``lookup`` is the result of ``preview.explain``, None if no phone is known."""
+    """The person that a search found. ``lookup`` is the result of ``preview.explain``; None if no phone is known."""
 
     phone: str
     profile: Profile | None
@@ -53,7 +53,7 @@ class PersonMatch:
 
     @property
     def claimed_id(self) -> str:
-        """Return the MAX ID that was entered for the employee, if nothing confirms it: it identifies nobody."""
+        """Return the MAX ID that was entered for the employee, if nothing confirms that it is theirs; else ``""``."""
         entered = (self.employee and self.employee.max_id) or ""
         return "" if entered == self.max_id else entered
 
@@ -86,7 +86,7 @@ def show(request: HttpRequest, query: str) -> HttpResponse:
 
 @screen(LOOK_UP)
 def export(request: HttpRequest) -> HttpResponse:
-    """Show everything that is stored about a person, or return it as a JSON file; the person is named by POST."""
+    """Show everything that is stored about a person, or return it as a JSON file; a POST contains a phone or an ID."""
     if not may_erase(request.user):
         raise PermissionDenied
     scope, by = permission_scope(request.user), request.user.get_username()
@@ -108,12 +108,15 @@ def export(request: HttpRequest) -> HttpResponse:
 
 
 def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) -> PersonMatch | None:
-    """Return the person with this phone or MAX ID; None if no store has such a person.
+    """Return what is stored about the person with this phone or MAX ID, and an explanation of a lookup of the phone.
 
-    With a scope, return None unless the scope contains such an employee. Without a scope, any valid phone matches,
-    because its lookup can be explained. Digits that can be both are a MAX ID if no employee has the phone but a profile
-    has the ID. If several employees in the scope have the MAX ID, return the first. A MAX ID that was only claimed for
-    an employee is not the employee's.
+    ``asks_api`` is whether the explanation asks the direct API too. With a scope, return None unless it contains an
+    employee with the phone or the ID. Without a scope, a valid phone always matches, even if nothing is stored; return
+    None for a MAX ID that has neither a profile nor a phone.
+
+    Some digits are valid as a phone and as a MAX ID. They count as the phone, unless no employee has the phone and a
+    profile has the ID. If several employees in the scope have the ID, return the first. A MAX ID that was only claimed
+    for an employee (entered by hand, and confirmed by nothing) finds the employee only if nobody else has it.
     """
     employees = (scope.employees() if scope else Employee.objects.all()).select_related("university")
     try:
@@ -135,9 +138,10 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
 
 
 def _find_by_id(user_id: str, employees: EmployeeQuerySet, *, is_limited: bool) -> tuple[str, Employee | None]:
-    """Return the phone and the employee of the person with the MAX ID.
+    """Return the phone of the person with the MAX ID, or ``""``, and the employee, or None.
 
-    An employee with no more than a claim to the ID is another person, and is found only if nothing else has the ID.
+    An employee whose ID was only claimed is found only if nothing else has the ID: the person with the ID may be
+    another one. ``is_limited`` users cannot see the other person, so they find the employee anyway.
     """
     with_id = employees.filter(max_id=user_id)
     phones_of_id = PhoneLink.objects.filter(user_id=user_id).values_list("phone", flat=True)

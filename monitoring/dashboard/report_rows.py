@@ -1,4 +1,4 @@
-"""How the operations report shows its rows to people: a title, and the value with its unit."""
+"""How the operations report shows a row: as a title, and the value with its unit."""
 
 from typing import Any
 
@@ -45,12 +45,12 @@ UNKNOWN = "—"
 
 
 def title_of(name: str) -> str:
-    """Return the title of a row; names without one, such as tables and kinds of errors, stay as they are."""
+    """Return the title of a row; return names without a title, such as tables and kinds of errors, as they are."""
     return str(TITLES.get(name, name.removesuffix("_bytes")))
 
 
 def shown(name: str, value: Any) -> str:
-    """Return a value with its unit; shares are from 0 to 1, and None is a value that could not be measured."""
+    """Return the value of a row with its unit. Shares are from 0 to 1; None is a value that could not be measured."""
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Titles of the indicators, for pages and messages; the code uses their names."""
+"""Titles of the indicators, for pages and messages; code, database and JSON use their names."""
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _

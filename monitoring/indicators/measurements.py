@@ -38,7 +38,7 @@ DEAD_LETTER_WINDOW = timedelta(days=1)
 EVICTION_WINDOW = timedelta(days=1)
 SECRET_WINDOW = timedelta(hours=1)
 SECRET_FAILURES = 10
-# The key of the number of comparisons at which a bound would hold its limit; None: never at the present share.
+# The key of the number of comparisons at which a bound would keep its limit; None if no number would, at this share.
 SAMPLE_NEEDED = "sample_needed"
 REDIS_FIELDS = (
     "redis_connected", "last_error", "used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys",
@@ -51,9 +51,10 @@ _OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; ch
 class Measured:
     """The result of a measurement; ``value`` is None if there is no data.
 
-    ``params`` are parameters of the indicator's messages. ``message`` replaces these messages unless the indicator is
-    healthy. ``data`` contains the fields that alerts send and pages show. ``critical_limit`` replaces the indicator's
-    own critical limit. While ``is_judged`` is False, a value beyond the limit counts as too little data.
+    ``n`` is the number of observations. ``params`` are parameters of the indicator's messages. ``message`` replaces
+    these messages unless the indicator is healthy. ``data`` contains the fields that alerts send and pages show.
+    ``critical_limit`` replaces the indicator's own critical limit. While ``is_judged`` is False, a value beyond the
+    limit counts as too little data.
     """
 
     value: float | None
@@ -159,7 +160,10 @@ def webhook_error_rate(sources: Sources) -> Measured:
 
 
 def seconds_since_update(sources: Sources) -> Measured:
-    """Return the working time in seconds since MAX last sent an update; it is not judged outside working hours."""
+    """Return the working time in seconds since MAX last sent an update.
+
+    Outside working hours, no limit applies to it.
+    """
     since, now = delivery_watchdog.last_arrival(), timezone.now()
     if since is None:
         return Measured(None)
@@ -200,14 +204,17 @@ def redis_connected(sources: Sources) -> Measured:
 
 
 def database_restored(sources: Sources) -> Measured:
-    """Return 1 if counters that only grow are lower than before: PostgreSQL was restored from a backup."""
+    """Return 1 if counters that can only grow are lower than before, as after a restore from a backup; else 0."""
     now, before = restores.lost_progress()
     data = now | {f"{name}_before": before.get(name, count) for name, count in now.items()}
     return Measured(float(bool(before)), params={name: str(count) for name, count in data.items()}, data=data)
 
 
 def evictions(sources: Sources) -> Measured:
-    """Return the keys evicted in the last day as a share of the cached profiles; None if the first round has some."""
+    """Return the keys evicted in the last day as a share of the cached profiles.
+
+    In the first round, return None if keys have been evicted: nobody knows when.
+    """
     health = sources.connected_cache
     since = monitored_since(EVICTION_WINDOW, resumed_at=sources.resumed_at)
     evicted, data = _growth("evictions", health["evicted_keys"] or 0, since)
@@ -222,10 +229,10 @@ def cache_hit_rate(sources: Sources) -> Measured:
 
 
 def _growth(name: str, counter: float, since: datetime) -> tuple[float | None, dict[str, Any]]:
-    """Return the growth of a counter since a moment, None in the first round, and the data to store for the next.
+    """Return how much a counter has grown since a moment, and the data to store with this round's reading.
 
-    A counter that is lower than before was reset and counts from zero again. Each reading stores the total growth so
-    far, so deleting earlier readings loses no growth.
+    In the first round, the growth is None. A counter that is lower than before was reset, and counts from zero again.
+    Each reading stores the total growth so far, so deleting earlier readings loses no growth.
     """
     rows = IndicatorReading.objects.filter(name=name, data__has_key="grown").order_by("round_at")
     last = rows.last()
@@ -273,7 +280,7 @@ def conflicts(sources: Sources) -> Measured:
 
 
 def universities_standing_out(sources: Sources) -> Measured:
-    """Count the universities whose own comparisons prove that the cached names are bad.
+    """Count the universities for which their own comparisons prove that too many cached names are wrong.
 
     The message names none of them: it is also shown to users who are limited to another university.
     """
@@ -286,14 +293,17 @@ def universities_standing_out(sources: Sources) -> Measured:
 
 
 def reason_against(sources: Sources) -> Measured:
-    """Return 1 if the comparisons prove that the cached names are bad, else 0, also if they are not proven good."""
+    """Return 1 if the comparisons prove that too many cached names are wrong, else 0, even if they prove nothing."""
     stats = sources.compared
     message = stats.favourable_bounds() if stats.is_proven_bad else None
     return Measured(float(stats.is_proven_bad), stats.n, message=message)
 
 
 def subscription_problems(sources: Sources, *, is_lost: bool) -> Measured:
-    """Count the problems of the subscription at MAX: only its loss if ``is_lost``, else all other problems."""
+    """Count the problems of the subscription at MAX.
+
+    With ``is_lost``, count only its loss, otherwise all other problems.
+    """
     problems = [one for one in sources.subscription if (one.event == "subscription_lost") == is_lost]
     message = join_messages(problem.message for problem in problems) if problems else None
     return Measured(len(problems), data={"findings": [str(problem) for problem in problems]}, message=message)
@@ -307,7 +317,7 @@ def direct_api_served(sources: Sources) -> Measured:
 
 
 def blocking_session(sources: Sources) -> Measured:
-    """Return the age in seconds of the transaction that others wait for; 0 if there is none."""
+    """Return the age in seconds of the transaction that other sessions wait for; 0 if there is none."""
     session = locks.blocking_session()
     if session is None:
         return Measured(0)
@@ -326,7 +336,10 @@ def rollout_held(sources: Sources) -> Measured:
 
 
 def backfill_failed_batches(sources: Sources) -> Measured:
-    """Count the failed batches of the latest run since the resume; those of an undone run cannot be retried."""
+    """Count the failed batches of the latest run since the rollout was last resumed; 0 for an undone run.
+
+    The failed batches of an undone run cannot be retried.
+    """
     run = BackfillRun.objects.first()
     counts = run is not None and run.status not in (RunStatus.UNDOING, RunStatus.UNDONE)
     recent = BackfillBatch.objects.filter(status=BatchStatus.FAILED, created_at__gt=sources.resumed_at)

@@ -60,12 +60,12 @@ class IndicatorReading(models.Model):
 
     @property
     def is_broken(self) -> bool:
-        """Return whether a limit is broken; too little data and a failed measurement do not count as broken."""
+        """Return whether the value is beyond a limit; too little data or a failed measurement is not."""
         return self.level in (Level.WARNING, Level.CRITICAL)
 
     @property
     def sentence(self) -> Message:
-        """Return the message, or the indicator's name if another release stored a message that this one cannot read."""
+        """Return the message; if another release stored one that this release cannot read, the indicator's name."""
         return parse_message(self.message) or Message(self.name)
 
 

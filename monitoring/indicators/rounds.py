@@ -80,7 +80,11 @@ def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
 
 
 def measure(names: Iterable[str], known: Readings | None = None, *, is_worker: bool = False) -> Readings:
-    """Return new readings without storing them; worker-only ones are copied from ``known`` unless they are due."""
+    """Measure the named indicators and return their unsaved readings.
+
+    For indicators that only the worker measures, copy the reading in ``known`` instead, unless this is the worker and
+    the indicator is due. A measurement that fails has a reading with the error.
+    """
     now, sources, earlier = timezone.now(), Sources(), known or {}
     readings = {}
     # A failed statement aborts an open transaction. Rolling back is safe: measurements write nothing that must stay.
@@ -144,7 +148,7 @@ def _failed(name: str, error: Exception, now: datetime) -> IndicatorReading:
 
 
 def _current() -> Round | None:
-    """Return the round that was stored last, unless it has counted what a resume has made obsolete since."""
+    """Return the round that was stored last; None if it is older than the last resume, and so no longer counts."""
     stored = _stored()
     return stored if stored and stored.at > monitored_since() else None
 

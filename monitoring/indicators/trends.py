@@ -29,9 +29,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A chart: the points of its lines, which end at gaps, and the heights of its limits, as SVG's attributes.
+    """A chart, as attributes of SVG: the points of its lines, which gaps interrupt, and the heights of its limits.
 
-    ``lowest`` and ``highest`` are the values at the edges of the chart, as texts; ``since`` is its left edge.
+    ``lowest`` and ``highest`` are the values at the lower and upper edge, as texts; ``since`` is the time at the left
+    edge.
     """
 
     lines: list[str]
@@ -50,7 +51,7 @@ class Trend:
         since: datetime,
         until: datetime,
     ) -> Self | None:
-        """Return the chart of the moments between two times; None with fewer than two values."""
+        """Return the chart of the moments between two times; None if fewer than two of them have a value."""
         shown = [(moment.at, moment.value) for moment in moments if moment.value is not None]
         if len(shown) < 2:
             return None
@@ -74,7 +75,7 @@ class Trend:
 
 
 def moments_of(names: Sequence[str], since: datetime, until: datetime | None = None) -> dict[str, list[Moment]]:
-    """Return the readings of the indicators after a time, the oldest first, at most _MOST_POINTS of each."""
+    """Return the readings of the indicators after a time, the oldest first; at most _MOST_POINTS for each indicator."""
     until = until or timezone.now()
     slot = Func(
         Value(max((until - since) / _MOST_POINTS, timedelta(seconds=1))), F("round_at"), Value(_ORIGIN),

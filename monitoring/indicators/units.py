@@ -21,7 +21,7 @@ _UNITS: dict[str, tuple[float, str | Promise]] = {
 
 
 def with_unit(value: float, unit: str) -> str:
-    """Return a value in the base unit of ``unit``; shares are 0 to 1."""
+    """Return a value as text in ``unit``; it is given in the base unit, as IndicatorReading stores it."""
     if unit == "bool":
         return _("yes") if value else _("no")
     factor, name = _UNITS.get(unit, (1, ""))

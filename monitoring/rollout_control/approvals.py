@@ -1,4 +1,4 @@
-"""Decide requests for approval: a second person with the same permission approves or refuses them."""
+"""Decide requests for approval: a second person with the same permission approves or refuses each."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _OUTDATED = Message("The rollout has changed since, so that this request no long
 
 
 class NotPermitted(ChangeRefused):
-    """Raised when somebody who may not make the change decides on it."""
+    """Raised when somebody decides on a change that they may not make themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """The account that decides; ``universities`` are the ids that it is limited to, None for all."""
+    """The account that decides; ``universities`` are the ids that it is limited to, and None means all universities."""
 
     person: Approver
     has_perm: Callable[[str], bool]
@@ -53,7 +53,8 @@ def _permissions_of(action: str, *, is_forced: bool) -> list[str]:
 def refuse_former(request: ChangeRequest) -> None:
     """Raise ChangeRefused if the account that asked for the change may no longer make it.
 
-    In the shell, people act without an account; a name that belongs to one is judged by it nevertheless.
+    Requests from the shell have no account, but if an account has the same name as the shell's user, it must have the
+    permission.
     """
     users = get_user_model().objects
     name = {get_user_model().USERNAME_FIELD: request.by}
@@ -69,9 +70,10 @@ def refuse_former(request: ChangeRequest) -> None:
 def approve(
     pk: int, decider: Decider, reason: str, *, expected_revision: object = None, is_dry_run: bool = False
 ) -> ChangeResult:
-    """Apply the change that waits and return its result; the rules and gates judge it as if it were new.
+    """Apply the change that waits and return its result; the rules and gates judge it as if it were requested now.
 
-    Raises ChangeRefused, and leaves the request waiting, if somebody may not approve it or the change is refused now.
+    Raise ChangeRefused if the decider may not approve it, or if the change is refused now; the request then keeps
+    waiting.
     """
     person = replace(decider.person, reason=str(rules.reason(reason)))
     with transaction.atomic():
@@ -102,7 +104,7 @@ def approve(
 def refuse(
     pk: int, decider: Decider, reason: str, *, expected_revision: object = None, is_dry_run: bool = False
 ) -> ChangeResult:
-    """Refuse the request, or withdraw it if it is the decider's own; a plan that it belongs to ends."""
+    """Refuse the request, or withdraw it if it is the decider's own. If it belongs to a plan, end the plan."""
     person, rollout = replace(decider.person, reason=str(rules.reason(reason))), Rollout.current()
     with transaction.atomic():
         approval = _locked(pk)
@@ -123,7 +125,7 @@ VERDICTS = {"approve": approve, "refuse": refuse}
 
 
 def expire() -> None:
-    """Mark requests that nobody has decided in time, and end the plans that they belong to."""
+    """Mark requests as expired that nobody has decided in time, and end the plans that they belong to."""
     overdue = Approval.objects.filter(state=ApprovalState.WAITING, expires_at__lte=timezone.now())
     with transaction.atomic():
         for approval in overdue.select_for_update(skip_locked=True):
@@ -153,7 +155,7 @@ def _refuse_without_permission(approval: Approval, decider: Decider) -> None:
 
 
 def _refuse_outdated(request: ChangeRequest) -> None:
-    """Raise ChangeRefused if the change would no longer let more people in, or its university rule has changed."""
+    """Raise ChangeRefused if the change would no longer admit more people, or if its university rule has changed."""
     if request.action == Action.SCOPE and request.rule.pk is None and not request.is_on:
         raise ChangeRefused(_OUTDATED)
     if request.action == Action.SCOPE and request.is_on:

@@ -58,7 +58,7 @@ def run() -> list[str]:
 
 
 def check() -> list[str]:
-    """Check the gates of the next step and the tripwires once and store the results; return the lines to print."""
+    """Check the gates of the next step and the tripwires once, and store the results; return the lines to print."""
     lines = check_next_step()
     lines += _check_tripwires(_deepest(RolloutSettings.read(Rollout.current()).percents))
     for model in (GateCheck, RoundTrip, Comparison):
@@ -81,12 +81,15 @@ def check_next_step() -> list[str]:
 
 
 def _deepest(percents: Mapping[str, Decimal]) -> int:
-    """Return the number of the deepest phase that is on, 0 if none is."""
+    """Return the number of the deepest phase with a percentage above 0; 0 if there is none."""
     return max((rules.phase_number(name) for name, percent in percents.items() if percent), default=0)
 
 
 def _check_tripwires(phase: int) -> list[str]:
-    """Store whether a tripwire of the deepest active phase fails; pause or roll back after three failures in a row."""
+    """Check the tripwires of the deepest active phase and store the result.
+
+    Pause or roll back after three failures in a row.
+    """
     # Read the time and the rollout before the tripwires: if somebody resumes meanwhile, these breaches are from before.
     at, rollout = timezone.now(), Rollout.current()
     row = {"at": at, "gate": TRIPWIRE}
@@ -117,10 +120,11 @@ def _check_tripwires(phase: int) -> list[str]:
 
 
 def fire_due(*, waits_for_gates: bool = False) -> int:
-    """Take the planned steps that are due, each once even if two controllers are running; return their number.
+    """Take the planned steps that are due; return the number of plans that were handled.
 
-    Plans that another change of the rollout has voided are dropped as well. Steps that wait for their gates are tried
-    after a check of the gates, because nothing changes between two checks.
+    Each step is taken once, even if two controllers are running. Plans that another change of the rollout has voided
+    are dropped as well. ``waits_for_gates`` selects the steps that wait for their gates: they are tried only after a
+    check of the gates, because nothing changes for them between two checks.
     """
     count = 0
     is_due = Q(state=PlanState.PLANNED, due_at__lte=timezone.now(), waits_for_gates=waits_for_gates)
@@ -139,10 +143,11 @@ def fire_due(*, waits_for_gates: bool = False) -> int:
 
 
 def fire(plan: Plan) -> str:
-    """Take a planned step if the rollout has not changed since and the planner may still do so; return the outcome.
+    """Take a planned step; return the outcome as text.
 
-    Outside its hours, the step stays as it is; without an approval or, if it waits for them, without its gates, it
-    stays too and says so. Whatever else is refused ends the plan.
+    The plan ends if another change of the rollout came first, or if the step is refused. There are three exceptions.
+    Outside the plan's hours, the step remains planned. If the step needs approval, it waits for it. If the step waits
+    for its gates and they do not pass, or if another change is in progress, it remains planned with that outcome.
     """
     revision = Rollout.current().revision
     if plan.revision != revision:
@@ -169,7 +174,7 @@ def fire(plan: Plan) -> str:
 
 
 def pause_backfill(request: ChangeRequest, **_: Any) -> None:
-    """Pause the backfill during an emergency stop, whose ``request`` gives the reason."""
+    """Pause the backfill during an emergency stop; the reason comes from ``request``."""
     # Do not wait long for a batch that has locked the run's row: it is the last one, because the next batch would see
     # the latch. After a schema rollback the table may be missing, and there is nothing to pause.
     with suppress(OperationalError, ProgrammingError), transaction_with_lock_timeout(_BACKFILL_PATIENCE_MS):

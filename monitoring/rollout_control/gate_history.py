@@ -1,4 +1,4 @@
-"""How the gates of a step have changed over the last hours, and when those that do not pass will probably pass."""
+"""How the gates of a step have changed over the last hours, and when the gates that do not pass will probably pass."""
 
 import math
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ _NEVER = Message("no forecast: at the present share, more comparisons do not rea
 
 @dataclass(frozen=True, slots=True)
 class GateHistory:
-    """The chart of a gate, if it has a number, and the forecast for one that does not pass."""
+    """The chart of a gate, if it measures a number, and the forecast for a gate that does not pass."""
 
     trend: Trend | None
     forecast: Message | None
 
 
 def history(evaluation: Evaluation) -> dict[str, GateHistory]:
-    """Return the history of each gate since the last resume: of its indicator, or of its own stored checks."""
+    """Return each gate's history since the last resume: the readings of its indicator, or its stored checks."""
     now = timezone.now()
     since = max(now - HOURS, monitored_since(HOURS))
     results = {result.gate: result for result in evaluation.results}
@@ -62,7 +62,7 @@ def _trend(result: GateResult, moments: list[Moment], since: datetime, until: da
 def forecast(result: GateResult, moments: list[Moment]) -> Message | None:
     """Return what is missing until the gate may pass, and how long that takes at the rate of the last hour.
 
-    Return None for a gate that passes or that no amount of waiting changes.
+    Return None if the gate passes, or if waiting cannot make it pass.
     """
     if result.verdict == Verdict.PASS:
         return None
@@ -87,7 +87,7 @@ def forecast(result: GateResult, moments: list[Moment]) -> Message | None:
 
 
 def _rate(moments: list[Moment]) -> float | None:
-    """Return how many observations a second the sample has grown in the last hour; None with too few measurements."""
+    """Return how many observations per second the sample gained in the last hour; None for too few measurements."""
     counted = [(moment.at, moment.n) for moment in moments if moment.n is not None]
     recent = [one for one in counted if one[0] >= counted[-1][0] - _RATE_WINDOW]
     if len(recent) < 2 or recent[-1][0] - recent[0][0] < _LEAST_RATED:

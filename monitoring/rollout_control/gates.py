@@ -1,6 +1,6 @@
 """The gates: the conditions for entering a phase, widening it, and staying in it (docs/reference/rollout.md).
 
-Most gates pass while an indicator is within its limit. The gates about the step itself have their own functions.
+Most gates pass while an indicator is within its limit. The gates about the step itself have functions in this module.
 """
 
 import math
@@ -69,7 +69,7 @@ _VERDICTS = {Level.OK: Verdict.PASS, Level.UNKNOWN: Verdict.INCONCLUSIVE, Level.
 
 @dataclass(frozen=True, slots=True)
 class TransitionStep:
-    """A move of a phase to the ``target`` percentage from the ``current`` one, which it reached at ``since``."""
+    """A move of a phase to the ``target`` percentage from the ``current`` percentage, which was set at ``since``."""
 
     phase: int
     current: Decimal
@@ -79,11 +79,12 @@ class TransitionStep:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """The result of one gate. ``raw`` is the verdict of this check alone if ``verdict`` depends on earlier checks too.
+    """The result of one gate.
 
-    ``value`` and ``limit`` are in the base unit of ``unit``; shares are 0 to 1. ``comparison`` is the operator, such as
-    ≤, between a good value and the limit. ``n`` is the size of the sample, and ``needed`` the size at which the gate
-    may pass if the share stays as it is: infinity if never, None if the sample does not decide.
+    If ``verdict`` depends on earlier checks too, ``raw`` is the verdict of this check alone. ``value`` and ``limit``
+    are in the base unit of ``unit``; shares are 0 to 1. ``comparison`` is the operator, such as ≤, by which a good
+    value compares with the limit. ``n`` is the size of the sample. ``needed`` is the size at which the gate may pass if
+    the share stays as it is: infinity if it cannot pass at any size, None if its result does not depend on the size.
     """
 
     gate: str
@@ -99,7 +100,7 @@ class GateResult:
 
     @property
     def shown_unit(self) -> str:
-        """Return the unit to show the value in; for a length of time, that of the limit."""
+        """Return the unit in which to show the value; a length of time is shown in the unit that fits its limit."""
         return unit_of_length(self.limit) if self.unit == "h" and self.limit else self.unit
 
     def as_json(self) -> dict[str, Any]:
@@ -109,13 +110,13 @@ class GateResult:
 
     @staticmethod
     def stored_message(stored: dict[str, Any]) -> str:
-        """Return the message of a result that as_json() returned, in the active language."""
+        """Return the message of a result stored by ``as_json``, in the active language."""
         return str(from_columns(stored["message"], stored.get("sentence")))
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The results of all gates of one step; ``measured_at`` is the time of the round of indicators."""
+    """The results of all gates of one step; ``measured_at`` is the time of the round of indicators that they used."""
 
     step: TransitionStep
     results: list[GateResult]
@@ -136,9 +137,9 @@ class Evaluation:
 
 
 def evaluate(phase: int, target: Decimal) -> Evaluation:
-    """Run every gate of a step with a fresh round of indicators; do not store the results of the gates.
+    """Run every gate of a step with a fresh round of indicators, without storing the results.
 
-    A target further than one step adds the gate ``step``, which fails.
+    If the target is more than one step away, add a result of the gate ``step`` that fails.
     """
     evaluation = _evaluate(transition_step(phase, target), rounds.fresh(), {})
     current = evaluation.step.current
@@ -151,9 +152,9 @@ def evaluate(phase: int, target: Decimal) -> Evaluation:
 
 
 def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], readings: Round) -> Evaluation:
-    """Return an evaluation for pages; unlike evaluate(), it uses stored readings and the last results for cohorts.
+    """Return an evaluation for pages from stored data: the round ``readings``, and the last results of cohort gates.
 
-    A check from before the last move of this phase or of an earlier one does not count: it was for another step.
+    A result from before the last move of this phase or of an earlier one does not count: it was about another step.
     """
     step = transition_step(phase, target, flags)
     known = {}
@@ -165,7 +166,7 @@ def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], read
 
 
 def check(phase: int, target: Decimal) -> Evaluation:
-    """Run every gate of a step, store the results and return them; the stored rows serve to count passes in a row."""
+    """Run every gate of a step, store the results and return them. Some gates count the stored passes in a row."""
     # Read the time before the gates run: if the phase moves meanwhile, these results belong to the earlier step.
     at = timezone.now()
     evaluation = evaluate(phase, target)
@@ -183,13 +184,16 @@ def check(phase: int, target: Decimal) -> Evaluation:
 
 
 def check_tripwires(phase: int) -> Evaluation:
-    """Run the gates that have to pass while a phase is on; do not store the results."""
+    """Run the gates that have to pass for as long as a phase is on, without storing the results."""
     step, readings = transition_step(phase, Decimal(100)), rounds.fresh()
     return Evaluation(step, [run_gate(gate, step, readings) for gate in STAYING.get(phase, ())], readings.at)
 
 
 def evaluate_raise(phase: int, _current: Decimal, target: Decimal) -> tuple[list[dict[str, Any]], Message | None]:
-    """Return an increase's gate results as JSON and why it is held, or None. More than one step is always held."""
+    """Return the gate results of an increase as JSON, and a message why it is held, or None if all gates pass.
+
+    An increase by more than one step is always held.
+    """
     evaluation = evaluate(phase, target)
     return evaluation.as_json(), evaluation.hold_message() if evaluation.failing else None
 
@@ -243,7 +247,7 @@ def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
 
 
 def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[str, GateResult]:
-    """Return the cohort gates' results of the last check after the last move and resume; else INCONCLUSIVE."""
+    """Return the cohort gates' results from the last check since the last move and resume; INCONCLUSIVE without one."""
     unchecked = Message("not checked yet since the last step")
     if resumed_at > moved_at:
         unchecked = Message("not checked yet since the resume")
@@ -268,10 +272,10 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
 
 
 def passes_in_a_row(phase: int, gate: str, wanted: int, measured_at: datetime) -> int:
-    """Return how many of the latest stored checks passed in a row, up to ``wanted``.
+    """Return how many of the latest stored checks of the gate passed in a row, up to ``wanted``.
 
-    The checks must be at least CHECK_SPACING apart, and the latest as long before the values measured now: a page that
-    shows the round which a check has judged must not count it twice.
+    The counted checks are at least CHECK_SPACING apart. The latest is also as long before ``measured_at``, the time of
+    the present values: a page may show the same round that a stored check has judged, and must not count it twice.
     """
     count, last = 0, measured_at
     rows = GateCheck.objects.filter(phase=phase, gate=gate, at__gt=monitored_since(CHECKS_WITHIN))
@@ -284,7 +288,10 @@ def passes_in_a_row(phase: int, gate: str, wanted: int, measured_at: datetime) -
 
 
 def cohort_agreement(step: TransitionStep) -> GateResult:
-    """Fail only if enough comparisons prove that the cached names of the employees added by the step are bad."""
+    """Return FAIL if comparisons prove that too many cached names of the employees added by the step are wrong.
+
+    Return PASS otherwise, even if there are too few comparisons to prove anything.
+    """
     low, high = (int(percent * BUCKETS / 100) for percent in (step.current, step.target))
     stats = comparison_stats.stats_of(comparison_stats.counted().filter(bucket__gte=low, bucket__lt=high))
     verdict, message = (
@@ -348,7 +355,7 @@ def cohort_speed(step: TransitionStep) -> GateResult:
 
 
 def _speeds(step: TransitionStep) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the speed since the last step or resume of lookups served by the cache, and by the direct API."""
+    """Return the speed of lookups since the last step or resume, for those from the cache and from the direct API."""
     rows = comparison_stats.counted().filter(at__gt=step.since)
     return comparison_stats.speed(rows.filter(stage__gte=3)), comparison_stats.speed(rows.filter(stage=2))
 
@@ -399,7 +406,7 @@ def rehearsed(step: TransitionStep) -> GateResult:
 
 
 def no_alert(step: TransitionStep) -> GateResult:
-    """Fail while an unmuted alert is open; without a recent check of the alerts the result is INCONCLUSIVE."""
+    """Return FAIL while an alert is open and not muted; INCONCLUSIVE if the alerts were not checked recently."""
     resumed_at, check = monitored_since(), engine.last_check()
     is_before = resumed_at is not None and (check.at is None or check.at <= resumed_at)
     if check.is_late or is_before:
@@ -412,12 +419,12 @@ def no_alert(step: TransitionStep) -> GateResult:
 
 
 def unit_of_length(seconds: float) -> str:
-    """Return the unit for a dwell time: a short one, of a trial, would be 0 of 0 hours."""
+    """Return the unit in which to show a dwell time: a short one, as in trials, would be shown as 0 of 0 hours."""
     return next((unit for unit, least in (("h", 3600), ("min", 600)) if seconds >= least), "s")
 
 
 def _lengths(stayed: timedelta, wanted: timedelta) -> dict[str, str | Message]:
-    """Return the parameters of a message: both lengths in the unit of the wanted one, which only names it."""
+    """Return the parameters of a message: both lengths as numbers in the unit of ``wanted``, and the unit."""
     text, size = {
         "h": (Message("%(n)s h"), 3600),
         "min": (Message("%(n)s min"), 60),

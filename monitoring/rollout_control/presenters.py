@@ -35,7 +35,7 @@ TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A gate result as it is shown to people; ``number``, ``operator`` and ``limit`` are empty if there is no value."""
+    """A gate result as people see it; ``number``, ``operator`` and ``limit`` are empty if there is no value."""
 
     gate: str
     title: str
@@ -61,7 +61,7 @@ class Condition:
 
 
 def conditions(evaluation: Evaluation, *, with_history: bool = False) -> list[Condition]:
-    """Return the results of a step's gates as they are shown: first those that failed, last those that passed."""
+    """Return the results of a step's gates as people see them: the failed ones first, the passed ones last."""
     histories = history(evaluation) if with_history else {}
     shown = [replace(Condition.of(result), history=histories.get(result.gate)) for result in evaluation.results]
     return sorted(shown, key=lambda one: ("bad", "wait", "good").index(one.tone))
@@ -95,14 +95,17 @@ _PEOPLE: tuple[tuple[Promise, Promise], ...] = (
 
 
 def effect(phase: int, *, is_raise: bool) -> tuple[str, str]:
-    """Return what a step of the phase does, and the label of the number of people concerned."""
+    """Return a text about the effect of a step of the phase, and the label for the number of people concerned."""
     up_or_down = 0 if is_raise else 1
     return str(_EFFECTS[phase - 1][up_or_down]), str(_PEOPLE[phase - 1][up_or_down])
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A phase as it is shown to people; ``conditions`` are the gates of its next step, and empty unless ``is_turn``."""
+    """A phase as people see it. ``is_turn`` means that the next step belongs to this phase.
+
+    ``conditions`` are the gates of that step, and empty unless ``is_turn``.
+    """
 
     name: str
     number: int
@@ -157,7 +160,7 @@ def phases(settings: RolloutSettings, readings: Round, *, with_history: bool = F
 
 @dataclass(frozen=True, slots=True)
 class TimelineStep:
-    """A step of a plan as it is shown to people; ``number`` is that of the plan, to cancel it."""
+    """A step of a plan as people see it; ``number`` is the number by which the plan is cancelled."""
 
     number: int
     row: Plan
@@ -176,7 +179,7 @@ _STATE_TONES = {PlanState.DONE: "good", PlanState.DROPPED: "bad", PlanState.QUEU
 
 
 def timelines(revision: int) -> list[list[TimelineStep]]:
-    """Return the steps of each plan that is under way, and of the last one if it was stopped."""
+    """Return the steps of each plan in progress, and those of the last plan if it was stopped."""
     heads = {step.first_id or step.pk for step in Plan.objects.open()}
     last = Plan.objects.order_by("-pk").first()
     if last is not None and last.state == PlanState.DROPPED and not heads:

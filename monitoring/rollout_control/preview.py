@@ -35,9 +35,10 @@ AND rollout_bucket(%(salt)s, phone) < %(high)s ORDER BY id LIMIT %(limit)s
 
 @dataclass(frozen=True, slots=True)
 class UniversityShare:
-    """The people of a university who move, and the lookups of new employees like them in the last week.
+    """How many people of a university a change moves, and how many lookups there were of new employees like them.
 
-    ``lookups_partial`` are those with a profile that phase 3 does not serve alone: a stale or partial name.
+    The lookups are those of the last week. ``lookups_partial`` of them have a stale or partial name, which phase 3 does
+    not serve without asking the direct API.
     """
 
     university_id: int
@@ -51,9 +52,9 @@ class UniversityShare:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The employees whose lookups change their path at a new percentage of a phase, under the university rules.
+    """The employees whose lookups would use other sources at a new percentage of a phase, under the university rules.
 
-    Phases 1 and 2 route no lookup to the cache; lowering them turns off the deeper phases, and so moves people back.
+    Phases 1 and 2 send no lookup to the cache. Lowering them turns off the deeper phases, and so moves people back.
     """
 
     phase: int
@@ -72,13 +73,16 @@ class Preview:
         return sum(share.without_profile for share in self.universities)
 
     def only_of(self, universities: Collection[int]) -> Self:
-        """Return a copy with the counts of only these universities, and without the list of people."""
+        """Return a copy with the counts of only these universities, and with an empty list of people."""
         shares = [share for share in self.universities if share.university_id in universities]
         return replace(self, universities=shares, people=[])
 
     @property
     def api_calls_per_day(self) -> float:
-        """Return the change: phase 3 spares the calls for servable names, phase 4 those for stale or partial ones."""
+        """Return how many more calls of the direct API there would be per day; negative if there would be fewer.
+
+        Phase 3 saves the calls for names that the cache may serve, phase 4 those for stale or partial names.
+        """
         spared = sum(
             share.lookups_partial
             if self.phase == len(PHASES)
@@ -89,7 +93,10 @@ class Preview:
 
 
 def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_cached: bool = False) -> Preview:
-    """Count the people who would get their names from another source, and list ``limit`` of them."""
+    """Count the people who would get their names from another source, and list up to ``limit`` of them.
+
+    ``name`` is the flag of the phase. ``may_be_cached`` allows stored counts, which may be out of date.
+    """
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
     current, salt = flags[name].percent, flags[name].salt
     before = [int(flags[each].percent * BUCKETS / 100) for each in PHASES]
@@ -116,7 +123,7 @@ def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_c
 
 
 def people_served() -> int:
-    """Count the employees whose lookups the cache answers first, under the present percentages and rules."""
+    """Count the employees whose lookups use the cache first, under the present percentages and rules."""
     state = current_state()
     if obstacle(state, "employee"):
         return 0
@@ -130,14 +137,17 @@ def people_served() -> int:
 
 
 class _Cohorts(NamedTuple):
-    """Rows (university ID, its name, first bucket, end of the buckets, numbers of UniversityShare)."""
+    """Rows of university ID, its name, first bucket, bucket after the last, and the numbers of UniversityShare."""
 
     rows: list[tuple[Any, ...]]
     counted_at: datetime
 
 
 def _cohorts(salt: str, edges: list[int], *, may_be_cached: bool) -> _Cohorts:
-    """Count the employees between the edges, which are buckets; stored counts are used only for the usual steps."""
+    """Count the employees by university and by range of buckets, with a range border at each of ``edges``.
+
+    Stored counts are used only if allowed (``may_be_cached``) and if the edges are those of the usual steps.
+    """
     stored = statistic("cohort_lookups") if may_be_cached and set(edges) <= set(RUNGS) else None
     if stored and stored.value["salt"] == salt:
         bounds, rows, counted_at = RUNGS, stored.value["rows"], stored.at
@@ -149,7 +159,10 @@ def _cohorts(salt: str, edges: list[int], *, may_be_cached: bool) -> _Cohorts:
 
 
 def _admitted(state: RolloutState, university: int, percents: list[int], phase: int) -> int:
-    """Return below which bucket the university's people are in the phase, at these percentages in buckets."""
+    """Return the bucket below which people of the university are in the phase, given the percentages of the phases.
+
+    The percentages are numbers of buckets too.
+    """
     if not percents[COLLECTING - 1]:
         return 0
     if state.denied.get(university, BUCKETS) <= phase:
@@ -162,9 +175,10 @@ def _is_ruled(state: RolloutState, university: int, phase: int) -> bool:
 
 
 def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
-    """Return the rollout's decision for a phone, what each store has for the person, and the name that is served.
+    """Return the rollout's decision for a phone, what each store has for the person, and the name that a lookup serves.
 
-    A MAX ID that was only claimed for the employee is ``claimed_id``: what the stores have for it is not the person's.
+    With ``asks_api``, ask the direct API too. A MAX ID that was only claimed for the employee is returned as
+    ``claimed_id``: what the stores have under it is about another person.
     """
     employee = Employee.objects.filter(phone=phone).first()
     university = employee.university_id if employee else None

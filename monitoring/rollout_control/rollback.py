@@ -43,11 +43,14 @@ _OPEN_RUNS = {
 
 
 class NotVerified(Exception):
-    """The change is written, but could not be verified to be in force."""
+    """Raised when the change is written, but could not be verified to be in force."""
 
 
 def verify(part: str) -> Iterator[str]:
-    """Yield a line per check that confirms that the rollback of a part is in force; raise NotVerified if one fails."""
+    """Yield a line for each check that confirms that the rollback of a part is in force.
+
+    Raise NotVerified if a check fails.
+    """
     forget_state()
     if part == "webhook":
         if is_processing():
@@ -109,7 +112,7 @@ def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
 
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
-    """Stop serving one university from the cache, then resume; return the facts for the audit, times in seconds."""
+    """Stop serving one university from the cache, then resume; return the facts for the audit row, times in seconds."""
     if UniversityRule.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
         message = Message(
             "A rule already keeps %(university)s out: choose another one",

@@ -43,7 +43,7 @@ _COLOURS = {"good": "green", "bad": "red", "wait": "yellow"}
 
 
 def rendered(parts: Iterable[Any], *, has_colour: bool, width: int = 110) -> str:
-    """Render tables and lines with rich; on a terminal its width counts, otherwise ``width``.
+    """Return tables and lines as text, rendered by rich in the terminal's width; without a terminal, in ``width``.
 
     Strings are printed as they are: in a reason or a name, “[/x]” would be an error of rich's markup.
     """
@@ -103,13 +103,16 @@ def _next_step(phase: Phase, readings: Round) -> str:
 
 
 def outcome(result: ChangeResult) -> Iterable[str]:
-    """Yield a line for each difference that the change made or would make, then the revision or a dry-run notice."""
+    """Yield a line for each difference that the change makes, then the revision or, for a dry run, a notice."""
     yield from presenters.outcome(result)
     yield "Dry run: nothing was written" if result.is_dry_run else f"Revision {result.revision}"
 
 
 def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
-    """Yield the gate results of the next step, by default of the first incomplete phase, and comparisons."""
+    """Yield the gate results of the next step of ``phase``, and the comparisons.
+
+    Without ``phase``, it is the next step of the first incomplete phase. ``is_stored`` uses the stored results.
+    """
     name = rules.phase_name(phase) if phase else changes.next_phase()
     number, settings = rules.phase_number(name), RolloutSettings.read(Rollout.current())
     current = settings.percents[name]
@@ -188,7 +191,7 @@ def preview(shown: Preview) -> Iterable[Any]:
 
 
 def stats_line(stats: ComparisonStats) -> str:
-    """Return a line with agreement, coverage and errors: without the other two, agreement would be misleading."""
+    """Return a line with agreement, coverage and errors: agreement alone would be misleading."""
     shares = (stats.agreement, stats.coverage, stats.errors)
     agreement, coverage, errors = ("—" if share is None else percent_of(share) for share in shares)
     return f"agreement {agreement}, coverage {coverage}, errors {errors} (n = {thousands(stats.total)})"

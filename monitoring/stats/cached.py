@@ -94,7 +94,7 @@ FROM comparisons WHERE at > %(since)s AND university_id IS NOT NULL GROUP BY 1, 
 
 
 def statistic(name: str) -> CachedStatistic:
-    """Return one of the STATISTICS: as it is now if its tables are small, otherwise as it was stored last."""
+    """Return one of the STATISTICS: computed now if its tables are small, otherwise the one that was stored last."""
     sized = CachedStatistic.objects.annotate(size=RawSQL(_SIZE, [list(STATISTICS[name].tables)]))  # noqa: S611 (a constant)
     last = sized.filter(name=name).first()
     if last and last.size <= SMALL_BYTES:
@@ -112,7 +112,7 @@ def store(name: str) -> CachedStatistic:
 
 
 def take() -> list[str]:
-    """Store the statistics that are due and, if Redis is reachable, its health; return the names of the statistics."""
+    """Store the statistics that are due; return their names. If Redis is reachable, store its health too."""
     rows, now = CachedStatistic.objects.in_bulk(STATISTICS), timezone.now()
     due = []
     for name, (_compute, _tables, rest) in STATISTICS.items():
@@ -127,7 +127,7 @@ def take() -> list[str]:
 
 
 def cache_health() -> CachedStatistic | None:
-    """Return the last health report that the task stored while Redis was reachable, or None."""
+    """Return the last health report of Redis that was stored while Redis was reachable; None if there is none."""
     return CachedStatistic.objects.filter(name="cache").first()
 
 
@@ -165,7 +165,10 @@ def _sources_by_stage() -> list[tuple[Any, ...]]:
 
 
 def cohorts(salt: str, rungs: list[int]) -> list[tuple[Any, ...]]:
-    """Return the rows of _COHORTS, in which a rung is the number of the ``rungs`` at or below the bucket."""
+    """Return the rows of _COHORTS, which count people by ranges of buckets; ``rungs`` are the borders of the ranges.
+
+    The range of a row is given as the number of rungs at or below it.
+    """
     now = timezone.now()
     params = {"since": now - LOOKED_UP_WITHIN, "stale_at": now - settings.PROFILE_TTL}
     return _rows(_COHORTS, salt=salt, rungs=rungs, **params)

@@ -43,9 +43,10 @@ def wilson(successes: float, n: float, z: float = Z) -> tuple[float, float]:
 
 
 def sample_needed(share: float | None, holds: Callable[[tuple[float, float]], bool]) -> int | None:
-    """Return, within 1%, the smallest sample of at least SAMPLE_WANTED whose bounds hold at this share of successes.
+    """Return how large a sample must be for ``holds`` to accept its bounds, if the share of successes stays the same.
 
-    Return None if no sample of up to a billion does; without a share (None), return SAMPLE_WANTED.
+    The result is at least SAMPLE_WANTED, and at most 1% too large. Return None if no sample of up to a billion is large
+    enough, and SAMPLE_WANTED if the share is None.
     """
     n = float(SAMPLE_WANTED)
     while share is not None and not holds(wilson(share * n, n)):
@@ -107,7 +108,11 @@ class ComparisonStats:
 
     @property
     def is_proven_bad(self) -> bool:
-        """Return whether, with a large enough sample, agreement or conflicts miss the limit even at the best bound."""
+        """Return whether the sample is large enough and proves that too many cached names are wrong.
+
+        This is so if the agreement's upper bound is below AGREEMENT_WANTED, or the conflicts' lower bound above
+        CONFLICT_ALLOWED.
+        """
         is_bad = self.agreement_bounds[1] < AGREEMENT_WANTED or self.conflict_bounds[0] > CONFLICT_ALLOWED
         return self.n >= UNIVERSITY_SAMPLE and is_bad
 
@@ -121,9 +126,10 @@ class ComparisonStats:
 
 
 def recent(window: timedelta = WINDOW) -> QuerySet[Comparison]:
-    """Return the comparisons of the last ``window``, whether or not they still count.
+    """Return the comparisons of the last ``window``, also those from before the last resume, which gates do not count.
 
-    Lookups without a university are left out: no university rule applied to them, and they are no longer compared.
+    Comparisons without a university are left out: no university rule applied to them. Such lookups are not compared any
+    more.
     """
     return Comparison.objects.filter(at__gt=timezone.now() - window, university_id__isnull=False)
 
@@ -134,7 +140,10 @@ def counted() -> QuerySet[Comparison]:
 
 
 def without_university() -> int:
-    """Return how many comparisons of probes, from earlier releases, are left out of the last WINDOW."""
+    """Return the number of comparisons in the last WINDOW that are left out because they have no university.
+
+    They are from earlier releases, which compared the lookups of probes too.
+    """
     return Comparison.objects.filter(at__gt=monitored_since(WINDOW), university_id=None).count()
 
 
@@ -150,10 +159,10 @@ def by_university(rows: QuerySet[Comparison]) -> dict[int, ComparisonStats]:
 
 
 def by_age(rows: QuerySet[Comparison]) -> dict[float, ComparisonStats]:
-    """Return statistics by the age of the cached name: the key is the upper end of the age group in days.
+    """Return statistics by the age of the cached name; a key is the upper end of an age group, in days.
 
-    The ends are AGES, then infinity. A stale name counts with the outcome that its comparison would have had if it were
-    fresh, which is stored in ``pattern``.
+    The ends are AGES, then infinity. A comparison with a stale name counts with the outcome that it would have had with
+    a fresh one, which is stored in ``pattern``.
     """
     edges = [When(cache_age_days__lte=edge, then=Value(float(edge))) for edge in AGES]
     aged = rows.order_by().exclude(cache_age_days=None)
@@ -166,7 +175,7 @@ def by_age(rows: QuerySet[Comparison]) -> dict[float, ComparisonStats]:
 
 
 def recommended_ttl(ages: dict[float, ComparisonStats]) -> timedelta | None:
-    """Return the age up to which agreement is proven in every age group; None if it is not even in the first."""
+    """Return the age up to which agreement is proven in every age group; None if it is not proven even in the first."""
     longest = None
     for edge, stats in ages.items():
         if math.isinf(edge) or stats.agreement_bounds[0] < AGREEMENT_WANTED:
@@ -176,7 +185,7 @@ def recommended_ttl(ages: dict[float, ComparisonStats]) -> timedelta | None:
 
 
 def ttl_advice(ages: dict[float, ComparisonStats]) -> Message:
-    """Return the recommendation for PROFILE_TTL, or why there is none: too few comparisons, or names that differ."""
+    """Return the recommendation for PROFILE_TTL, or why there is none: too few comparisons, or differing names."""
     if ttl := recommended_ttl(ages):
         return Message("names agree up to an age of %(days)d days", {"days": ttl.days})
     youngest = next(iter(ages.values()), ComparisonStats({}))
@@ -197,14 +206,14 @@ def conflict_patterns(rows: QuerySet[Comparison]) -> dict[str, int]:
 
 
 def speed(rows: QuerySet[Comparison]) -> dict[str, Any]:
-    """Return the number of lookups, of those without a name, and the 95th percentile of their time in ms, or None."""
+    """Return the number of lookups, the number without a name, and the 95th percentile of their time in ms, or None."""
     times = sorted(rows.order_by().values_list("served_ms", flat=True))
     unnamed = rows.filter(served_source=ProfileSource.DEFAULT).count()
     return {"n": len(times), "unnamed": unnamed, "p95_ms": times[int(0.95 * (len(times) - 1))] if times else None}
 
 
 def replay(percent: Decimal, window: timedelta = WINDOW) -> dict[str, Any]:
-    """Return what would have happened to the lookups compared in the last ``window`` with phase 3 at ``percent``."""
+    """Return what phase 3 at ``percent`` would have changed for the lookups compared in the last ``window``."""
     rows = recent(window).filter(bucket__lt=int(percent * BUCKETS / 100))
     stats = stats_of(rows)
     return {

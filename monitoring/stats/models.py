@@ -34,7 +34,7 @@ class CachedStatistic(models.Model):
 
 
 class Span(models.TextChoices):
-    """The length of time that a rollup covers, or the interval between two points of a chart."""
+    """The length of time that a rollup covers, or the distance between two points of a chart."""
 
     MINUTE = "minute", _("minute")
     HOUR = "hour", _("hour")

@@ -73,7 +73,7 @@ def memory(size: float | None) -> str:
 
 @register.filter
 def duration(length: timedelta | None) -> str:
-    """Format a duration in its largest unit, from days to seconds; None is a dash."""
+    """Format a duration in the largest unit that fits, from days to seconds; None is a dash."""
     return "—" if length is None else presenters.duration(length)
 
 
@@ -104,7 +104,7 @@ def failure(error: str) -> str:
 
 @register.filter
 def without_commands(text: str) -> str:
-    """Remove the commands in parentheses, which are for a terminal."""
+    """Remove the parentheses with commands, which are of use only in a terminal."""
     return _COMMAND.sub("", text)
 
 
@@ -115,7 +115,7 @@ def actor(by: str) -> str:
 
 @register.simple_tag(takes_context=True)
 def open_alerts(context: Context) -> int:
-    """Return the number of open alerts, counted once for a page; 0 for a user who may not see alerts."""
+    """Return the number of open alerts, computed once per page; 0 for a user who may not see alerts."""
     request = context.get("request")
     if request is None or not request.user.has_perm("monitoring.view_alert"):
         return 0
@@ -126,7 +126,7 @@ def open_alerts(context: Context) -> int:
 
 @register.simple_tag(takes_context=True)
 def inbox_histogram(context: Context) -> dict[str, Any]:
-    """Return the chart of the inbox's list; an invalid time, with which the list is empty, counts as none."""
+    """Return the chart of the updates in the inbox's list; if the list's times are invalid, of the last 24 hours."""
     with suppress(ValidationError):
         return charts.inbox_histogram(*received_between(context["request"].GET))
     return charts.inbox_histogram(None, None)

@@ -10,7 +10,7 @@ from profiles import names, user_ids
 
 
 def checked_text(data: Any) -> str:
-    """Return the text; raise ValidationError for any other type, since REST framework would accept a number."""
+    """Return the text; raise ValidationError for another type, because REST framework would accept a number."""
     if not isinstance(data, str):
         raise serializers.ValidationError(_("Not a valid string."))
     return data
@@ -51,7 +51,7 @@ class NameField(serializers.CharField):
 
 @extend_schema_field({"type": "string", "maxLength": names.NAME_LENGTH, "pattern": names.USER_PROVIDED})
 class OwnNameField(serializers.CharField):
-    """A name that "" may clear; white space is refused, as other names without a letter are."""
+    """A name that an empty string clears; white space is refused, as is every other name without a letter."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
@@ -64,7 +64,7 @@ class OwnNameField(serializers.CharField):
 
 
 class UserIdSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Describe an id: responses contain a string; requests a string or a number, or "" if the field allows it."""
+    """Describe an ID: responses contain a string, requests a string or a number, or ``""`` if the field allows it."""
 
     target_class = UserIdField
 

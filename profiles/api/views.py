@@ -42,27 +42,30 @@ class ProfileViewSet(GenericViewSet[Profile]):
         return Profile.objects.all()
 
     def may_see(self, user_id: str) -> bool:
-        """Return whether the requesting user may see and change this person, who may have no profile yet."""
+        """Return whether the requesting user may see and change this person, even if the person has no profile yet."""
         return True
 
     def visible_id(self, user_id: str) -> str:
-        """Return the MAX ID to change; raise NotFound for another university's person, as for an unknown one."""
+        """Return the MAX ID to change; raise NotFound, as for an unknown person, if the user may not see the person."""
         user_id = checked_id(user_id)
         if not self.may_see(user_id):
             raise NotFound
         return user_id
 
     def may_erase(self, user_id: str) -> bool:
-        """Return whether all that an erasure would clear is within the limits of the requesting user."""
+        """Return whether the user may erase all data that an erasure of this person clears.
+
+        The employees app overrides this.
+        """
         return True
 
     def record(self, user_id: str, message: Message) -> None:
-        """Write the audit row of a look at a person or of a change; the employees app names the employee."""
+        """Write the audit row of a look-up or a change of a person; the employees app adds the employee to it."""
         audit_log.record(self.request, message)
 
     @extend_schema(responses=ProfileSerializer, parameters=[_USER_ID, OpenApiParameter("X-Service", str, "header")])
     def retrieve(self, request: Request, user_id: str) -> Response:
-        """Return a profile. A service that sends its name gets an unknown profile while the rollout keeps it off."""
+        """Return a profile. A service named in X-Service gets an unknown profile while the rollout keeps it off."""
         user_id = checked_id(user_id)
         service = request.headers.get("X-Service")
         is_shown = self.may_see(user_id) and (service is None or is_service_on(service))
@@ -72,7 +75,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
     @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer, parameters=[_USER_ID])
     def update(self, request: Request, user_id: str) -> Response:
-        """Set the given names. An absent field stays unchanged; an empty one clears the name."""
+        """Set the given names. An absent field stays unchanged; an empty field clears the name."""
         serializer = ProfileChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         fields = {name.removeprefix("max_"): value for name, value in serializer.validated_data.items()}
@@ -82,8 +85,8 @@ class ProfileViewSet(GenericViewSet[Profile]):
     def destroy(self, request: Request, user_id: str) -> Response:
         """Erase a person everywhere. Employees stay, without the name; the audit row does not name the person.
 
-        The answer is 202 if the inbox is so large that updates of other people, which may mention the person, are still
-        searched: nobody gets the name any more, and a task erases the rest.
+        The answer is 202 if the inbox is too large to search it at once for other updates that mention the person.
+        Nobody gets the name any more, and a task erases the rest.
         """
         user_id = self.visible_id(user_id)
         if not self.may_erase(user_id):
@@ -117,7 +120,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
 
 def checked_id(user_id: str) -> str:
-    """Return the ID in a path; raise ValidationError if it is invalid. Unlike an entered one, it is not corrected."""
+    """Return the ID in a path; raise ValidationError if it is invalid. Unlike an ID in a form, it is not corrected."""
     try:
         return user_id_of(user_id)
     except ValueError as error:

@@ -38,9 +38,10 @@ _PAUSES = {codes.too_many_requests: 1.0, codes.bad_gateway: 0.0, codes.unavailab
 class MaxError(Exception):
     """Raised when a request to MAX fails or is refused; it never means that no user has the phone.
 
-    ``str()`` is one line of English for logs and terminals, ``message`` the same text for translation; neither contains
-    a secret. ``is_refused`` means that MAX would refuse the same request again. ``retry_after`` is the number of
-    seconds until a retry; None allows no retry. Only if ``is_throttled``, MAX has certainly not acted on the request.
+    ``str()`` is one line of English for logs and terminals, and ``message`` is the same text for translation; neither
+    contains a secret. ``is_refused`` means that MAX would refuse the same request again. ``retry_after`` is the number
+    of seconds until a retry is allowed; None allows no retry. Only with ``is_throttled`` is it certain that MAX has not
+    acted on the request.
     """
 
     def __init__(
@@ -91,9 +92,9 @@ def call(
 ) -> T:
     """Send a request and return what ``parse`` makes of the JSON object in the response.
 
-    Raises MaxError if that fails, no later than ``deadline``. A throttled request is retried when MAX allows it. After
-    a lost connection or a gateway error, a request is retried only if ``is_safe``, that is, if it may arrive twice.
-    ``around_attempt`` wraps each attempt; ``options`` are passed to requests.
+    Raise MaxError if that fails, no later than ``deadline``. A throttled request is retried when MAX allows it. After a
+    lost connection or a gateway error, a request is retried only if ``is_safe``, which means that it may arrive twice.
+    ``around_attempt`` returns a context manager in which each attempt runs; ``options`` are passed to requests.
     """
     if not settings.MAX_BOT_TOKEN:
         raise MaxError(_("cannot call MAX: MAX_BOT_TOKEN is not set"), is_refused=True)
@@ -115,14 +116,14 @@ def call(
 
 
 def printable(text: str) -> str:
-    """Return a text from MAX, cleaned, with secrets masked, cut at 500 characters."""
+    """Return a text from MAX, cleaned and cut to 500 characters, with secrets masked."""
     for secret in (settings.MAX_BOT_TOKEN, *(secret.decode() for secret in settings.WEBHOOK_SECRETS)):
         text = text.replace(secret, "***") if secret else text
     return clean(text)[:500]
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Apply the socket's timeout to the total time of all reads; by default, it restarts with every read."""
+    """Apply the socket's timeout to all reads together; by default, the timeout restarts with every read."""
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
         self._sock, self._raw = sock, raw
@@ -166,7 +167,7 @@ class _Adapter(HTTPAdapter):
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None, to follow no redirect: with allow_redirects=False, requests would still read its whole body."""
+        """Return None to follow no redirect: with allow_redirects=False, requests would still read its whole body."""
 
 
 _session = _Session()
@@ -219,7 +220,7 @@ def _failure(error: Exception) -> MaxError:
 
 
 def _causes(error: Exception) -> Iterator[Exception]:
-    """Yield the error and those inside its arguments: a timeout while sending is inside two others."""
+    """Yield the error and the errors among its arguments: a timeout while sending is inside two other errors."""
     yield error
     for inner in error.args:
         if isinstance(inner, Exception):

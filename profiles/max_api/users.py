@@ -74,8 +74,8 @@ class DirectUser:
 def lookup_once(phone: str) -> DirectUser | None:
     """Return the MAX user with this canonical phone, or None; a response is reused for up to five minutes.
 
-    Concurrent callers share one request: the first inserts a row for the phone and sends the request, the others wait
-    for the response in that row. Raises MaxError no later than MAX_API_TIMEOUT, including the wait.
+    Concurrent callers share one request: the first caller inserts a row for the phone and sends the request, and the
+    others wait for the response in that row. Raise MaxError no later than MAX_API_TIMEOUT from now.
     """
     deadline = client.new_deadline()
     abandoned = settings.MAX_API_TIMEOUT + timedelta(seconds=1)
@@ -108,9 +108,9 @@ def _wait_for_answer(phone: str, deadline: float) -> DirectUser | None:
 
 
 def fetch_users(phones: list[str], *, deadline: float | None = None) -> dict[str, DirectUser]:
-    """Return MAX users by phone, for at most 100 canonical phones; phones without a user are omitted.
+    """Return MAX users by phone, for at most 100 canonical phones; phones without a user are left out.
 
-    Raises MaxError if the token is missing, MAX fails or refuses the request, or the response is unexpected, no later
+    Raise MaxError if the token is missing, MAX fails or refuses the request, or the response is unexpected, no later
     than ``deadline`` (monotonic seconds; by default, MAX_API_TIMEOUT from now).
     """
     path, parse, body = settings.MAX_API_USERS_PATH, partial(_parse_users, phones), {"phone_numbers": phones}
@@ -129,9 +129,10 @@ def fetch_users(phones: list[str], *, deadline: float | None = None) -> dict[str
 
 
 def is_served() -> bool:
-    """Return whether MAX serves the path of the direct API, found by a request without phones.
+    """Return whether MAX has the path of the direct API; to find out, send a request without phones.
 
-    Raise MaxError if the answer is neither a result nor status 400 or 404. Breaker and metrics count only lookups.
+    Raise MaxError if the answer is neither a result nor status 400 or 404. The request does not count in breaker and
+    metrics, which are only about lookups.
     """
     path, deadline = settings.MAX_API_USERS_PATH, client.new_deadline()
     try:
@@ -146,7 +147,11 @@ def is_served() -> bool:
 
 @contextmanager
 def _paced(deadline: float) -> Iterator[None]:
-    """Wrap one attempt: wait for the rate limit, update breaker and metrics, pause all processes if MAX throttles."""
+    """Run one attempt in the block, after waiting for the rate limit; update breaker and metrics.
+
+    Raise MaxError if the rate limit allows no attempt before ``deadline``. If MAX throttles the attempt, pause the
+    requests of all processes.
+    """
     if breaker.state != "open":
         patience = timedelta(seconds=max(deadline - time.monotonic(), 0))
         row = _execute(_TURN, spacing=SPACING, patience=patience)
@@ -187,5 +192,5 @@ def _digits(value: object) -> str:
 
 
 def delete_old_answers() -> int:
-    """Delete responses that are too old to reuse, since they are personal data; return how many were deleted."""
+    """Delete responses that are too old to be reused, because they are personal data; return how many were deleted."""
     return DirectAnswer.objects.filter(asked_at__lt=timezone.now() - ABSENT_FOR).delete()[0]

@@ -32,7 +32,7 @@ _COLUMNS = {
 
 
 def _wins(name: str) -> str:
-    """Return the SQL condition for the incoming value to win; it compares values as TimestampedValue does."""
+    """Return the SQL condition under which an incoming value replaces the stored one, as TimestampedValue compares."""
     stored = ", ".join(f"p.{column}" for column in _COLUMNS[name])
     incoming = ", ".join(f"EXCLUDED.{column}" for column in _COLUMNS[name])
     return f'(EXCLUDED.{name} IS NOT NULL AND (p.{name} IS NULL OR ({incoming} COLLATE "C") > ({stored})))'
@@ -184,7 +184,7 @@ class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
 
 
 class PhoneLink(models.Model):
-    """Link a phone to the MAX user who shared it as their own, which a hash from MAX has verified."""
+    """Link a phone to the MAX user who shared it as their own; a hash from MAX has verified that it is theirs."""
 
     phone = models.CharField(_("phone"), max_length=16, primary_key=True)
     user_id = models.CharField(_("MAX id"), max_length=64, db_index=True)

@@ -1,4 +1,4 @@
-"""Tombstones, which make profile writers ignore updates from before an erasure, and the audit rows of erasures."""
+"""Tombstones, which make the writers of profiles ignore updates from before an erasure, and audit rows of erasures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def hash_of(user_id: str) -> str:
 
 @cache
 def _hash_key(secret: str) -> bytes:
-    """Return the key that Django's ``salted_hmac`` would derive again for each hash."""
+    """Return the key that Django's ``salted_hmac`` would derive again for every hash; it is cached."""
     return hashlib.sha256(b"profiles.tombstone" + secret.encode()).digest()
 
 
@@ -50,7 +50,10 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         return self.update_or_create(key=hash_of(user_id), defaults=fields)[0]
 
     def time_of(self, user_id: str) -> datetime | None:
-        """Return the time of the person's last erasure; until the transaction ends, no other erasure begins."""
+        """Return the time of the person's last erasure, or None.
+
+        Until the transaction ends, no other erasure can begin.
+        """
         self._keep_out_erasures()
         return self.filter(key=hash_of(user_id)).values_list("erased_at", flat=True).first()
 
@@ -59,7 +62,10 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
             cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
 
     def exclude_erased(self, updates: Iterable[T]) -> list[T]:
-        """Return the updates that are not from before an erasure; call this in the transaction that writes them."""
+        """Return the updates that are not from before an erasure of their person.
+
+        Call this in the transaction that writes the updates.
+        """
         updates = list(updates)
         if not updates:
             return updates
@@ -78,7 +84,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 class Tombstone(models.Model):
     """Mark a person as erased. ``unfinished_id`` is the MAX ID until the second pass is complete, then empty.
 
-    ``progress`` is how far the passes have come in the tables that are too large for one pass.
+    ``progress`` stores how far the passes have got in the tables that are too large for one pass.
     """
 
     key = models.CharField(_("hash of the MAX id"), max_length=64, primary_key=True)

@@ -1,7 +1,7 @@
-"""The list of all tables that may hold data of a person, which the erasure and the export share.
+"""The list of all tables that may hold personal data, which the erasure and the export share.
 
-Each app registers its own tables. A test fails for a table that is not registered and
-not listed as having no personal data.
+Each app registers its own tables. A test fails for a table that is neither registered nor listed as having no personal
+data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from profiles.models.tombstones import hash_of
 
 @dataclass
 class Person:
-    """Hold what identifies a person: the MAX ID, ``""`` if unknown, and the phones and employees found so far.
+    """Hold what identifies a person: the MAX ID, ``""`` if it is unknown, and the phones and employees found so far.
 
     ``other_ids`` are further MAX IDs of the person, such as that of an earlier account. ``universities`` limits the
     rows to those of employees of these universities; None means all.
@@ -35,7 +35,7 @@ class Person:
 
     @property
     def key(self) -> str:
-        """Return the keyed hash by which audit rows name the person."""
+        """Return the keyed hash that stands for the person in audit rows."""
         return hash_of(self.user_id or min(self.phones, default=""))
 
     @property
@@ -44,15 +44,18 @@ class Person:
 
     @property
     def keys(self) -> set[str]:
-        """Return all hashes by which audit rows may name the person."""
+        """Return all hashes that may stand for the person in audit rows."""
         return {self.key, *map(hash_of, self.user_ids | self.phones)}
 
     def has_id(self, column: str) -> Q:
-        """Return the condition for a column with a MAX ID of the person; it matches no row while no ID is known."""
+        """Return the condition that the column contains a MAX ID of the person; it matches no row if no ID is known."""
         return Q(**{f"{column}__in": self.user_ids})
 
     def has_id_anywhere(self, column: str) -> Q:
-        """Return the same condition for rows that may be about the person's employment at another university."""
+        """Return the same condition for rows without a university, which may be about work at any university.
+
+        It matches no row if the person is limited to universities.
+        """
         return self.has_id(column) if self.universities is None else Q(pk__in=[])
 
 
@@ -61,7 +64,7 @@ Presenter = Callable[[Any, Person], dict[str, Any]]
 
 
 def columns(row: Any, person: Person) -> dict[str, Any]:
-    """Return a row's values by column; binary ones in hexadecimal."""
+    """Return a row's values by column; binary values are in hexadecimal."""
     return {
         column.name: bytes(value).hex() if isinstance(column, BinaryField) and value is not None else value
         for column in row._meta.concrete_fields  # noqa: SLF001 (documented by Django)
@@ -71,7 +74,7 @@ def columns(row: Any, person: Person) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A table that may hold data of a person: how to find the rows, and what an export shows of one."""
+    """A table that may hold personal data: how to find a person's rows, and what an export shows of a row."""
 
     rows: Finder
     present: Presenter = columns
@@ -81,7 +84,7 @@ STORES: dict[type[Model], Store] = {}
 
 
 def store(model: type[Model], present: Presenter = columns) -> Callable[[Finder], Finder]:
-    """Return a decorator that registers the function which finds a person's rows in the table."""
+    """Return a decorator for the function that finds a person's rows in the table; it registers the function."""
 
     def register(rows: Finder) -> Finder:
         STORES[model] = Store(rows, present)
@@ -101,7 +104,10 @@ def _log_entry(row: LogEntry, person: Person) -> dict[str, Any]:
 
 @store(LogEntry, _log_entry)
 def _log_entries(person: Person) -> QuerySet[LogEntry]:
-    """Find entries about the profile, which name the MAX ID or after an erasure its hash, and about the employees."""
+    """Return the log entries about the person's profile and employees.
+
+    Entries about a profile contain the MAX ID or, after an erasure, a hash of it.
+    """
     is_profile = (
         person.has_id("object_id") | person.has_id("object_repr") | Q(object_repr__in=[key[:12] for key in person.keys])
     )

@@ -1,9 +1,9 @@
 """Erasure of a person: from this app's tables and Redis here, from the other apps by their signal receivers.
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
-task makes a second pass, which erases data that was in flight, that Redis failed to delete, that a crash left behind or
-for which the first pass had no time.
-A first pass that was interrupted, and after which nothing newer is known of the person, is repeated in full.
+task makes a second pass. It erases data that was being written at the time, that Redis failed to delete, that a crash
+left behind, or that the first pass had no time for. A first pass that was interrupted is repeated in full, unless newer
+data of the person has arrived since.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ person_erased = Signal()
 
 @dataclass(kw_only=True)
 class ErasedPerson(Person):
-    """Hold the person to erase, and what the current pass has found and erased.
+    """Hold the person to erase, and what the present pass has found and erased.
 
     ``erased_at`` is None in the first pass. In the second pass it is the time of the erasure, and names that profiles
-    and employees have received since then are kept. ``progress`` is what the last pass has noted for the next one.
+    and employees have received since then are kept. ``progress`` is where the previous pass has stopped in large
+    tables.
     """
 
     received_until: datetime
@@ -61,7 +62,7 @@ class ErasedPerson(Person):
 
 
 def erase(user_id: str, *, by: str, reason: str) -> ErasedPerson:
-    """Erase the person, write an audit row and return what was erased; safe to repeat."""
+    """Erase the person, write an audit row, and return the person with what was erased; it is safe to repeat this."""
     tombstone = Tombstone.objects.create_for(user_id, _time_of_erasure(Person(user_id)))
     for _ in range(_DEADLOCKS):
         try:
@@ -84,9 +85,9 @@ def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> ErasedPerso
 
 
 def _time_of_erasure(person: Person) -> datetime:
-    """Return a time that no data to erase is later than, and no earlier erasure of the person.
+    """Return a time that is at least as late as all data to erase, and later than an earlier erasure of the person.
 
-    The clocks of MAX and of other hosts may be ahead of ours, or all of them may have been set back.
+    The present time may not be: the clocks of MAX and other hosts may be ahead, or all clocks may have been set back.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
@@ -109,7 +110,7 @@ def preview(user_id: str) -> Counter[str]:
 
 def finish_erasures() -> int:
     """Run the second pass of each erasure that is due; return the number of erasures completed."""
-    # A clock was ahead at the time of an erasure that is in the future: what it left behind does not wait for as long.
+    # If the time of an erasure is in the future, a clock was ahead: its second pass must not wait until that time.
     now = timezone.now()
     is_due = Q(erased_at__lte=now - SECOND_PASS_AFTER) | Q(erased_at__gt=now)
     due = Tombstone.objects.filter(is_due).exclude(unfinished_id="")
@@ -120,7 +121,7 @@ def finish_erasures() -> int:
         try:
             finished += _finish(tombstone)
         except OperationalError as error:
-            # Such as a lock that somebody holds: the other erasures do not wait for it.
+            # Somebody may hold a lock, for example: the other erasures must not wait for it.
             extra = {"event": "erasure_postponed", "error": str(error).partition("\n")[0]}
             logger.warning("second pass of an erasure failed", extra=extra)
     return finished
@@ -130,7 +131,7 @@ def finish_erasures() -> int:
 def _finish(tombstone: Tombstone) -> bool:
     until = tombstone.erased_at
     person = ErasedPerson(tombstone.unfinished_id, received_until=until, erased_at=until, progress=tombstone.progress)
-    # A first pass that came to its end leaves no profile from before the tombstone.
+    # A profile from before the tombstone shows that the first pass was interrupted.
     profile = rows_of(Profile, person).select_for_update().first()
     if profile is not None and max(profile.set_at) <= until:
         person.erased_at = None
@@ -146,7 +147,10 @@ def _finish(tombstone: Tombstone) -> bool:
 
 
 def _current(tombstone: Tombstone) -> QuerySet[Tombstone]:
-    """Return the tombstone's row, unless the person has been erased again since: that erasure has its own passes."""
+    """Return the tombstone's row as a queryset; the queryset is empty if the person has been erased again since.
+
+    The later erasure has its own passes.
+    """
     return Tombstone.objects.filter(pk=tombstone.pk, erased_at=tombstone.erased_at)
 
 
@@ -179,7 +183,7 @@ def _erase(person: ErasedPerson) -> ErasedPerson:
 
 
 def _erase_older_names(profiles: QuerySet[Profile], erased_at: datetime) -> int:
-    """Erase the names from before the tombstone, and the profiles that then have none; return their number."""
+    """Erase the names from before the erasure, and delete profiles that have no name left; return their number."""
     changed = 0
     for name in ("first_name", "last_name", "user_provided_name"):
         older = profiles.filter(**{f"{name}_set_at__lte": erased_at})

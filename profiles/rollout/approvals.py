@@ -1,7 +1,7 @@
 """Approval by a second person: which changes wait for it, and the requests that are stored for them.
 
-With ``ROLLOUT_APPROVALS``, ``profiles.rollout.changes`` refuses such a change on every surface. The request of a change
-in somebody else's transaction, such as that of ``Flag.save()``, is rolled back with it.
+With ``ROLLOUT_APPROVALS``, ``profiles.rollout.changes`` refuses a change that needs approval, wherever it comes from.
+If the change is made in a caller's transaction, as in ``Flag.save()``, the stored request is rolled back with it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from profiles.rollout.phases import SWITCHES
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
-# Monitoring alone lets nobody into the cache.
+# All switches but that of monitoring, which admits nobody to the cache.
 _CACHE_SWITCHES = set(SWITCHES) - {"monitoring"}
 APPROVAL_NEEDED = Message("A second person has to approve this change.")
 
 
 class ApprovalNeeded(ChangeRefused):
-    """Raised for a change that a second person has to approve; ``approval`` is the stored request, if there is one."""
+    """Raised for a change that a second person has to approve; ``approval`` is the request for it, if one was made."""
 
     def __init__(self, approval: Approval | None = None) -> None:
         super().__init__(APPROVAL_NEEDED)
@@ -44,14 +44,14 @@ class ApprovalNeeded(ChangeRefused):
 
     @property
     def notice(self) -> str:
-        """Return a line about the stored request, empty if there is none."""
+        """Return a line about the stored request; an empty string if there is none."""
         if self.approval is None:
             return ""
         params = {"id": self.approval.pk, "until": times.text(self.approval.expires_at, has_seconds=False)}
         return _("Request %(id)s waits until %(until)s.") % params
 
     def store(self) -> None:
-        """Store the request, unless the same person's same request already waits."""
+        """Store the request, unless an equal request by the same person waits already."""
         new = self.approval
         if new is None:
             return
@@ -63,7 +63,7 @@ class ApprovalNeeded(ChangeRefused):
 
 
 def needs_approval(request: ChangeRequest, result: ChangeResult) -> bool:
-    """Return whether the change has to wait: a forced step, a resume, or what lets more people into the cache."""
+    """Return whether the change has to wait: a forced step, a resume, or a change that admits more people."""
     if not settings.ROLLOUT_APPROVALS or request.action == Action.EMERGENCY:
         return False
     if request.approval:
@@ -89,13 +89,16 @@ def _admits_more(before: RolloutSettings, after: RolloutSettings) -> bool:
 
 
 def _shares(of: RolloutSettings) -> tuple[int, ...]:
-    """Return the share of employees in each phase, with the overrides."""
+    """Return the share of employees in each phase, in hundredths of a percent, with the overrides applied."""
     flags = [(name, float(percent), of.everyone.get(name), "") for name, percent in of.percents.items()]
     return RolloutState.of((0, json.dumps(flags), None, None)).phases
 
 
 def lets_more_in(rule: UniversityRule, *, is_kept: bool) -> bool:
-    """Return whether the new state of a rule admits employees: a longer permission, or a denial that ends earlier."""
+    """Return whether the new state of a rule admits more people: a longer permission, or a denial that ends earlier.
+
+    ``is_kept`` is False if the rule is removed.
+    """
     was = UniversityRule.objects.in_force().filter(pk=rule.pk).first()
     admits = is_kept and rule.is_allowed
     if was is None:
@@ -108,7 +111,7 @@ def lets_more_in(rule: UniversityRule, *, is_kept: bool) -> bool:
 
 
 def approval_of(request: ChangeRequest, before: dict[str, Any], after: dict[str, Any], revision: int) -> Approval:
-    """Return a request for approval, not stored yet, with the state before and after the change for its readers."""
+    """Return an unsaved request for approval; it contains the state before and after the change for its readers."""
     rule = request.rule
     expires_at = rule.expires_at.isoformat() if rule.expires_at else None
     stored = {
@@ -153,7 +156,7 @@ _is_judged: ContextVar[bool] = ContextVar("_is_judged", default=False)
 
 @contextmanager
 def judged() -> Iterator[None]:
-    """Let the rows be written: the change that they belong to needs no approval, or has it."""
+    """Allow the block to write the rows of a change that needs no approval, or that has been approved."""
     token = _is_judged.set(True)
     try:
         yield

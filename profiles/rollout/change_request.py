@@ -31,7 +31,7 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """The second person: the name for the audit row, the account and its login, and the reason of the approval."""
+    """The second person: the name for the audit row, the account, its login, and the reason for the approval."""
 
     name: str
     account: int
@@ -43,12 +43,12 @@ class Approver:
 class ChangeRequest:
     """Describe a change, with its author, reason and conditions; ``of`` creates a request from raw input.
 
-    ``is_on`` is the new state of a switch; for a university rule, false means that the rule is removed. ``facts`` are
+    ``is_on`` is the new state of a switch; for a university rule, False means that the rule is removed. ``facts`` are
     stored in the audit row of an action that changes no settings. ``evidence`` contains the gate results.
     ``universities`` are the ids that the author is limited to; None means all universities. ``steps`` are the
-    percentages and times of a plan, ``hours`` the part of the day that it is limited to, and ``plan`` is the number of
-    the planned step that is taken or cancelled. ``account`` is the author's account, which an API key shares; None in
-    the shell and for code. ``approval`` is by the second person who approved the request.
+    percentages and times of a plan, ``hours`` is the part of the day that the plan is limited to, and ``plan`` is the
+    number of the planned step that is taken or cancelled. ``account`` is the author's account, or that of the owner of
+    the author's API key; it is None in the shell and for code. ``approval`` is the second person's approval.
     """
 
     action: Action
@@ -115,14 +115,14 @@ class ChangeRequest:
         )
 
     def is_by(self, person: Approver) -> bool:
-        """Return whether the person is the author, under whatever name; in the shell, the name is all there is."""
+        """Return whether the person is the author. Accounts are compared or, as in the shell, names."""
         return self.account == person.account or self.by in (person.name, person.login)
 
     @property
     def is_of_rollout(self) -> bool:
         """Return whether the change increments the revision, which voids planned steps.
 
-        Planning a step, cancelling it and changing a flag of another app do not.
+        Planning a step, cancelling it, and changing a flag of another app do not.
         """
         if self.flag.name:
             return self.flag.name in (*PHASES, SHADOW)

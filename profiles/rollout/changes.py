@@ -62,7 +62,7 @@ class GatesNotPassed(ChangeRefused):
 
 
 class Latched(Busy):
-    """Raised when the emergency stop has been latched, but a lock on the rollout prevented the rest of the stop."""
+    """Raised when an emergency stop was latched, but a lock on the rollout's row prevented the rest of the stop."""
 
 
 # Takes a phase number, its current and its target percentage; returns the gate results and, if they do not pass, why.
@@ -78,9 +78,9 @@ def register_gates(check: GateCheck) -> None:
 def apply(request: ChangeRequest) -> ChangeResult:
     """Apply the request and return what changed; a dry run writes nothing and returns what would change.
 
-    Raises ChangeRefused if the rules forbid the change, GatesNotPassed if the gates do, ApprovalNeeded if it waits for
-    a second person, Busy if another transaction holds the rollout's lock, and Latched if that lock allowed an emergency
-    stop to set only the latch.
+    Raise ChangeRefused if the rules forbid the change, GatesNotPassed if the gates do, and ApprovalNeeded if it waits
+    for a second person. Raise Busy if another transaction holds the rollout's lock too long, and Latched if an
+    emergency stop could set only its latch because of that lock.
     """
     try:
         return _apply(_check_gates(_resolve_advance(request)))
@@ -117,7 +117,7 @@ def next_phase() -> str:
 def _resolve_advance(request: ChangeRequest) -> ChangeRequest:
     """Return an advance with its phase and next percentage filled in; return any other request unchanged.
 
-    The advance is valid only for the revision that was read before the percentage: after another change, the same
+    The advance is valid only for the revision at which the percentage was read: after another change, the same
     percentage might be a decrease, for which no gates are checked.
     """
     # An advance that waited for approval goes to the percentage that was requested.
@@ -175,7 +175,7 @@ def _apply(request: ChangeRequest) -> ChangeResult:
         # Later decisions in this transaction must already follow the change.
         forget_changed_state()
         if request.action == Action.EMERGENCY:
-            # What is locked is being carried out, and will be refused, because it expects the old revision.
+            # Locked rows are skipped: their changes are being applied, and fail because they expect the old revision.
             why = Message("Cancelled by an emergency rollback")
             for plan in Plan.objects.open().select_for_update(skip_locked=True):
                 plan.conclude(PlanState.DROPPED, why)
@@ -187,7 +187,7 @@ def _apply(request: ChangeRequest) -> ChangeResult:
 
 @dataclass(frozen=True, slots=True)
 class _Edit:
-    """Hold the old and new values for the audit row, and the function that writes the new ones to the database."""
+    """Hold the old and new values for the audit row, and the function that writes the new values to the database."""
 
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
@@ -210,7 +210,7 @@ def _edit(rollout: Rollout, request: ChangeRequest) -> tuple[ChangeResult, _Edit
 
 
 def refuse_outside_university(request: ChangeRequest) -> None:
-    """Refuse what concerns other universities too, except an emergency stop, to users who are limited to one."""
+    """Raise OutsideUniversity if a limited user changes more than the university's rules or the emergency stop."""
     if request.universities is None or request.action == Action.EMERGENCY:
         return
     concerned = {request.facts.get("university")} if request.action == Action.REHEARSAL else {None}
@@ -357,7 +357,7 @@ def _cancel(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest)
 
 
 def _flag_as_json(flag: Flag, percent: Decimal | None, other: Flag | None = None) -> dict[str, Any]:
-    """Return the percentage, ``everyone`` and the criteria of a flag that differ from the other (or a new) flag's."""
+    """Return the flag's percentage and ``everyone``, and criteria in which it differs from ``other`` or a new flag."""
     json: dict[str, Any] = {"percents": {flag.name: rules.format_percent(percent or Decimal(0))}}
     if flag.everyone is not None:
         json["everyone"] = {flag.name: flag.everyone}
@@ -371,7 +371,10 @@ def _flag_as_json(flag: Flag, percent: Decimal | None, other: Flag | None = None
 
 
 def _set_flag(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit | None:
-    """Return the edit for a flag that is not a phase, None if nothing changes; ``Flag.save()`` writes its own saves."""
+    """Return the edit for a flag that is not a phase; None if nothing changes.
+
+    The edit saves the flag only for the admin's form, because ``Flag.save()`` writes the row itself.
+    """
     flag = request.flag
     if request.facts:
         return _Edit(**request.facts)
@@ -408,7 +411,7 @@ _command: ContextVar[tuple[str, Text] | None] = ContextVar("_command", default=N
 
 @contextmanager
 def recorded_as_command(by: str, reason: Text) -> Iterator[None]:
-    """Record the flags that are saved and deleted in this context as changed by a command, instead of by code."""
+    """Record flags that the block saves or deletes as changed by the command of the user ``by``, and not by code."""
     token = _command.set((by, reason))
     try:
         yield
@@ -452,7 +455,7 @@ def _refuse_new_criteria(flag: Flag) -> None:
 
 @receiver(pre_delete, sender=Flag)
 def _apply_deletion(instance: Flag, **_: Any) -> None:
-    """Record a deletion. A phase that is deleted is at 0%, so set it to 0 first, which lowers the later phases too."""
+    """Record the deletion of a flag; set a phase to 0 first, as a deleted phase is at 0%, which lowers later phases."""
     reason = Message("Deleted without a reason")
     if instance.name in PHASES:
         _apply_to_flag(Action.SET, instance, reason, phase=instance.name, percent=0)
@@ -470,7 +473,7 @@ def _apply_members(
     pk_set: set[int] | None,
     **_: Any,
 ) -> None:
-    """Refuse users and groups of a flag that the phone decides, and record those of any other flag."""
+    """Refuse users and groups for a flag that the employee's phone decides; record their changes for any other flag."""
     if action not in ("pre_add", "pre_remove", "pre_clear"):
         return
     field = "users" if sender is Flag.users.through else "groups"

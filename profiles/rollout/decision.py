@@ -1,4 +1,4 @@
-"""Decide which stage applies to a person: check what turns the cache off, then university rules, then the bucket."""
+"""Decide which stage applies to a person: by what turns the cache off, then by university rules and the bucket."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Reason(TextChoices):
 
 
 class Decision(NamedTuple):
-    """Hold the stage (the last phase that includes the person, 0 for none), the reason and the rollout's revision."""
+    """Hold the stage (the last phase that includes the person, or 0), the reason, and the revision of the rollout."""
 
     stage: int
     reason: Reason
@@ -60,11 +60,11 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RolloutState:
-    """Hold the flags, switches and university rules read from PostgreSQL at ``read_at`` (monotonic seconds).
+    """Hold the flags, switches and university rules as read from PostgreSQL at ``read_at`` (monotonic seconds).
 
-    ``percents`` and ``phases`` are in hundredths of a percent; ``phases`` has the effective values of phases 1 to 4.
-    ``allowed`` maps a university to the last phase that a rule admits it to, ``denied`` to the first that a rule
-    excludes it from.
+    ``percents`` and ``phases`` are in hundredths of a percent; ``phases`` has the values of phases 1 to 4 that result
+    from percentages and overrides. ``allowed`` maps a university to the last phase to which a rule admits it,
+    ``denied`` to the first phase from which a rule excludes it.
     """
 
     revision: int = 0
@@ -110,7 +110,7 @@ class RolloutState:
         return self.switches.get(switch, False)
 
     def admits(self, flag: str, key: str | None) -> bool:
-        """Return whether the flag is on for the key; if the key is None, the flag is on only at 100%."""
+        """Return whether the flag is on for the key, by the key's bucket; for the key None, whether it is at 100%."""
         percent = self.percents.get(flag, 0)
         if percent in (0, BUCKETS) or key is None:
             return percent == BUCKETS
@@ -129,7 +129,7 @@ class RolloutState:
         return self.under_rules(stage, reason, university_id)
 
     def under_rules(self, stage: int, reason: Reason, university_id: int) -> tuple[int, Reason]:
-        """Return the stage, of 2 or more, that the university's rules leave, and the reason."""
+        """Return the stage and the reason after applying the university's rules to a ``stage`` of 2 or more."""
         if self.allowed.get(university_id, 0) > stage:
             stage, reason = self.allowed[university_id], Reason.ALLOWED
         if self.denied.get(university_id, BUCKETS) <= stage:
@@ -142,7 +142,7 @@ def bucket(salt: str, key: str) -> int:
 
 
 class _Memo:
-    """Keep the state that this process last read; one thread refreshes it while the others use it."""
+    """Keep the state that this process last read. One thread refreshes it while the other threads use it."""
 
     def __init__(self) -> None:
         self._state = RolloutState()
@@ -150,9 +150,10 @@ class _Memo:
         self._changing: set[int] = set()
 
     def get(self) -> RolloutState:
-        """Return the state, about a second old at most; while PostgreSQL is not responding, the last one read.
+        """Return the state, at most about a second old; while PostgreSQL does not respond, the last one that was read.
 
-        A transaction that has changed the settings reads them each time: nobody else may see what it could roll back.
+        A transaction that has changed the settings reads them each time, and does not share what it could still roll
+        back.
         """
         if self._has_uncommitted():
             return self._read() or self._state
@@ -175,7 +176,7 @@ class _Memo:
             return None
 
     def put(self, row: Sequence[Any]) -> RolloutState:
-        """Return the state in a row of STATE_QUERY, and keep it unless the process already has a newer revision."""
+        """Return the state in a row of STATE_QUERY, and keep it unless the process has read a newer revision."""
         state = RolloutState.of(row)
         if state.revision >= self._state.revision:
             self._state = state
@@ -187,13 +188,13 @@ class _Memo:
             self._changing.discard(threading.get_ident())
 
     def forget_changed(self) -> None:
-        """Forget the state at once, for this transaction, and when it commits, for the other threads."""
+        """Forget the state: for this transaction at once, for the other threads when the transaction commits."""
         self._changing.add(threading.get_ident())
         self._state = RolloutState()
         transaction.on_commit(self.forget)
 
     def _has_uncommitted(self) -> bool:
-        """Return whether this thread's transaction has changed the settings; a rollback removes the hook."""
+        """Return whether this thread's transaction has changed the settings and is still open."""
         is_changing = threading.get_ident() in self._changing
         return is_changing and any(hook[1] == self.forget for hook in connection.run_on_commit)
 
@@ -213,7 +214,7 @@ def decide(phone: str | None, university_id: int | None = None) -> Decision:
 
 
 def obstacle(state: RolloutState, service: str) -> Reason | None:
-    """Return the reason why the cache is off for a service, whatever the percentages; None if it is on."""
+    """Return the reason why the cache is off for a service, apart from the percentages; None if it is on."""
     variable = _VARIABLES.get(service, "PROFILE_CACHE_ENABLED")
     if not settings.PROFILE_CACHE_ENABLED or not getattr(settings, variable):
         return Reason.HARD_OFF
@@ -239,7 +240,7 @@ def is_collecting() -> bool:
 
 
 def is_processing() -> bool:
-    """Return whether updates in the inbox are processed; if not, new updates are stored and wait."""
+    """Return whether updates in the inbox are processed; if they are not, new updates are stored and wait."""
     return settings.WEBHOOK_ENABLED and current_state().is_on("webhook_processing")
 
 

@@ -1,4 +1,4 @@
-"""The heartbeat: each process reads the flags every second and stores the revision that it follows in PostgreSQL.
+"""The heartbeat: each process reads the flags every second, and stores the revision that it has applied in PostgreSQL.
 
 A change is in force everywhere once every living process has reported its revision. Redis is not involved.
 """
@@ -47,7 +47,7 @@ class HeartbeatThread:
         self._thread: threading.Thread | None = None
 
     def start(self, kind: str) -> None:
-        """Start the thread, unless it is running, for a process of this kind (web, inbox, worker or beat)."""
+        """Start the thread for a process of this kind (web, inbox, worker or beat), unless it is running already."""
         with self._lock:
             if self._thread is None:
                 self._stopping.clear()
@@ -92,9 +92,9 @@ heartbeat_thread = HeartbeatThread()
 
 @dataclass(frozen=True, slots=True)
 class Convergence:
-    """List the processes that have reached a revision, those that are behind, and the silent ones.
+    """List the processes that have reached a revision, those that are behind, and those that have fallen silent.
 
-    ``seconds`` is how long the slowest living process took to reach it; None while any is behind.
+    ``seconds`` is the time that the slowest living process took to reach the revision; None while a process is behind.
     """
 
     revision: int
@@ -113,7 +113,7 @@ class Convergence:
 
     @property
     def cut_off(self) -> list[str]:
-        """Return the hosts of which no process lives, while some fell silent in the last hour without signing off."""
+        """Return the hosts on which no process is living, but one fell silent in the last hour without signing off."""
         return sorted(
             {_host_of(process) for process in self.silent} - set(map(_host_of, (*self.reached, *self.behind)))
         )
@@ -127,7 +127,7 @@ def _host_of(process: str) -> str:
 
 
 def convergence() -> Convergence:
-    """Return which living processes have reached the current revision; silent ones are listed but not counted."""
+    """Return which living processes have reached the present revision; silent processes are listed but not counted."""
     rollout = Rollout.current()
     rows = list(Heartbeat.objects.with_last_seen_age().order_by("process"))
     living = [row for row in rows if row.last_seen_age <= SILENT_AFTER]  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The lock on the rollout's single row, which a change waits for only a limited time."""
+"""The lock on the single row of the rollout; a change waits for it only for a limited time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

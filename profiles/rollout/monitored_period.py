@@ -1,7 +1,7 @@
 """The start of the history that counts: each resume starts a new monitored period.
 
-Whatever counts breaches, checks in a row, comparisons or errors begins at ``monitored_since``; otherwise a problem that
-has been fixed would hold the rollout again right after the resume.
+All code that counts breaches, checks in a row, comparisons or errors begins at ``monitored_since``; otherwise a problem
+that has been fixed would hold the rollout again right after the resume.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ _FUTURE = timedelta(minutes=5)
 def monitored_since(window: timedelta | None = None, *, resumed_at: datetime | None = None) -> datetime:
     """Return the time of the last resume, or the start of the ``window`` that ends now if that is later.
 
-    Without a resume and a window, return ALWAYS. Who asks repeatedly passes the time of the last resume. A resume that
-    is far in the future does not count: a clock was set back since, and nothing would be counted until that time.
+    If there was no resume and no window is given, return ALWAYS. A caller that needs several windows passes the time of
+    the last resume in ``resumed_at``, so that it is read once. A resume that is far in the future does not count: a
+    clock has been set back since, and nothing would be counted until that time.
     """
     now = timezone.now()
     if resumed_at is None:
@@ -35,7 +36,7 @@ def monitored_since(window: timedelta | None = None, *, resumed_at: datetime | N
 
 
 def last_raise() -> datetime | None:
-    """Return when phase 3 or 4 was last raised: since then, more people have been named from the cache."""
+    """Return when phase 3 or 4 was last raised, so that more people have been named from the cache since."""
     phases = PHASES[2:]
     moves = Change.objects.filter(after__percents__has_any_keys=phases).exclude(after__percents=F("before__percents"))
     move: Change

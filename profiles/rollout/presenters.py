@@ -47,7 +47,7 @@ ACTORS: dict[str, Promise] = {"migrate": T("installation"), "conductor": T("cont
 
 
 def name_of(name: str) -> str:
-    """Return the title of a phase, switch, setting or group; for any other name, return it unchanged."""
+    """Return the title of a phase, switch, setting or group; return any other name unchanged."""
     if name in PHASES:
         number = rules.phase_number(name)
         return _("Phase %(n)d, %(title)s") % {"n": number, "title": TITLES[number - 1]}
@@ -60,12 +60,12 @@ def with_code(name: str) -> str:
 
 
 def actor(by: str) -> str:
-    """Return the title of the installation, the controller or code; for a person, return the login."""
+    """Return the title of the installation, the controller or code as an author; for a person, return the login."""
     return str(ACTORS.get(by) or shell_user.displayed(by))
 
 
 def authors(row: Change) -> str:
-    """Return who made a change and, where a second person was needed, who approved it."""
+    """Return who made a change and, if a second person had to approve it, who did."""
     if not row.approved_by:
         return actor(row.by)
     return _("%(by)s, approved by %(approver)s") % {"by": actor(row.by), "approver": actor(row.approved_by)}
@@ -82,7 +82,7 @@ def percentage(percent: Decimal | str) -> str:
 
 
 def duration(length: timedelta) -> str:
-    """Return the duration in the largest unit that fits, from days to seconds; a negative one is 0 s."""
+    """Return the duration in the largest unit that fits, from days to seconds; a negative duration is 0 s."""
     seconds = max(length.total_seconds(), 0)
     for unit, size in ((_("d"), 86_400), (_("h"), 3600), (_("min"), 60)):
         if seconds >= size:
@@ -95,7 +95,7 @@ def moment(at: datetime) -> str:
 
 
 def convergence(spread: Convergence) -> str:
-    """Return how many processes have applied the latest revision, and which are behind or silent."""
+    """Return how many processes have applied the latest revision, and which processes are behind or silent."""
     params = {"reached": len(spread.reached), "all": spread.living, "revision": spread.revision}
     line = _("%(reached)d of %(all)d processes have applied revision %(revision)d") % params
     if spread.seconds is not None and spread.living:
@@ -120,14 +120,17 @@ def outcome(result: ChangeResult) -> list[str]:
 
 
 def restart(resumed_at: datetime) -> str:
-    """Return the text that the history before a resume no longer counts; the date is left out if it is today's."""
+    """Return a sentence that comparisons from before the resume do not count.
+
+    It contains the time of the resume, and the date unless that is today.
+    """
     local = timezone.localtime(resumed_at)
     time = times.clock(resumed_at) if local.date() == timezone.localdate() else moment(resumed_at)
     return _("Comparisons before %(time)s no longer count") % {"time": time}
 
 
 def last_restart(window: timedelta) -> str:
-    """Return the text of ``restart`` for the last resume; empty if it is longer ago than the window."""
+    """Return the sentence of ``restart`` for the last resume; an empty string if that was before the window."""
     resumed_at = monitored_since()
     return restart(resumed_at) if resumed_at > timezone.now() - window else ""
 
@@ -208,7 +211,7 @@ def planned_step(phase: int, percent: Decimal | str, due_at: datetime, *, waits_
 
 
 def hours(start: int, end: int) -> str:
-    """Return the hours of a plan; they are in the site's time zone, not in the reader's."""
+    """Return the hours of a plan as text; they are in the site's time zone, not in the reader's."""
     zone = f"{timezone.localtime(timezone=timezone.get_default_timezone()):%Z}"
     params = {"start": f"{start}:00", "end": f"{end}:00", "zone": zone}
     return _("only from %(start)s to %(end)s %(zone)s") % params

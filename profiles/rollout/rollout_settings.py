@@ -47,7 +47,7 @@ class RolloutSettings:
         return rules.set_phase(self.percents, name, value)
 
     def refuse_raise(self) -> None:
-        """Raise RolloutHeld, for any increase, if the emergency stop is latched or the rollout is paused."""
+        """Raise RolloutHeld if the rollout is paused or the emergency stop is latched; call this for every increase."""
         if self.is_latched:
             raise RolloutHeld(Message("The emergency stop is latched: only a resume ends it."))
         if self.held_for:
@@ -64,7 +64,7 @@ class RolloutSettings:
 class ChangeResult:
     """Hold the settings before and after a change; for a dry run, ``after`` is what they would be.
 
-    ``needs_approval``, of a dry run, means that the change would wait for a second person.
+    After a dry run, ``needs_approval`` means that the change would wait for a second person.
     """
 
     before: RolloutSettings

@@ -43,7 +43,7 @@ class OutsideUniversity(ChangeRefused):
 
 
 def reason(text: Text) -> Text:
-    """Return the reason, cleaned; raise ChangeRefused if a person's reason shows no letter or digit, or is too long."""
+    """Return the reason, cleaned; raise ChangeRefused if a person's reason has no letter or digit, or is too long."""
     if isinstance(text, Message):
         return text
     cleaned = clean(text)
@@ -56,7 +56,10 @@ def reason(text: Text) -> Text:
 
 
 def revision(value: object) -> int | None:
-    """Return the revision that a change expects, None for an empty value; raise ChangeRefused if it is not a number."""
+    """Return the revision that a change expects; None for an empty value.
+
+    Raise ChangeRefused if it is not a whole number.
+    """
     text = "" if value is None else str(value).strip()
     if not text:
         return None
@@ -76,7 +79,10 @@ def refuse_stale(expected: int | None, revision: int) -> None:
 
 
 def refuse_criterion(flag: str, criterion: str) -> None:
-    """Raise ChangeRefused if a criterion of waffle's, such as staff or users, cannot decide this flag."""
+    """Raise ChangeRefused if the flag is one that the employee's phone decides.
+
+    No criterion of waffle's, such as staff or users, can decide such a flag.
+    """
     if flag in PHASES:
         params = {"phase": phase_number(flag), "criterion": criterion}
         raise ChangeRefused(
@@ -97,14 +103,17 @@ def refuse_criterion(flag: str, criterion: str) -> None:
 
 
 def unreserved(name: str) -> str:
-    """Return the name of a new flag or switch; raise ChangeRefused if it is one of the rollout's."""
+    """Return the name of a new flag or switch; raise ChangeRefused if the rollout itself uses the name."""
     if name in RESERVED:
         raise ChangeRefused(Message("“%(name)s” controls the rollout. Choose another name.", {"name": name}))
     return name
 
 
 def hours(text: str | None) -> tuple[int, int] | None:
-    """Return the hours of a text such as 9-18, None for an empty one; raise ChangeRefused if there are none in it."""
+    """Return the first and last hour of a text such as 9-18; None for an empty text.
+
+    Raise ChangeRefused for any other text.
+    """
     if not (text or "").strip():
         return None
     found = re.fullmatch(r"\s*([01]?[0-9]|2[0-3])\s*[-–]\s*([01]?[0-9]|2[0-4])\s*", text or "")
@@ -141,9 +150,9 @@ def format_percent(percent: Decimal) -> str:
 
 
 def set_phase(before: Mapping[str, Decimal], name: str, value: object) -> Percents:
-    """Return the percentages of all phases after setting one; later phases are lowered to it if they are higher.
+    """Return the percentages of all phases after setting one; later phases that are higher are lowered to it.
 
-    Raises ChangeRefused if the percentage is invalid or above that of an earlier phase.
+    Raise ChangeRefused if the percentage is invalid or above that of an earlier phase.
     """
     percent, number = percentage(value), phase_number(name)
     if number <= 2 and percent not in (0, 100):
@@ -160,7 +169,7 @@ def set_phase(before: Mapping[str, Decimal], name: str, value: object) -> Percen
 
 
 def step_before(percent: Decimal) -> Decimal:
-    """Return the next step below this percentage, or 0."""
+    """Return the next step of a phase below this percentage; 0 if there is none."""
     return max((step for step in STEPS if step < percent), default=Decimal(0))
 
 

@@ -123,9 +123,9 @@ class TypeFilter(DropdownFilter):
 
 
 class ReceivedFilter(RangeDateTimeFilter):
-    """Filter by time of receipt. An invalid time matches no rows.
+    """Filter by time of receipt; an invalid time matches no rows.
 
-    Unfold's own filter ignores an invalid time, so a replay of the filtered list would include every update.
+    Unfold's own filter ignores an invalid time, so that a replay of the filtered list would include every update.
     """
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
@@ -138,7 +138,7 @@ class ReceivedFilter(RangeDateTimeFilter):
 
 
 class BodyFilter(TextFilter):
-    """Filter by a text in the body, for users who may see bodies; each search is recorded, without the text."""
+    """Filter by a text in the body, for users who may see bodies; record each search, but not the text."""
 
     title = _("text of the body")
     parameter_name = selections.BODY
@@ -207,7 +207,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
         return (*self.list_filter, BodyFilter) if self.has_raw_body_permission(request) else self.list_filter
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Search for the exact MAX ID of a person; if it has no updates, for an update with this number."""
+        """Search for updates with this exact MAX ID; if there are none, search for the update with this number."""
         term = search_term.strip().replace("\0", "")
         if not term:
             return queryset, False
@@ -299,7 +299,10 @@ class InboxUpdateAdmin(LargeTableAdmin):
         return self._page(request, "webhooks/replay.html", _("Replay updates"), context)
 
     def _filtered(self, request: HttpRequest) -> Any:
-        """Return the updates that match the request's filters and search; None without filters or if one is invalid."""
+        """Return the updates that match the request's filters and search.
+
+        Return None if the request has none, or if a filter is invalid.
+        """
         try:
             changelist = self.get_changelist_instance(request)
         except IncorrectLookupParameters:
@@ -333,7 +336,7 @@ def _list_url() -> str:
 
 
 def _length(start: datetime, end: datetime | None) -> str:
-    """Return the time between two moments, short ones with two decimals; a dash while there is no end."""
+    """Return the time between two moments, with two decimals if it is short; a dash while there is no end."""
     if end is None:
         return "—"
     length = max(end - start, timedelta())
@@ -392,7 +395,7 @@ class ReplayAdmin(LargeTableAdmin):
         return response
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Return only the progress, which reloads itself while updates are waiting."""
+        """Return only the progress; the page reloads it while updates are waiting."""
         context = self._progress(request, self._replay(request, pk))
         return TemplateResponse(request, "webhooks/replay_progress.html", context)
 

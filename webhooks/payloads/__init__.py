@@ -55,7 +55,7 @@ Json = dict[str, Any]
 
 
 class MalformedUpdate(ValueError):
-    """The body is not a valid update. The message is the reason in English and contains nothing from the body."""
+    """Raised for a body that is not a valid update; the message is the reason, and quotes nothing from the body."""
 
 
 def parse(body: bytes) -> Any:
@@ -73,7 +73,10 @@ def parse(body: bytes) -> Any:
 
 
 def _parse_carefully(text: str) -> Any:
-    """Parse what the fast scanner refuses: surrounding white space, long integers, and whatever is not JSON."""
+    """Parse what the fast scanner refuses: surrounding white space, long integers, and text that is not JSON.
+
+    Raise MalformedUpdate for text that is not JSON, and for JSON that is nested too deeply.
+    """
     try:
         return _careful_decoder.decode(text)
     except RecursionError:
@@ -101,7 +104,7 @@ _scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignor
 
 
 class Item(NamedTuple):
-    """An update with its JSON bytes; ``reason`` is why it is quarantined, or ``""``."""
+    """An update with its bytes of JSON; ``reason`` is the reason for quarantining it, or ``""``."""
 
     body: bytes
     update: Json
@@ -109,10 +112,10 @@ class Item(NamedTuple):
 
 
 def unwrap(body: bytes) -> list[Item]:
-    """Return the updates in a body, which is an update, or an envelope with a list of updates as in long polling.
+    """Return the updates in a body. The body is an update, or an envelope with a list of updates, as in long polling.
 
-    Raise MalformedUpdate for any other body, and for an envelope with more than LARGEST_ENVELOPE updates. A bad item
-    of an envelope gets a reason, so that it does not affect the others.
+    Raise MalformedUpdate for any other body, and for an envelope with more than LARGEST_ENVELOPE updates. A malformed
+    item of an envelope gets a reason, so that it does not affect the other items.
     """
     try:
         return _unwrap(body, parse(body))
@@ -153,10 +156,10 @@ _SEPARATOR = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([][{},"])', re.DOTALL)
 
 
 def _broken_envelope(body: bytes) -> list[Item]:
-    """Return the items of an envelope that cannot be parsed as a whole; an empty list if it is no envelope.
+    """Return the items of an envelope that cannot be parsed as a whole; an empty list if the body is no envelope.
 
-    Items are separated by their brackets. Where these do not match, the rest of the body is one bad item: whatever
-    looks like an update in it may be a text that somebody wrote.
+    Items are separated by means of their brackets. From the place where brackets do not match, the rest of the body is
+    one malformed item: what looks like an update in it may be a text that somebody wrote.
     """
     begin = _list_begin(body)
     if not begin:
@@ -186,12 +189,15 @@ def _list_begin(body: bytes) -> int:
 
 
 def _ends(sign: bytes | None, opened: list[bytes]) -> bool:
-    """Close the last opened bracket with a closing one; return whether the brackets or a string do not match."""
+    """Return whether the sign ends the search, because a bracket closes nothing or a string does not end.
+
+    A bracket that matches is removed from ``opened``.
+    """
     return sign == b'"' or (sign in (b"]", b"}") and (not opened or opened.pop() + sign not in (b"[]", b"{}")))
 
 
 def _split(text: bytes) -> tuple[list[bytes], bytes]:
-    """Return the items of a list, and the rest of the text from the list's end; no rest if the list has no end."""
+    """Return the items of a list, and the text from the bracket that closes the list; ``b""`` if no bracket does."""
     opened: list[bytes] = []
     parts, start = [], 0
     for found in _SEPARATOR.finditer(text):
@@ -257,7 +263,7 @@ def duplicate_keys(update: Json, body: bytes, received_at: datetime) -> tuple[by
 
 
 def _value(holder: object, *path: str) -> Any:
-    """Return the value at a path of nested objects; None if the path does not exist."""
+    """Return the value at a path in nested objects; None if there is no such path."""
     for field in path:
         holder = holder.get(field) if isinstance(holder, dict) else None
     return holder
@@ -298,7 +304,7 @@ _KEY_PARTS: dict[str, Callable[[Json], tuple[object, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The data extracted from an update: the sender's MAX ID (``""`` if unknown), names, and shared phone."""
+    """The data extracted from an update: the sender's MAX ID (``""`` if unknown), the names, and a shared phone."""
 
     user_id: str
     profile_update: ProfileUpdate | None = None
@@ -376,7 +382,7 @@ def _dialog_text(update: Json) -> str:
 
 
 def _phone_link(user_id: str, update: Json, received_at: datetime) -> PhoneLink | None:
-    """Return a link between the sender and their phone if the message shares their own contact, otherwise None."""
+    """Return a link between the sender and their phone if the message shares the sender's own contact; else None."""
     if type_of(update) != "message_created":
         return None
     attachments = _value(update, "message", "body", "attachments")

@@ -20,10 +20,10 @@ _WAID = re.compile(r";waid=\"?([0-9]+)", re.IGNORECASE)
 
 
 def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
-    """Return the phone from a contact attachment; None unless the contact is verifiably the sender.
+    """Return the phone in a contact attachment; None unless the contact is verifiably the sender.
 
-    MAX signs a contact card with the bot's token only when people share their own contact. Other cards have no valid
-    ``hash``. A signed card without exactly one phone is refused too, which is logged.
+    MAX signs a contact card with the bot's token only when people share their own contact; ``hash`` is the signature. A
+    signed card without exactly one phone is refused too, which is logged.
     """
     card, owner = _verified(payload), payload.get("max_info")
     if card is None or (owner is not None and not (isinstance(owner, dict) and str(owner.get("user_id")) == sender_id)):
@@ -38,7 +38,7 @@ def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
 
 
 def _verified(payload: dict[str, Any]) -> str | None:
-    """Return the text whose hash MAX has signed: the card, or the card with its line breaks unescaped."""
+    """Return the text that MAX has signed: the card, or the card with unescaped line breaks; None if it is neither."""
     card, signature = payload.get("vcf_info"), payload.get("hash")
     if not isinstance(card, str) or not isinstance(signature, str) or not settings.MAX_BOT_TOKEN:
         return None
@@ -50,7 +50,7 @@ def _verified(payload: dict[str, Any]) -> str | None:
 
 
 def _unescaped(card: str) -> str:
-    r"""Return a card whose line breaks are all spelled ``\r\n`` with real ones.
+    r"""Return a card whose line breaks are all written as ``\r\n`` with real line breaks.
 
     In a card with real line breaks, ``\n`` belongs to a value that people can choose, such as their name.
     """
@@ -58,7 +58,7 @@ def _unescaped(card: str) -> str:
 
 
 def _unfolded(card: str) -> list[str]:
-    """Return the lines of a vCard, each continued line as one (RFC 6350, 3.2, and vCard 2.1's soft line break)."""
+    """Return the lines of a vCard, each with its continuations (RFC 6350, 3.2, and vCard 2.1's soft line break)."""
     lines: list[list[str]] = []
     is_printable = False
     for line in re.split(r"\r\n?|\n", re.sub(r"(?:\r\n?|\n)[ \t]", "", _unescaped(card))):
@@ -74,7 +74,7 @@ def _unfolded(card: str) -> list[str]:
 def _number(parameters: str, value: str) -> str | None:
     """Return the number in E.164 form; None if it is invalid.
 
-    A signed card contains the number of a MAX account, which is international even without its plus sign.
+    A signed card contains the number of a MAX account, which is an international number even without a plus sign.
     """
     if _QUOTED_PRINTABLE.search(parameters):
         value = quopri.decodestring(value.encode(errors="replace")).decode(errors="replace")

@@ -93,7 +93,7 @@ def isolate_environment() -> None:
 
 
 def claim_data_dir(data_dir: Path) -> None:
-    """Mark a new or empty DATA_DIR as the demo's; raise StartError for one that something else has made."""
+    """Mark a new or empty DATA_DIR as the demo's; raise StartError for a directory that something else has created."""
     marker = data_dir / _MARKER
     if marker.exists():
         return

@@ -44,7 +44,10 @@ class NotEmpty(ImproperlyConfigured):
 
 
 def generate(*, employees: int = EMPLOYEES, seed: int = SEED, now: datetime | None = None) -> Simulation:
-    """Fill the empty database with users and the two weeks that end now, and measure; return what was written."""
+    """Fill the empty database with users and two weeks of history that end now, and store the figures of the pages.
+
+    Return the simulation, which holds the rows that were written.
+    """
     with transaction.atomic():
         create_users()
         lived = fill(employees=employees, seed=seed, now=now)
@@ -55,7 +58,7 @@ def generate(*, employees: int = EMPLOYEES, seed: int = SEED, now: datetime | No
 
 @transaction.atomic
 def fill(*, employees: int = EMPLOYEES, seed: int = SEED, now: datetime | None = None) -> Simulation:
-    """Simulate the two weeks that end now and write them; return what was written.
+    """Simulate the two weeks that end now and write them to the tables; return the simulation.
 
     Raise ImproperlyConfigured in production, and NotEmpty if the database is in use.
     """
@@ -75,7 +78,10 @@ def fill(*, employees: int = EMPLOYEES, seed: int = SEED, now: datetime | None =
 
 
 def measure() -> None:
-    """Store the first figures of the pages, once the rows are committed."""
+    """Fill the cache, and store the first statistics, indicators and gate checks for the pages.
+
+    Call this after the commit.
+    """
     forget_state()
     rollups.roll_up()
     cache.begin_generation()
@@ -89,7 +95,7 @@ def measure() -> None:
 
 
 def _backdate(table: str, column: str, moments: Iterable[tuple[int, datetime]]) -> None:
-    """Set the times of rows that Django dates itself, or that nobody may edit."""
+    """Set a column of times in rows that get their times from Django, or that triggers protect against changes."""
     ids, times = map(list, zip(*moments, strict=True))
     with connection.cursor() as cursor:
         # Without the role, the triggers of the audit tables refuse.
@@ -114,7 +120,7 @@ def _directory(lived: Simulation) -> None:
 
 
 def _backfill(lived: Simulation, ids: Sequence[int]) -> None:
-    """Record the one backfill, which named employees without a name, with each batch's values before and after."""
+    """Record the only backfill of the two weeks, which named unnamed employees, and each batch's old and new values."""
     at = lived.story.backfilled_at
     then = [pk for pk, created_at in zip(ids, lived.created_at, strict=True) if created_at < at]
     run = BackfillRun.objects.create(
@@ -162,7 +168,7 @@ def _webhook(lived: Simulation) -> None:
 
 
 def _rollout(lived: Simulation) -> None:
-    """Write the audit row of each change, and then the settings in which they end."""
+    """Write the audit row of each change to the rollout, and then the settings as the last change left them."""
     story, revision = lived.story, Rollout.locked().revision
     _backdate("rollout_change", "at", ((pk, story.start) for pk in Change.objects.values_list("pk", flat=True)))
     Flag.objects.update(moved_at=story.start)
@@ -230,7 +236,7 @@ def _monitoring(lived: Simulation) -> None:
 
 
 def _alerts(story: Story) -> None:
-    """Write the alerts of the two weeks; only that of the dead letters is still open."""
+    """Write the alerts of the two weeks; only the alert about dead letters is still open."""
     operator = User.objects.filter(username=OPERATOR).first()
     dead = InboxUpdate.objects.filter(state=State.DEAD)
     failed, error, why = {"rate": "6.4%", "limit": "5%"}, "info: ConnectionError", held_message(story)

@@ -54,7 +54,10 @@ outline:2px solid}}</style><h1>MAX · demo</h1>{groups}</html>"""
 
 
 class Messenger(ThreadingHTTPServer):
-    """The switches, and the number of people hired so far, which a restart continues from ``state``."""
+    """The server of the small MAX, with the switches of its page and the number of people hired so far.
+
+    The file ``state`` stores this number, so that a restart continues from it.
+    """
 
     daemon_threads = True
 
@@ -80,7 +83,10 @@ class Messenger(ThreadingHTTPServer):
         return _PAGE.format(groups=groups)
 
     def find(self, phones: list[str]) -> dict[str, Any]:
-        """Return the direct API's answer; if it is set to disagree, every second last name is a different one."""
+        """Return the direct API's answer.
+
+        If the API is switched to disagree, every second person gets another last name.
+        """
         users, failed = [], []
         for phone in phones:
             found = person_of(phone)
@@ -170,7 +176,7 @@ class Traffic:
             time.sleep(0.05)
 
     def _writer(self) -> Person:
-        """Return who writes next: the people with a wrong name first, once names are right again."""
+        """Return the person who writes next. Once names are right again, the people with a wrong name come first."""
         if self.wrong and self.messenger.switches["names"] == "right":
             return person(self.wrong.pop())
         who = person(random.randrange(self.messenger.hired))  # noqa: S311 (no secret)
@@ -187,7 +193,7 @@ class Traffic:
         self.session.post(f"{self.url}/webhook/max", json=update, headers=self.webhook_headers, timeout=10)
 
     def hire(self) -> None:
-        """Have the next person write to the bot, if they do, and create the employee a moment later."""
+        """Hire the next person: let them write to the bot, unless they never do, then create the employee."""
         who = person(self.messenger.hired)
         self.messenger.count_hired()
         if who.writes:
@@ -200,7 +206,10 @@ class Traffic:
 
 
 def start_scene(messenger: Messenger, scene: str) -> None:
-    """Begin the scene; names go wrong after a while, so that there is time to see how it looked before."""
+    """Begin the scene.
+
+    If names go wrong in it, they do so after a while, so that the normal state can be seen first.
+    """
     changes = SCENES[scene]
     messenger.switches["traffic"] = changes.get("traffic", "calm")
     if "names" in changes:

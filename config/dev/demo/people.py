@@ -1,4 +1,4 @@
-"""The people of the demo. Each depends on nothing but a number, so that all parts of the demo know them alike."""
+"""The people of the demo. A person's data follow from a number alone, so that all parts of the demo agree on them."""
 
 import random
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _SIZES = (30, 22, 18, 13, 10, 7)
 _CODE = "+7945"
 # Phones are the numbers from 0 to _PRIME, mixed by a multiplication that person_of() reverses.
 _PRIME, _FACTOR, _SHIFT = 9_999_991, 7_368_787, 1_234_567
-# Hired in the two weeks and before; the live traffic goes on from there.
+# The number of people hired in the two weeks and before; the live traffic continues with the next person.
 EMPLOYEES = 3000
 MOST_PEOPLE = 1_000_000
 _FIRST_ID = 210_000_000
@@ -49,11 +49,11 @@ _FATHERS = (  # noqa: SIM905 (names, not a list of quotes)
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person with the names in their documents. ``account`` is the name in MAX, None for those who are not there.
+    """A person with the names in their documents.
 
-    An empty last name in ``account`` means that the person has entered none. ``writes`` is whether the person sends
-    messages to the bot, and ``own_name`` the name that they give it, or ``""``. The direct API does not find those who
-    hide their phone.
+    ``account`` is the first and last name in MAX; None if the person does not use MAX. An empty last name there means
+    that the person has entered none. ``writes`` is whether the person sends messages to the bot. ``own_name`` is the
+    name that they write in a message, or ``""``. The direct API does not find people with ``hides_phone``.
     """
 
     number: int
@@ -76,13 +76,13 @@ class Person:
 
     @property
     def direct_name(self) -> tuple[str, str] | None:
-        """Return the name that the direct API gives, which spells ё as е; None for people that it does not find."""
+        """Return the name that the direct API gives, which spells ё as е; None if it does not find the person."""
         if self.account is None or self.hides_phone:
             return None
         return self.account[0].replace("ё", "е"), self.account[1].replace("ё", "е")
 
     def other_name(self) -> tuple[str, str]:
-        """Return a name in MAX with another last name, for a source that is wrong or late."""
+        """Return the person's name in MAX with a different last name, for a source that is wrong or out of date."""
         first, last = self.account or (self.first_name, self.last_name)
         is_woman, random_ = self.first_name in _WOMEN, random.Random(f"other {self.number}")  # noqa: S311 (names)
         others = [name for surname in _SURNAMES if (name := _of_gender(surname, is_woman)) not in (last, "")]

@@ -35,7 +35,7 @@ from webhooks.models import OTHER, DuplicateDelivery, InboxUpdate, State
 
 TTL = timedelta(hours=720)
 _BODY_KEPT = timedelta(hours=72)
-# Of the employees, so many were there before the two weeks.
+# The share of the employees who were hired before the two weeks.
 _EARLIER = 0.3
 _DEAD_AGE = timedelta(hours=5)
 _TRACEBACK = """Traceback (most recent call last):
@@ -46,7 +46,7 @@ django.db.utils.OperationalError: canceling statement due to lock timeout"""
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The counts of the tables at a moment; ``compared`` are the outcomes of the seven days before it."""
+    """The counts of the tables at a moment; ``compared`` counts the comparison outcomes of the seven days before it."""
 
     at: datetime
     sources: Counter[str]
@@ -89,7 +89,10 @@ class Simulation:
         return self
 
     def _events(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the moment, a number that makes the order definite, the method to call, and its arguments."""
+        """Yield each event as a tuple: the moment, a number, the method to call, and its arguments.
+
+        The number orders the events of one moment.
+        """
         story, earlier = self.story, round(self.count * _EARLIER)
         for number in range(self.count):
             who = person(number)
@@ -110,7 +113,7 @@ class Simulation:
                 yield at, last + self.count, self._photograph
 
     def _recent_events(self, writers: list[Person]) -> Iterator[tuple[Any, ...]]:
-        """Yield the dead letters, and updates of the last hour, whatever the hour is."""
+        """Yield the dead letters, and updates of the last hour even if that hour is outside working hours."""
         now, order = self.story.now, 2 * self.count
         for number in range(max(self.count // 400, 2)):
             yield now - _DEAD_AGE + number * timedelta(minutes=6), order, self._fail, self.random.choice(writers)
@@ -229,7 +232,10 @@ class Simulation:
         return UserFound(*name, who.user_id) if name else NoAnswer.ABSENT
 
     def _choose(self, max_id: str | None, answer: Answer, policy: Policy, at: datetime) -> tuple[NameChoice, bool]:
-        """Return the name that a lookup chooses, and whether it asks the direct API (profiles.lookup.lookup_name)."""
+        """Return the name that a lookup chooses, and whether it asks the direct API.
+
+        The rule is that of profiles.lookup.lookup_name.
+        """
         known = self._known(max_id) if policy.uses_cache else Known(max_id)
         choice = choose_name(known, NoAnswer.NOT_ASKED, policy, at)
         if not choice.needs_direct_api:
@@ -298,7 +304,10 @@ class Simulation:
             self._set_name(employee, self._choose(employee.max_id, self._direct_answer(who, at), policy, at)[0], at)
 
     def _backfill(self, at: datetime) -> None:
-        """Name the employees without a name whose profile is known, and keep their values before and after."""
+        """Fill in, as of ``at``, the names of unnamed employees whose profile is known.
+
+        Record the values before and after.
+        """
         for place, employee in enumerate(self.employees):
             if employee.profile_source != ProfileSource.DEFAULT or not employee.max_id:
                 continue

@@ -21,7 +21,7 @@ class Story:
     now: datetime
 
     def at(self, days: int, hour: int, minute: int = 0) -> datetime:
-        """Return the moment of the Moscow day so many days ago; the hour is Moscow time."""
+        """Return the moment ``days`` days ago at this time of day in Moscow."""
         midnight = (self.now + MOSCOW).replace(hour=0, minute=0, second=0, microsecond=0) - MOSCOW
         return midnight - timedelta(days=days) + timedelta(hours=hour, minutes=minute)
 
@@ -35,7 +35,10 @@ class Story:
 
     @cached_property
     def delivery_gap(self) -> tuple[datetime, datetime]:
-        """Return when no updates arrived, which held the rollout until the operator resumed it."""
+        """Return the start and the end of a period without updates.
+
+        It held the rollout until the operator resumed it.
+        """
         return self.at(10, 13, 30), self.at(10, 14, 25)
 
     @property
@@ -44,7 +47,7 @@ class Story:
 
     @cached_property
     def outage(self) -> tuple[datetime, datetime]:
-        """Return when the direct API failed."""
+        """Return the start and the end of the direct API's outage."""
         return self.at(8, 11, 5), self.at(8, 11, 50)
 
     @cached_property
@@ -65,7 +68,7 @@ class Story:
         return self.at(7, 9, 40)
 
     def state_at(self, moment: datetime, universities: list[int], salt: str) -> RolloutState:
-        """Return the rollout as it was at the moment; ``universities`` are the ids in the order of people."""
+        """Return the rollout as it was at the moment; ``universities`` are ids, indexed by ``Person.university``."""
         percent = max((percent for at, percent, _ in self.steps if at <= moment), default=0)
         collecting = BUCKETS if moment >= self.collecting_since else 0
         has_rules = moment >= self.rules_since

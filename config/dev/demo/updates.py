@@ -9,7 +9,10 @@ from config.dev.demo.people import Person
 def update_of(
     who: Person, kind: str, at: datetime, serial: str, *, text: str = "", name: tuple[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return an update of the kind bot_started, message_callback or message_created; ``name`` replaces the person's."""
+    """Return an update of the kind bot_started, message_callback or message_created.
+
+    ``serial`` makes its identifiers unique. ``name`` replaces the person's name in MAX.
+    """
     first, last = name or who.account or (who.first_name, who.last_name)
     user: dict[str, Any] = {"user_id": int(who.user_id), "first_name": first, "last_name": last, "is_bot": False}
     if who.number % 410 == 0:

@@ -36,7 +36,7 @@ def limit_clerk(university_id: int) -> None:
 
 
 def new_service_key() -> str:
-    """Return a new key with which employees can be created; the one of the last start is revoked."""
+    """Return a new key that may create employees; revoke the key of the previous start."""
     now = timezone.now()
     ApiKey.objects.filter(name=_SERVICE, revoked_at=None).update(revoked_at=now)
     key = ApiKey(name=_SERVICE, owner=User.objects.get(username=ADMIN), expires_at=now + timedelta(days=30))

@@ -43,7 +43,7 @@ vars(unfold_list)["display_for_value"] = _shown_value
 
 
 class ModelAdmin(unfold.ModelAdmin):
-    """The base of all model pages; a list can be filtered only by lookups that are safe for any value."""
+    """The base of all model pages. The URL of a list can filter only by lookups that cause no error for any value."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         try:
@@ -61,7 +61,7 @@ class ModelAdmin(unfold.ModelAdmin):
 
 
 class MergingAdmin(ModelAdmin):
-    """Save only what the user of a form changed, and refuse what someone else has changed since the form was opened."""
+    """Save only what the user of a form changed; refuse a change to a field that someone else changed meanwhile."""
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
@@ -69,8 +69,9 @@ class MergingAdmin(ModelAdmin):
 
 
 class ScopedAdmin(ModelAdmin):
-    """Show users who are limited to one university only its rows, and of related tables only what their pages show.
+    """Show users who are limited to one university only the rows of that university.
 
+    Their choices of related rows are limited to the rows that they can see on the related table's own page.
     ``university_path`` is the lookup from a row to its university.
     """
 
@@ -82,20 +83,23 @@ class ScopedAdmin(ModelAdmin):
         return rows if scope.sees_all else rows.filter(**{f"{self.university_path}__in": scope.universities()})
 
     def get_field_queryset(self, db: str | None, db_field: Any, request: HttpRequest) -> QuerySet[Any] | None:
-        """Return the choices of a form field: for limited users, the rows that the related table's page shows."""
+        """Return the rows that a form field offers. None stands for Django's default, all rows of the related table.
+
+        Users who are limited to one university are offered the rows that they can see on the related table's own page.
+        """
         if scope_of(request).sees_all:
             return super().get_field_queryset(db, db_field, request)  # type: ignore[no-any-return]
         return visible_rows(self, db_field.remote_field.model, request)
 
 
 def visible_rows(page: ModelAdmin, model: type[Model], request: HttpRequest) -> QuerySet[Any]:
-    """Return the rows of a table that its own page shows to the user; no rows if the table has no page."""
+    """Return the rows of a table that the user can see on the table's own page; no rows if the table has no page."""
     related = page.admin_site._registry.get(model)  # noqa: SLF001 (get_model_admin() raises instead)
     return related.get_queryset(request) if related else model._default_manager.none()  # noqa: SLF001
 
 
 def column(label: Any, value: Callable[[Any], Any], ordering: str | None = None) -> Callable[[Any, Any], Any]:
-    """Return a column or a read-only field of a ModelAdmin, which shows ``value`` of a row."""
+    """Return a column or a read-only field for a ModelAdmin; it shows what ``value`` returns for a row."""
 
     def shown(model_admin: Any, row: Any) -> Any:
         return value(row)
@@ -119,7 +123,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 class VisibleRowsFilter(AutocompleteSelectFilter):
-    """Filter by a row of a related table; a row that its page does not show to the user looks like an unknown one."""
+    """Filter by a row of a related table; a row that the user cannot see on that table's page counts as nonexistent."""
 
     def choices(self, changelist: Any) -> Any:
         for context in super().choices(changelist):
@@ -141,13 +145,16 @@ class GlobalScopeAdmin(ModelAdmin):
         return scope_of(request).sees_all and bool(super().has_module_permission(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return no rows to users with a membership: the rows belong to no university; autocompletion shows them."""
+        """Return no rows to users with a membership, because the rows belong to no university.
+
+        The URLs of the pages are closed to these users, but autocompletion, which has its own URL, uses this queryset.
+        """
         rows: QuerySet[Any] = super().get_queryset(request)
         return rows if scope_of(request).sees_all else rows.none()
 
 
 class RenamedModelAdmin(ModelAdmin):
-    """Check the permissions of the model's former name, its ``permission_name``, which groups have been granted."""
+    """Check the permissions of the model's former name, ``permission_name``, because groups have been granted those."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self._has_permission(request, "add")

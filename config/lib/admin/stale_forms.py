@@ -1,7 +1,7 @@
-"""Forms that were opened before someone else saved: only the fields that their user changed are saved.
+"""Forms that were opened before someone else saved: only the fields that the user of the form changed are saved.
 
-The page sends back the values that it showed, so that changes are detected against these and not against later values.
-A changed field that someone else has changed too is refused; saving again then uses the user's value.
+The page sends back the values that it showed, so that the user's changes are found by comparing with these values and
+not with later ones. A changed field that someone else has changed too is refused; saving again uses the user's value.
 """
 
 import json
@@ -21,7 +21,10 @@ else:
 
 
 class ShownValues(forms.HiddenInput):
-    """Keep the value of a field with several inputs or choices in one input, which exists even if nothing is chosen."""
+    """A hidden input for the shown value of a field with several inputs or choices.
+
+    It is one input, which the page sends even if nothing is chosen.
+    """
 
     def __init__(self, visible: forms.Widget) -> None:
         super().__init__()
@@ -42,7 +45,11 @@ class ShownValues(forms.HiddenInput):
 
 
 class MergingForm(_Form):
-    """Save only what the user changed; for a request without shown values, changes are those against the database."""
+    """Save only the fields that the user changed.
+
+    A field counts as changed if it differs from the value that the page showed, or, if the request does not contain
+    that value, from the value in the database.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,7 +61,10 @@ class MergingForm(_Form):
                 field.hidden_widget = partial(ShownValues, field.widget)  # type: ignore[assignment]
 
     def _merged_fields(self) -> list[tuple[str, forms.Field]]:
-        """Return the fields of the model that the user may change; the hash of a password is not one of them."""
+        """Return the names and fields of the form that are columns of the model and can be edited.
+
+        The hash of a password is not among them.
+        """
         opts = self._meta.model._meta  # noqa: SLF001 (documented by Django)
         stored = {field.name for field in (*opts.concrete_fields, *opts.many_to_many)}
         return [(name, field) for name, field in self.fields.items() if name in stored and not field.disabled]
@@ -66,7 +76,7 @@ class MergingForm(_Form):
         super()._clean_form()  # type: ignore[misc]
 
     def _merge(self) -> None:
-        """Use the stored values of unchanged fields; refuse a changed field that someone else has changed too."""
+        """Keep the stored values of unchanged fields; refuse a changed field that someone else has changed too."""
         rows = self._meta.model._base_manager  # noqa: SLF001 (documented by Django)
         present = rows.select_for_update(of=("self",)).filter(pk=self.instance.pk).first()
         if present is None:
@@ -87,9 +97,9 @@ class MergingForm(_Form):
                 setattr(self.instance, column.attname, getattr(present, column.attname))
 
     def _is_overtaken(self, name: str, value: Any) -> bool:
-        """Return whether the page showed another value than the stored one.
+        """Return whether the value in the database differs from the value that the page showed.
 
-        If so, let the page show the stored value from now on, so that saving again succeeds.
+        If it differs, show the value of the database from now on, so that saving again succeeds.
         """
         bound = self[name]
         if not bound.field.show_hidden_initial:
@@ -106,7 +116,7 @@ class MergingForm(_Form):
 
 
 def _stored(row: Model, name: str) -> Any:
-    """Return a field's value in the form that a form's cleaned data has."""
+    """Return a field's stored value, comparable with ``cleaned_data``: for a many-to-many field, a list of rows."""
     value = getattr(row, name)
     return list(value.all()) if hasattr(value, "all") else value
 

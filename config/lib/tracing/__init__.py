@@ -1,7 +1,7 @@
-"""Traces (docs/how-to/traces.md), off unless OTEL_EXPORTER_OTLP_ENDPOINT is set: nothing of OpenTelemetry is imported.
+"""Traces (docs/how-to/traces.md). Unless OTEL_EXPORTER_OTLP_ENDPOINT is set, OpenTelemetry is not imported.
 
-A trace is found by the request ID alone, which is stored with what is left to be done: it is the trace ID if it has the
-form of one, and otherwise the trace ID is a hash of it.
+A trace is found by the request ID alone, which is stored with the work that a request leaves for later. The request ID
+is the trace ID if it has the form of one; if not, the trace ID is a hash of it.
 """
 
 from __future__ import annotations
@@ -44,34 +44,35 @@ def receipt() -> AbstractContextManager[Any]:
 
 
 def batch(name: str, messages: Sequence[M], describe: Callable[[M], dict[str, Any]]) -> AbstractContextManager[Any]:
-    """Return the span of work on stored messages: in the trace of their request, or, for several, one that links all.
+    """Return the span of work on stored messages, in the trace of the request that stored them.
 
-    ``describe`` returns the attributes of a message when the work is done; they must not contain personal data.
+    If they are of several requests, the span has a trace of its own, with links to theirs. ``describe`` returns the
+    attributes of a message when the work is done; they must not contain personal data.
     """
     return _spans.batch(name, messages, describe) if _spans else _OFF
 
 
 def statement(sql: str) -> AbstractContextManager[Any]:
-    """Return the span of a statement on a cursor of our own, which the instrumentation of psycopg does not see."""
+    """Return the span of a statement on a cursor that psycopg's instrumentation does not see."""
     return _spans.statement(sql) if _spans else _OFF
 
 
 def continued(name: str) -> AbstractContextManager[Any]:
-    """Return the span of work that an earlier request has left, in the trace of the current request ID."""
+    """Return the span of work that an earlier request has left for later, in the trace of the current request ID."""
     return _spans.continued(name) if _spans else _OFF
 
 
 def stop() -> None:
-    """Export what is left, for a few seconds at most, and trace no more."""
+    """Export the remaining spans, for a few seconds at most, and stop tracing."""
     if _spans:
         _spans.stop()
 
 
 def ids() -> dict[str, str]:
-    """Return ``trace_id`` and ``span_id`` of the current span, for log lines; nothing outside spans."""
+    """Return ``trace_id`` and ``span_id`` of the current span, for log lines; an empty dict outside spans."""
     return _spans.ids() if _spans else {}
 
 
 def trace_id(request_id: str) -> dict[str, str]:
-    """Return the ``trace_id`` of a request, for log lines; nothing while traces are off."""
+    """Return the ``trace_id`` of a request, for log lines; an empty dict while traces are off."""
     return {"trace_id": f"{_spans.trace_id_of(request_id):032x}"} if _spans and request_id else {}

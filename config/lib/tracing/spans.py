@@ -59,7 +59,7 @@ _exporter: _Exporter
 
 
 def trace_id_of(request: str) -> int:
-    """Return the trace ID of a request ID, which is the same number if it is one of 32 hexadecimal digits."""
+    """Return the trace ID of a request ID: the same number if that is 32 hexadecimal digits, otherwise a hash of it."""
     given = int(request, 16) if _TRACE_ID.fullmatch(request) else 0
     return given or int.from_bytes(blake2b(request.encode(), digest_size=16).digest())
 
@@ -75,14 +75,14 @@ class _RequestIds(RandomIdGenerator):
 
 
 class _ReceiptIds(_RequestIds):
-    """Name the first span of a request so that its updates find it when they are processed."""
+    """Derive the ID of a request's first span from the request ID, so that later work can refer to the span."""
 
     def generate_span_id(self) -> int:
         return _span_id_of(request_id.current.get())
 
 
 class _OwnRoots(Sampler):
-    """Drop what belongs to no trace: the statements with which each process looks for work once a second."""
+    """Drop the spans of statements outside a trace, such as those with which processes look for work every second."""
 
     def __init__(self, inner: Sampler) -> None:
         self._inner = inner
@@ -101,7 +101,7 @@ class _OwnRoots(Sampler):
 
 
 class _Apart(TextMapPropagator):
-    """Neither accept nor pass on the trace of another system: these pages are public, and MAX is another company."""
+    """Ignore trace headers and send none: the pages are public, and MAX belongs to another company."""
 
     fields: set[str] = set()
 
@@ -153,7 +153,7 @@ def receipt() -> Any:
 
 
 def _context_of(request: str) -> SpanContext:
-    """Return the span of a request's receipt, sampled if it was."""
+    """Return the context, with the sampling decision, of the span in which a request with this ID was received."""
     number = trace_id_of(request)
     decision = _sampler.should_sample(Context(), number, "", SpanKind.SERVER).decision
     flags = TraceFlags(TraceFlags.SAMPLED if decision == Decision.RECORD_AND_SAMPLE else TraceFlags.DEFAULT)
@@ -207,11 +207,11 @@ def ids() -> dict[str, str]:
 
 
 def _anonymous(span: ReadableSpan) -> ReadableSpan:
-    """Return a span without what may be personal: texts of errors, and attributes that are neither kept nor ours."""
+    """Return a span without what may be personal: texts of errors, and attributes neither in _KEPT nor our own."""
     given = span.attributes or {}
     attributes = {name: value for name, value in given.items() if name in _KEPT or name.startswith(_OWN)}
     if span.kind == SpanKind.SERVER:
-        # As the client names it.
+        # The client chooses these values, by its Host header.
         attributes = {name: value for name, value in attributes.items() if not name.startswith("server.")}
     events = [
         Event("exception", {"exception.type": event.attributes["exception.type"]}, event.timestamp)
@@ -235,7 +235,7 @@ def _anonymous(span: ReadableSpan) -> ReadableSpan:
 
 
 def _name(name: str, attributes: Mapping[str, Any]) -> str:
-    """Return the name of a span, from closed sets: commands, tables of our models, routes and the names in our code."""
+    """Return a span's name, from closed sets: SQL and Redis commands, our models' tables, routes, names in our code."""
     statement = str(attributes.get("db.query.text") or "")
     if attributes.get("db.system.name") == "postgresql":
         operation = name if name.isalpha() and name.isupper() else "SQL"

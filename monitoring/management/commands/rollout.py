@@ -273,7 +273,10 @@ def request_of(action: Action, options: Mapping[str, Any], **params: Any) -> Cha
 
 
 def decider_of(login: str | None) -> approvals.Decider:
-    """Return the account that decides on a request; ask for its password, since anybody could enter its name."""
+    """Return the account that decides on a request: ``login``'s, or that of the shell's user.
+
+    Ask for its password, because anybody could enter its name; raise CommandError if the password is wrong.
+    """
     name = login or shell_user.login()
     users = get_user_model().objects
     user = users.filter(**{get_user_model().USERNAME_FIELD: name}, is_active=True).first()
@@ -285,7 +288,7 @@ def decider_of(login: str | None) -> approvals.Decider:
 
 
 def moment(text: str) -> datetime:
-    """Return the UTC time for a date and time or a duration from now; raise CommandError if it is not in the future."""
+    """Return the UTC time for a date and time or a duration from now; raise CommandError unless it is in the future."""
     try:
         at = parse_datetime(text) or timezone.now() + parse_duration(text)
         # astimezone() raises OverflowError for a moment outside the years 1 to 9999 in UTC.

@@ -1,4 +1,4 @@
-"""``manage.py validate``: run the post-migration validation; exits with 1 and names the step that failed, if any."""
+"""``manage.py validate``: run the post-migration validation; if a step fails, name it and exit with 1."""
 
 import json
 from argparse import ArgumentParser

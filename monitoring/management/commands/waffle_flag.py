@@ -1,4 +1,4 @@
-"""``manage.py waffle_flag``: waffle's command, except for phases, which follow the rules and gates of the rollout."""
+"""``manage.py waffle_flag``: waffle's command, but changes to phases follow the rules and gates of the rollout."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ class Command(waffle_flag.Command):
         self.stdout.write("\n".join(terminal.outcome(changes.apply(request))))
 
     def _set_flag(self, options: dict[str, Any]) -> None:
-        """Run waffle's command, in a transaction that is rolled back if it is a dry run."""
+        """Run waffle's command in a transaction, which is rolled back in a dry run."""
         if options["percent"] is not None:
             options["percent"] = rules.percentage(options["percent"])
         reason = options["reason"]

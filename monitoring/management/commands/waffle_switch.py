@@ -1,4 +1,4 @@
-"""``manage.py waffle_switch``: waffle's command, except for the rollout's switches, which follow its rules."""
+"""``manage.py waffle_switch``: waffle's command, but changes to the rollout's switches follow its rules."""
 
 from typing import Any
 

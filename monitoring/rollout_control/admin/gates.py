@@ -1,4 +1,4 @@
-"""The admin of what gates measure, and of the checklist's signatures."""
+"""The admin of the results of gates, and of the checklist's signatures."""
 
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -48,7 +48,7 @@ class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
 class SignatureAdmin(AuditedAdmin):
     """Signatures of checklist items. Users sign in their own name; a signature cannot be changed, and it expires.
 
-    The checklist covers all universities, so users who are limited to one of them only see it.
+    The checklist covers all universities, so users who are limited to one of them can only view it.
     """
 
     form = SignatureForm

@@ -1,4 +1,4 @@
-"""The admin of the rollout: saved forms become change requests, as on every other surface; records are read-only."""
+"""The admin of the rollout: saved forms become change requests, as in the API; records are read-only."""
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -106,7 +106,7 @@ class FlagForm(ChangeRequestForm):
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def _percent(self) -> str:
-        """Return the stored percentage; that of the instance is the new one as soon as the form is valid."""
+        """Return the percentage in the database; that of the form's instance is the new one once the form is valid."""
         stored = Flag.objects.filter(pk=self.instance.pk).first() or Flag()
         return rules.format_percent(stored.percent or Decimal(0))
 
@@ -117,7 +117,7 @@ class FlagForm(ChangeRequestForm):
         return cleaned
 
     def unchanged(self) -> QuerySet[Flag]:
-        """Return the flag's row; raise ChangeRefused if it has been saved since the page was opened."""
+        """Return the flag's row as a queryset; raise ChangeRefused if the flag was saved since the page was opened."""
         rows = Flag.objects.filter(pk=self.instance.pk)
         expected = self.cleaned_data.get("expect_modified")
         if expected and not rows.filter(modified=expected).exists():
@@ -125,7 +125,7 @@ class FlagForm(ChangeRequestForm):
         return rows.filter(modified=expected) if expected else rows
 
     def clean_percent(self) -> str | None:
-        """Return the percentage with a decimal point, because the model's own field would refuse a decimal comma."""
+        """Return the percentage with a decimal point: the model's field, which validates it next, refuses a comma."""
         return str(self.cleaned_data["percent"]).replace(",", ".")
 
     def change(self) -> dict[str, Any]:
@@ -143,13 +143,16 @@ class FlagForm(ChangeRequestForm):
 
 
 class OtherFlagForm(FlagForm):
-    """A flag that is no phase, with the fields of waffle's own admin."""
+    """The form of a flag that is not a phase, with the fields of waffle's own admin."""
 
     class Meta(FlagForm.Meta):
         fields = ("name", "note", "everyone", *Flag.CRITERIA, "users", "groups")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Leave the fields that a request lacks unchanged, unless it comes from the page: it lacks boxes not ticked."""
+        """Leave fields unchanged that are missing in a request, unless the admin's page sent the request.
+
+        The page sends nothing for a box that is not ticked, so there a missing field means “no”.
+        """
         super().__init__(*args, **kwargs)
         if self.is_bound and "expect_percent" not in self.data:
             for name in self.fields.keys() & set(OtherFlagForm.Meta.fields):
@@ -179,7 +182,7 @@ class SwitchForm(ChangeRequestForm):
 
 
 class OtherSwitchForm(MergingForm):
-    """A switch that is not the rollout's, with the fields of waffle's own admin."""
+    """The form of a switch that does not belong to the rollout, with the fields of waffle's own admin."""
 
     class Meta:
         model = Switch
@@ -213,7 +216,7 @@ class UniversityRuleForm(ChangeRequestForm):
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """List the universities by name, and the rule's own even if it was deleted, so that the rule can be edited."""
+        """Offer the universities by name, and the rule's own even if it was deleted, so that a rule can be edited."""
         super().__init__(*args, **kwargs)
         limits = admin_scope(self.request)
         known = limits.universities() if limits else University.objects.all()
@@ -230,7 +233,7 @@ class UniversityRuleForm(ChangeRequestForm):
 
 
 class ChangeRequestAdmin(UntranslatedLogAdmin):
-    """Save by applying the form's change request; each HTTP request has its own form class, which knows the user."""
+    """Save by applying the form's change request; each HTTP request has a form class of its own, with the request."""
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {}
@@ -244,7 +247,7 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
     def _show_refusal(
         self, request: HttpRequest, view: Callable[..., HttpResponse], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Show a refusal on the page if the form was valid but another change came first."""
+        """Call the view; if the change is refused although the form was valid, show the reason on the page."""
         try:
             return view(request, *args, **kwargs)
         except ApprovalNeeded as needed:
@@ -265,7 +268,10 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
 
 
 class WaffleAdmin(UntranslatedLogAdmin):
-    """Let users who are limited to one university only look, because the rows are those of all; keep the rollout's."""
+    """Let only users who see all universities change the rows, because they concern all universities.
+
+    Nobody can delete the rows of the rollout.
+    """
 
     display_name = column(_("name"), lambda row: presenters.with_code(row.name), "name")
 
@@ -348,7 +354,7 @@ class SampleAdmin(WaffleAdmin, MergingAdmin):
 
 
 def with_university(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Add ``university_name`` to rows that have the id of a university; None if it was deleted."""
+    """Add ``university_name`` to rows that have the id of a university; it is None if the university was deleted."""
     names = University.objects.filter(pk=OuterRef("university_id")).values("name")
     with_names: QuerySet[Any] = rows.annotate(university_name=Subquery(names[:1]))
     return with_names
@@ -370,7 +376,7 @@ class UniversityRuleAdmin(RenamedModelAdmin, ScopedAdmin, ChangeRequestAdmin):
         return with_university(super().get_queryset(request))
 
     def get_fields(self, request: HttpRequest, obj: UniversityRule | None = None) -> Any:
-        """Return the fields; who may only see a rule sees the university's name in place of the choices."""
+        """Return the fields. A user who may only view a rule sees the university's name instead of the choices."""
         if obj is None or self.has_change_permission(request, obj):
             return self.fields
         return ["display_university", *self.fields[1:-1]]
@@ -437,7 +443,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     display_reason = column(_("reason"), attrgetter("text"), "reason")
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Return whether the user may see changes: a request is one that has not been made yet."""
+        """Return whether the user may see changes, because a request for approval is a change that is not made yet."""
         return request.user.has_perm("rollout.view_change")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:
@@ -445,7 +451,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
 
 
 def _visible(rows: ChangeQuerySet, request: HttpRequest) -> ChangeQuerySet:
-    """Return the rows without those of universities that the user may not see."""
+    """Return the rows, except those about universities that the user may not see."""
     limits = admin_scope(request)
     return rows.of_universities(limits.universities().values_list("pk", flat=True)) if limits else rows
 

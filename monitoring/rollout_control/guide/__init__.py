@@ -1,1 +1,1 @@
-"""What the migration guide has people check: its checklist, and the validation after a migration."""
+"""The checks that the migration guide asks people to make: its checklist, and the validation after a migration."""

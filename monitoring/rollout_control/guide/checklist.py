@@ -1,4 +1,4 @@
-"""The guide's migration checklist: measurable items are checked automatically, people sign the other items."""
+"""The guide's migration checklist: measurable items are checked automatically, and people sign the other items."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ Check = Callable[[Round], tuple[bool, str]]
 
 @dataclass(frozen=True, slots=True)
 class ItemStatus:
-    """The status of a checklist item; somebody has to sign it unless ``is_measured``."""
+    """The status of a checklist item; unless ``is_measured``, somebody has to sign the item."""
 
     name: str
     title: Promise
@@ -62,9 +62,9 @@ def checklist_status(readings: Round) -> list[ItemStatus]:
 
 
 def _by(indicator: str) -> Check:
-    """Return a check that an indicator is within its limit; while there is no data, its last known reading stands.
+    """Return a check that an indicator is within its limit; while there is no data, the last reading with data decides.
 
-    What was shown once stays shown: a pause of the traffic proves nothing against it.
+    A pause of the traffic does not disprove what was shown before.
     """
 
     def check(readings: Round) -> tuple[bool, str]:

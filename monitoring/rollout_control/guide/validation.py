@@ -1,7 +1,7 @@
-"""The guide's post-migration validation: send an update of a synthetic person, and create an employee for them.
+"""The guide's post-migration validation: send an update of a synthetic person, and create an employee for the person.
 
 The person's profile, Redis entry and updates are always removed, and the employee is never committed. The webhook's
-counters leave synthetic updates out.
+counters leave out synthetic updates.
 """
 
 import json
@@ -38,11 +38,11 @@ SECRET_HEADER = "X-Max-Bot-Api-Secret"  # noqa: S105 (a header's name)
 
 
 class Failed(Exception):
-    """A validation step failed; the exception's text is the reason."""
+    """Raised when a validation step fails; the exception's text is the reason."""
 
 
 class Skipped(Exception):
-    """A validation step has nothing to check in this phase; the exception's text is the reason."""
+    """Raised when a validation step has nothing to check in this phase; the exception's text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)

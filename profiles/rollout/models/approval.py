@@ -32,8 +32,9 @@ class ApprovalQuerySet(ChangeQuerySet):
 class Approval(ChangeRecord):
     """Store a change that waits until a second person approves it (docs/reference/rollout.md).
 
-    ``before``, ``after`` and ``evidence`` are those of the time of the request; an approval judges ``request`` again.
-    ``account`` is the number of the requester's account, also by an API key; None in the shell.
+    ``before``, ``after`` and ``evidence`` are from the time of the request; when it is approved, the change in
+    ``request`` is judged again. ``account`` is the number of the requester's account, or of the account that owns the
+    requester's API key; None in the shell.
     """
 
     account = models.BigIntegerField(null=True, editable=False)

@@ -31,7 +31,7 @@ class Action(models.TextChoices):
     CANCEL = "cancel", _("Planned step cancelled")
     REHEARSAL = "rehearsal", _("Rollback checked")
     SCHEMA = "schema", _("Schema rolled back")
-    # Of the commands only: the log of the admin records the actions of its users and those over the API.
+    # Only for commands: the admin's log records the actions of its users and of users of the API.
     BACKFILL_PAUSE = "backfill-pause", _("Backfill paused")
     BACKFILL_RESUME = "backfill-resume", _("Backfill resumed")
     BACKFILL_RETRY = "backfill-retry", _("Failed backfill batches retried")
@@ -40,14 +40,14 @@ class Action(models.TextChoices):
 
 class ChangeQuerySet(models.QuerySet[Any]):
     def of_universities(self, ids: Iterable[int]) -> Self:
-        """Exclude changes that concern only other universities, that is, their rules and rollback checks."""
+        """Exclude changes that concern only universities outside ``ids``: their rules and their rollback checks."""
         ids = list(ids)
         is_theirs = Q(before__university__in=ids) | Q(after__university__in=ids)
         return self.filter(is_theirs | ~(Q(before__has_key="university") | Q(after__has_key="university")))
 
 
 class ChangeRecord(models.Model):
-    """Hold who changes what, and why. A reason that the system gives is stored in the site's language."""
+    """Hold who changes what, and why. A reason given by the system is stored in the site's language."""
 
     at = models.DateTimeField(_("at"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150)

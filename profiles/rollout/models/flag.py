@@ -19,7 +19,7 @@ flag_saving = Signal()
 
 
 class PercentField(models.DecimalField):  # type: ignore[type-arg]
-    """Store None, which means 0 to waffle, as 0: the previous release expects a number in each row."""
+    """Store None as 0, which is its meaning in waffle: the previous release expects a number in each row."""
 
     def get_prep_value(self, value: Any) -> Any:
         return super().get_prep_value(Decimal(0) if value is None else value)
@@ -28,8 +28,9 @@ class PercentField(models.DecimalField):  # type: ignore[type-arg]
 class Flag(AbstractUserFlag):
     """Store a phase, the comparison flag, or a flag that behaves as django-waffle documents.
 
-    For a phase, ``percent`` is the share of employees it is on for, by the hash of their phone. Its ``everyone`` is an
-    override: true means 100% for this phase and all earlier ones, false means 0% for this phase and all later ones.
+    For a phase, ``percent`` is the share of employees for which it is on; the hash of their phone decides. Its
+    ``everyone`` is an override: True means 100% for this phase and all earlier ones, False means 0% for this phase and
+    all later ones.
     """
 
     # Criteria of waffle's that do not depend on the phone: they decide the flags that are not bucketed.
@@ -74,7 +75,7 @@ class Flag(AbstractUserFlag):
     def is_active(self, request: HttpRequest | None, read_only: bool = False) -> bool | None:
         """Return whether the flag is on for the request.
 
-        A bucketed flag is decided by ``request.rollout_phone``, which a view may set, and a client cannot.
+        For a phase or the comparison flag, ``request.rollout_phone`` decides, which a view may set but a client cannot.
         """
         phone, university = getattr(request, "rollout_phone", None), getattr(request, "rollout_university", None)
         if self.name in PHASES:

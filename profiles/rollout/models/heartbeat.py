@@ -10,7 +10,10 @@ from django.utils.translation import gettext_lazy as _
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
     def with_last_seen_age(self) -> HeartbeatQuerySet:
-        """Add how far away the last heartbeat is: a process that ended before a clock was set back is not running."""
+        """Add the age of the last heartbeat; a time in the future counts by its distance from now.
+
+        The process may have sent it before a clock was set back, and may have ended since.
+        """
         age = Now() - F("seen_at")
         return self.annotate(last_seen_age=Greatest(age, -age, output_field=models.DurationField()))
 

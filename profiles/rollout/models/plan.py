@@ -31,11 +31,12 @@ class PlanQuerySet(models.QuerySet["Plan"]):
 
 
 class Plan(models.Model):
-    """Store a step of a plan. When it is due, it is judged as any change, and the step after it takes its place.
+    """Store a step of a plan.
 
-    ``first`` is the first step of the plan; that step itself has None. With ``waits_for_gates``, the step is tried
-    after ``due_at`` until its gates pass; otherwise gates that do not pass end the plan. ``account`` is the number of
-    the account that made the plan, also by an API key; None for a plan from the shell or of an earlier release.
+    A step that is due is judged as any other change; once it is taken, the next step can be due. ``first`` is the first
+    step of the plan; for the first step itself, it is None. With ``waits_for_gates``, the step is tried from ``due_at``
+    on until its gates pass; without it, gates that do not pass end the plan. ``account`` is the number of the account
+    that made the plan or owns the API key that did; None for a plan from the shell or of an earlier release.
     """
 
     phase = models.PositiveSmallIntegerField(_("phase"))
@@ -69,7 +70,10 @@ class Plan(models.Model):
 
     @property
     def hours(self) -> tuple[int, int] | None:
-        """Return the hours of the site's day in which the step may be taken; from 22 to 6 is over midnight."""
+        """Return the hours of the site's day between which the step may be taken; None for any time.
+
+        Hours from 22 to 6 include midnight.
+        """
         return None if self.from_hour is None or self.until_hour is None else (self.from_hour, self.until_hour)
 
     def is_within_hours(self, at: datetime) -> bool:
@@ -84,7 +88,7 @@ class Plan(models.Model):
         self.save()
 
     def stop(self, why: Text) -> None:
-        """Drop this step and those after it."""
+        """Drop this step and the later steps of the plan; ``why`` is the reason."""
         for step in Plan.objects.of(self).open():
             step.conclude(PlanState.DROPPED, why)
         self.refresh_from_db()

@@ -13,14 +13,14 @@ HELD_LENGTH = 300
 
 
 class OnBreach(models.TextChoices):
-    """Define what the rollout controller does after three breaches in a row."""
+    """List what the rollout controller can do after three breaches in a row."""
 
     HOLD = "hold", _("hold")
     ROLL_BACK = "roll-back", _("roll back one step")
 
 
 class Rollout(models.Model):
-    """Store the state of the rollout in a single row, which changes lock; ``revision`` counts the changes."""
+    """Store the state of the rollout in a single row, which every change locks; ``revision`` counts the changes."""
 
     revision = models.BigIntegerField(_("revision"), default=0)
     revised_at = models.DateTimeField(_("revised at"), db_default=Now())
@@ -45,7 +45,10 @@ class Rollout(models.Model):
 
     @property
     def held(self) -> Text:
-        """Return why the rollout is paused, translatable for each reader; ``held_for`` is in the site's language."""
+        """Return why the rollout is paused, as a text that is translated for each reader.
+
+        The column ``held_for`` has it in the site's language.
+        """
         return from_columns(self.held_for, self.held_sentence)
 
     @held.setter

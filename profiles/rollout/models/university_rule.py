@@ -16,7 +16,7 @@ class UniversityRuleQuerySet(models.QuerySet["UniversityRule"]):
 
 
 class UniversityRule(models.Model):
-    """Admit a university to a phase or exclude it, whatever the percentage; if both rules exist, it is excluded."""
+    """Admit a university to a phase or exclude it, whatever the percentage. If both rules exist, it is excluded."""
 
     university_id = models.BigIntegerField(_("university id"))
     phase = models.PositiveSmallIntegerField(_("phase"), choices=[(3, "3"), (4, "4")], default=3)
@@ -54,6 +54,6 @@ class UniversityRule(models.Model):
 
 
 def university_name(pk: int) -> str:
-    """Return the name of a university; by the name of its model, because the rollout imports no other app."""
+    """Return the name of a university. The model is found by its name, because the rollout imports no other app."""
     names = apps.get_model("employees", "University").objects.filter(pk=pk).values_list("name", flat=True)
     return names.first() or gettext("deleted university")

@@ -52,10 +52,10 @@ class Command(BaseCommand):
         self.stdout.write(f"Updates fetched: {count}{hint}")
 
     def batches(self, marker: int | None, *, once: bool) -> Iterator[tuple[list[Any], int | None]]:
-        """Yield batches of updates, each with the marker of the next request, which acknowledges the batch to MAX.
+        """Yield batches of updates, each with the marker for the next request.
 
-        With ``once``, return when there are no more updates. Retry after an error, but raise MaxError with ``once`` or
-        if MAX refused the request.
+        That request acknowledges the batch to MAX. With ``once``, return when there are no more updates. After an
+        error, try again, but raise MaxError with ``once``, or if MAX refused the request.
         """
         wait = timedelta() if once else WAIT
         while True:

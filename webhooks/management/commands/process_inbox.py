@@ -50,7 +50,7 @@ class Command(BaseCommand):
 
 
 def process_from_both_ends(is_stopping: Callable[[], bool], second_thread: ThreadPoolExecutor) -> None:
-    """Process all updates that are due; if they are more than a batch, in a second thread too, the newest first.
+    """Process all updates that are due; if there is more than a batch, process the newest ones in a second thread.
 
     New updates then do not wait for a backlog, and one thread computes while PostgreSQL works for the other. Raise what
     either thread has raised; the updates of its batch stay pending.
