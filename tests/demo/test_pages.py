@@ -125,8 +125,8 @@ def stored_keys() -> set[str]:
 
 def malformed_bodies() -> set[str]:
     """Return the stored texts that are no JSON, which can be shown only as they are."""
-    bodies = InboxUpdate.objects.filter(state=State.QUARANTINED).exclude(body=None).values_list("body", flat=True)
-    return {" ".join(bytes(body).decode(errors="replace").split()) for body in bodies}
+    bodies = InboxUpdate.objects.filter(state=State.QUARANTINED).values_list("body", flat=True)
+    return {" ".join(bytes(body or b"").decode(errors="replace").split()) for body in bodies}
 
 
 def offences(text: str, keys: re.Pattern[str]) -> Iterator[tuple[str, str]]:
