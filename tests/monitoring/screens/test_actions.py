@@ -144,7 +144,7 @@ def test_it_refuses_a_wrong_plan(operator: Client, phases: Phases, wrong: dict[s
     assert not Plan.objects.exists()
 
 
-@pytest.mark.parametrize("due_at", ["9999-12-31T23:59", in_hours(367 * 24)])
+@pytest.mark.parametrize("due_at", ["9999-12-31T23:59", in_hours(367 * 24)], ids=["the last moment", "in 367 days"])
 def test_it_refuses_a_plan_for_years_ahead(operator: Client, phases: Phases, due_at: str) -> None:
     phases(100, 100, 25)
     answer = operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=due_at))
