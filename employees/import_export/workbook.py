@@ -83,6 +83,13 @@ def _too_large() -> InvalidWorkbook:
     return InvalidWorkbook(message)
 
 
+# What a damaged archive or part raises; ValueError includes a file name in no known encoding.
+_DAMAGES = (
+    *(BadZipFile, EOFError, ExpatError, LookupError, NotImplementedError, OSError, ValueError, struct.error),
+    zlib.error,
+)
+
+
 class Workbook:
     """A workbook that is read sheet by sheet and row by row.
 
@@ -95,7 +102,7 @@ class Workbook:
             raise _too_large()
         try:
             self._archive = ZipFile(BytesIO(content))
-        except (BadZipFile, ValueError, NotImplementedError, OSError, struct.error):
+        except _DAMAGES:
             raise _damaged() from None
         infos = self._archive.infolist()
         # Some programs write the names of parts in another case than the references to them.
@@ -125,7 +132,7 @@ class Workbook:
         try:
             with self._archive.open(self._parts[path.lower()]) as part:
                 yield from stream(part, start, end, self._budget)
-        except (ExpatError, BadZipFile, LookupError, EOFError, NotImplementedError, OSError, zlib.error) as error:
+        except _DAMAGES as error:
             raise _damaged() from error
         except DoctypeError:
             raise _damaged() from None

@@ -174,6 +174,22 @@
         document.title = (count ? `(${count}) ` : "") + document.title.replace(/^\(\d+\) /, "");
     }
 
+    // Screen readers need the name of a list of choices, and the role of its help, which Django's scripts leave out.
+    function nameChoices() {
+        for (const list of document.querySelectorAll("select.select2-hidden-accessible")) {
+            const words = document.querySelector(`label[for="${list.id}"]`)?.textContent.trim();
+            const parts = list.nextElementSibling?.querySelectorAll(".select2-selection--single, .select2-selection__rendered, .select2-search__field");
+            for (const part of words ? parts || [] : []) {
+                part.removeAttribute("aria-labelledby");
+                part.setAttribute("aria-label", words);
+            }
+        }
+        for (const help of document.querySelectorAll(".help-tooltip[aria-label]")) help.setAttribute("role", "img");
+    }
+
+    // After the scripts that make the lists, which also wait for this event.
+    window.addEventListener("load", () => setTimeout(nameChoices));
+
     document.addEventListener("DOMContentLoaded", () => {
         drawAll();
         showOwnTimes();
