@@ -47,8 +47,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
             "Compare the percentages and switches on the page Rollout with what should hold. If you do not know, stop"
             " everything first."
         ),
-        _("Erase each person again who asked for it after the time of the backup."),
-        _("Revoke again the log-ins and API keys that were revoked after it."),
+        _("Repeat the erasure of each person who asked for it after the time of the backup."),
+        _("Repeat the revocation of log-ins and API keys that were revoked after it."),
         _("Accept the new state, as the runbook describes: Redis then forgets the old numbers."),
     ),
     Kind.INBOX_LAG_HIGH: (
