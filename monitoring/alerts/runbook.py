@@ -71,7 +71,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.WEBHOOK_SILENT: (
         _("Check that MAX has a subscription for the public address."),
         _("Open the address of the webhook from outside your network: the status 405 is correct."),
-        _("If both are right, MAX is sending another secret, or a firewall blocks it."),
+        _("If both are right, MAX is sending another secret, or a firewall blocks its requests."),
         _(
             "Eight hours after the last successful delivery MAX unsubscribes the bot: then subscribe it again. MAX"
             " repeats failed deliveries for days."
