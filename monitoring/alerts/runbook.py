@@ -44,8 +44,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.DATABASE_RESTORED: (
         _("What was written after the backup is lost, even an emergency stop that was made since."),
         _(
-            "Compare the percentages and switches on the page Rollout with what should hold. If you do not know, stop"
-            " everything first."
+            "Check that the percentages and switches on the page Rollout are as they should be. If you do not know,"
+            " stop everything first."
         ),
         _("Repeat the erasure of each person who asked for it after the time of the backup."),
         _("Repeat the revocation of log-ins and API keys that were revoked after it."),
@@ -98,8 +98,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
             " WEBHOOK_SECRET, restart, and subscribe the bot again."
         ),
         _(
-            "Warning: somebody is guessing secrets, which changes nothing. Block the addresses in the proxy's log, or"
-            " mute the alert."
+            "Warning: somebody is guessing secrets; their requests are refused and do no harm. Block the addresses in"
+            " the proxy's log, or mute the alert."
         ),
     ),
     Kind.LOCK_HELD: (
@@ -112,7 +112,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     ),
     Kind.ROLLOUT_HELD: (
         _("Read the reason on the page Rollout. No phase goes up, and the percentages stay."),
-        _("If wrong names are being given, or you do not know, lower the percentage or stop everything."),
+        _("If employees are getting wrong names, or you do not know, lower the percentage or stop everything."),
         _("Look at the conflicts and at the people named since the step, and fix the cause."),
         _("Resume with a reason. A new monitored period starts: earlier breaches and comparisons no longer count."),
     ),
