@@ -88,13 +88,13 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.DIRECT_API_MISSING: (
         _("Check MAX_API_URL and MAX_API_USERS_PATH."),
         _(
-            "If MAX has no direct API for you, names come only from the cache: move the rollout towards phase 4, and"
-            " mute the alert. Unresolved names lists the employees that the cache does not know."
+            "If MAX offers you no direct API, names come only from the cache: move the rollout towards phase 4, and"
+            " mute the alert. The page Unresolved names lists the employees who are not in the cache."
         ),
     ),
     Kind.SECRET_FAILURES: (
         _(
-            "Critical: MAX itself is probably sending another secret. Put the old one back behind the new one in"
+            "Critical: MAX itself is probably sending another secret. Add the old secret after the new one in"
             " WEBHOOK_SECRET, restart, and subscribe the bot again."
         ),
         _(
@@ -105,8 +105,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.LOCK_HELD: (
         _("The alert names the process and the application. If a person runs it, ask them to commit or to roll back."),
         _(
-            "If its name begins with directory-, it is a process of this system, such as a migration. Wait if it is"
-            " working."
+            "If the application's name begins with directory-, it is a process of this system, such as a migration."
+            " Wait if it is working."
         ),
         _("Otherwise end the session with the statement in the alert. What its transaction has changed is undone."),
     ),
