@@ -82,7 +82,7 @@ def _blockers(health: dict[str, Any], projected: int) -> list[str]:
     if not settings.MONITORING_ENABLED:
         blockers.append("MONITORING_ENABLED is false: no gate could pass")
     if not settings.MAX_BOT_TOKEN:
-        blockers.append("MAX_BOT_TOKEN is not set: the direct API is never asked")
+        blockers.append("MAX_BOT_TOKEN is not set: the direct API is never called")
     return blockers
 
 

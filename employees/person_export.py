@@ -24,7 +24,7 @@ REDIS = "redis"
 _DEEPEST = 20
 # The labels of columns whose models name none.
 _LABELS = (
-    *(gettext_noop("first name set at"), gettext_noop("is first name real"), gettext_noop("last name set at")),
+    *(gettext_noop("first name set at"), gettext_noop("last name set at")),
     *(gettext_noop("user provided name set at"), gettext_noop("user provided name"), gettext_noop("is cache behind")),
     *(gettext_noop("max id"), gettext_noop("max first name"), gettext_noop("max last name"), gettext_noop("api name")),
     *(gettext_noop("served source"), gettext_noop("served ms"), gettext_noop("unfinished id"), gettext_noop("answer")),

@@ -52,7 +52,7 @@ _FILTERS: dict[str, tuple[Promise, Callable[[str], str]]] = {
     "since": (_("received from"), _moment),
     "received_at_to": (_("received until"), _moment),
     "until": (_("received before"), _moment),
-    BODY: (_("text of the body"), lambda _text: "…"),
+    BODY: (_("text in the update's body"), lambda _text: "…"),
 }
 
 

@@ -137,7 +137,7 @@ def _columns(headings: dict[int, str]) -> dict[str, int]:
                 )
             problems.append(text % same)
     if not {"last_name", "first_name"} & positions.keys():
-        text = _("The column %(letter)s “%(heading)s” has whole names. Split it into the columns %(columns)s.")
+        text = _("The column %(letter)s “%(heading)s” contains full names. Split it into the columns %(columns)s.")
         names = ", ".join(map(heading_of, ("last_name", "first_name", "middle_name")))
         problems += [
             text % {"letter": get_column_letter(column), "heading": heading[:50], "columns": names}

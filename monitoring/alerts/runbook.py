@@ -44,11 +44,11 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.DATABASE_RESTORED: (
         _("What was written after the backup is lost, even an emergency stop that was made since."),
         _(
-            "Compare the percentages and switches on the page Rollout with what should hold. If you do not know, stop"
-            " everything first."
+            "Check that the percentages and switches on the page Rollout are as they should be. If you do not know,"
+            " stop everything first."
         ),
-        _("Erase each person again who asked for it after the time of the backup."),
-        _("Revoke again the log-ins and API keys that were revoked after it."),
+        _("Repeat the erasure of each person who asked for it after the time of the backup."),
+        _("Repeat the revocation of log-ins and API keys that were revoked after it."),
         _("Accept the new state, as the runbook describes: Redis then forgets the old numbers."),
     ),
     Kind.INBOX_LAG_HIGH: (
@@ -71,7 +71,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.WEBHOOK_SILENT: (
         _("Check that MAX has a subscription for the public address."),
         _("Open the address of the webhook from outside your network: the status 405 is correct."),
-        _("If both are right, MAX is sending another secret, or a firewall blocks it."),
+        _("If both are right, MAX is sending another secret, or a firewall blocks its requests."),
         _(
             "Eight hours after the last successful delivery MAX unsubscribes the bot: then subscribe it again. MAX"
             " repeats failed deliveries for days."
@@ -88,31 +88,31 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.DIRECT_API_MISSING: (
         _("Check MAX_API_URL and MAX_API_USERS_PATH."),
         _(
-            "If MAX has no direct API for you, names come only from the cache: move the rollout towards phase 4, and"
-            " mute the alert. Unresolved names lists the employees that the cache does not know."
+            "If MAX offers you no direct API, names come only from the cache: move the rollout towards phase 4, and"
+            " mute the alert. The page Unresolved names lists the employees who are not in the cache."
         ),
     ),
     Kind.SECRET_FAILURES: (
         _(
-            "Critical: MAX itself is probably sending another secret. Put the old one back behind the new one in"
+            "Critical: MAX itself is probably sending another secret. Add the old secret after the new one in"
             " WEBHOOK_SECRET, restart, and subscribe the bot again."
         ),
         _(
-            "Warning: somebody is guessing secrets, which changes nothing. Block the addresses in the proxy's log, or"
-            " mute the alert."
+            "Warning: somebody is guessing secrets; their requests are refused and do no harm. Block the addresses in"
+            " the proxy's log, or mute the alert."
         ),
     ),
     Kind.LOCK_HELD: (
         _("The alert names the process and the application. If a person runs it, ask them to commit or to roll back."),
         _(
-            "If its name begins with directory-, it is a process of this system, such as a migration. Wait if it is"
-            " working."
+            "If the application's name begins with directory-, it is a process of this system, such as a migration."
+            " Wait if it is working."
         ),
         _("Otherwise end the session with the statement in the alert. What its transaction has changed is undone."),
     ),
     Kind.ROLLOUT_HELD: (
         _("Read the reason on the page Rollout. No phase goes up, and the percentages stay."),
-        _("If wrong names are being given, or you do not know, lower the percentage or stop everything."),
+        _("If employees are getting wrong names, or you do not know, lower the percentage or stop everything."),
         _("Look at the conflicts and at the people named since the step, and fix the cause."),
         _("Resume with a reason. A new monitored period starts: earlier breaches and comparisons no longer count."),
     ),

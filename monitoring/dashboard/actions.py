@@ -174,8 +174,8 @@ ACTIONS = {
     "pause": ActionPage(
         T("Pause"),
         T(
-            "Advances, planned steps and automatic steps stop. The percentages stay, and whoever is served by the "
-            "cache goes on being served by it."
+            "Manual, planned and automatic steps stop. The percentages stay as they are: names that come from the"
+            " cache still come from it."
         ),
         T("Pause"),
         lambda request, values: apply(request, Action.PAUSE),

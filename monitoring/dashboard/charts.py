@@ -155,7 +155,7 @@ def _history(
         for label, value, colour in lines
     ]
     if span == Span.DAY:
-        # Days are those of UTC.
+        # Days begin and end in UTC.
         labels = [date_format(at, day_format()) for at in moments]
     else:
         labels = [f"{date_format(timezone.localtime(at), day_format())} {times.clock(at)}" for at in moments]

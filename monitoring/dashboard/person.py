@@ -32,9 +32,9 @@ T = gettext_lazy
 _NAMES_COME_FROM: tuple[Promise, ...] = (
     T("Names come from the direct API."),
     T("Names come from the direct API."),
-    T("Names come from the direct API; the cache is only compared."),
+    T("Names come from the direct API; those in the cache are only compared with them."),
     T("Names come from the cache first, then from the direct API."),
-    T("Names come from the stores; the direct API is asked only about people who are in none of them."),
+    T("Names come from the stores; the direct API is called only for people who are in none of them."),
 )
 
 

@@ -34,7 +34,7 @@ GATES: dict[str, Promise] = {gate: TITLES[name] for gate, name in INDICATOR_OF.i
     "step": _("One step at a time"),
     "tripwire": _("Tripwire"),
 }
-# The migration checklist, in the wording of the migration guide.
+# The migration checklist; most items have the wording of the migration guide.
 CHECKLIST: dict[Promise, dict[str, Promise]] = {
     _("Pre-Migration"): {
         "backup_configuration": _("Backup current configuration files"),
@@ -62,7 +62,7 @@ CHECKLIST: dict[Promise, dict[str, Promise]] = {
         "creation": _("Test employee creation with profiles"),
         "usage": _("Monitor profile usage statistics"),
         "sources": _("Validate profile source tracking"),
-        "database": _("Check database updates"),
+        "database": _("Check that profiles are written to the database"),
     },
     _("Monitoring and Optimization"): {
         "alerts": _("Configure monitoring alerts"),

@@ -25,10 +25,10 @@ from profiles.rollout.rollout_settings import RolloutSettings
 
 T = gettext_lazy
 MEANINGS: tuple[Promise, ...] = (
-    T("Everything is deployed. The direct API answers."),
-    T("Updates become profiles. The direct API answers, and the cache is compared with it."),
-    T("The cache answers. The direct API is asked where the cache has no fresh full name."),
-    T("The cache answers. The direct API is asked only about people without a stored profile."),
+    T("Everything is deployed. Names come from the direct API."),
+    T("Updates become profiles. Names come from the direct API, and those in the cache are compared with them."),
+    T("Names come from the cache, or from the direct API if the cache has no fresh full name."),
+    T("Names come from the cache. The direct API is called only for people without a stored profile."),
 )
 TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
 
@@ -70,20 +70,23 @@ def conditions(evaluation: Evaluation, *, with_history: bool = False) -> list[Co
 # What a step of phases 1 to 4 does, up and down; the number of people is shown beside it.
 _EFFECTS: tuple[tuple[Promise, Promise], ...] = (
     (
-        T("Everything is switched on, but no lookup moves: the direct API goes on answering all of them."),
-        T("Whoever is served by the cache moves back to the direct API."),
+        T("Everything is switched on, but all names still come from the direct API."),
+        T("Employees whose names come from the cache move back to the direct API."),
     ),
     (
-        T("Updates become profiles, and lookups are compared. No lookup moves: the direct API goes on answering."),
-        T("Updates are only stored. Whoever is served by the cache moves back to the direct API."),
+        T("Updates become profiles, and names are compared. All names still come from the direct API."),
+        T("Updates are only stored. Employees whose names come from the cache move back to the direct API."),
     ),
     (
-        T("For these employees the cache answers first, and the direct API where it has no fresh full name."),
+        T(
+            "The names of these employees come from the cache, or from the direct API if the cache has no fresh full"
+            " name."
+        ),
         T("These employees move back to the direct API."),
     ),
     (
-        T("These employees lose the fallback: the direct API is asked only about people without a profile."),
-        T("These employees get the fallback back: the direct API is asked again about stale and partial names."),
+        T("These employees lose the fallback: the direct API is called only for people without a profile."),
+        T("These employees get the fallback back: the direct API is called again for stale and partial names."),
     ),
 )
 _PEOPLE: tuple[tuple[Promise, Promise], ...] = (

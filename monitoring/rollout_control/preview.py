@@ -211,13 +211,13 @@ def served(choice: NameChoice) -> str:
     """Return a sentence about the name that a new employee would get, and whether the direct API would be asked."""
     params = {"name": f"{choice.first_name} {choice.last_name}".strip(), "reason": choice.reason.label}
     if choice.needs_direct_api and choice.is_named:
-        return _("The direct API would be asked for the full name; without it: %(name)s (%(reason)s).") % params
+        return _("The full name would be requested from the direct API; without it: %(name)s (%(reason)s).") % params
     if choice.needs_direct_api:
-        return _("The direct API would be asked for the name: %(reason)s.") % params
+        return _("The name would be requested from the direct API: %(reason)s.") % params
     if choice.is_named:
         return _("A new employee would be named %(name)s: %(reason)s.") % params
     if not settings.MAX_BOT_TOKEN:
-        return _("No name would be found: %(reason)s; without MAX_BOT_TOKEN the direct API is not asked.") % params
+        return _("No name would be found: %(reason)s; without MAX_BOT_TOKEN the direct API is not called.") % params
     return _("No name would be found: %(reason)s.") % params
 
 

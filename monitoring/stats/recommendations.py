@@ -48,8 +48,8 @@ def recommended_actions(counts: Mapping[str, int], score: float) -> Iterator[str
         yield _("Names to backfill from the cache: %d (manage.py backfill start --dry-run).") % n
     if n := counts["stale"]:
         text = _(
-            "Stale profiles, which are not served: %d. Ask these people to message the bot, or raise PROFILE_TTL as"
-            " far as names of that age still agree (manage.py rollout gates)."
+            "Stale profiles, no longer used: %d. Ask these people to message the bot, or raise PROFILE_TTL up to the"
+            " age at which cached names still match the direct API (see manage.py rollout gates)."
         )
         yield text % n
     if n := counts["empty"]:

@@ -11,8 +11,8 @@ from profiles.models.profile import ProfileSource
 class ComparisonOutcome(models.TextChoices):
     AGREE = "agree", _("agree")
     EQUIVALENT = "equivalent", _("equivalent")
-    CACHE_RICHER = "cache_richer", _("the cache knows more")
-    API_RICHER = "api_richer", _("the direct API knows more")
+    CACHE_RICHER = "cache_richer", _("the cache has a fuller name")
+    API_RICHER = "api_richer", _("the direct API has a fuller name")
     CONFLICT = "conflict", _("conflict")
     CACHE_MISS = "cache_miss", _("not in the cache")
     CACHE_STALE = "cache_stale", _("stale in the cache")

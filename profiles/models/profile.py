@@ -109,7 +109,9 @@ class Profile(models.Model):
     first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
     first_name_set_at = models.DateTimeField(null=True)
     is_first_name_real = models.BooleanField(
-        default=False, help_text=_("false when it was guessed from the deprecated field “name”")
+        _("first name comes from the field first_name"),
+        default=False,
+        help_text=_("false when it was guessed from the deprecated field “name”"),
     )
     last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
     last_name_set_at = models.DateTimeField(null=True)

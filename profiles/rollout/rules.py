@@ -87,15 +87,15 @@ def refuse_criterion(flag: str, criterion: str) -> None:
         params = {"phase": phase_number(flag), "criterion": criterion}
         raise ChangeRefused(
             Message(
-                "Phase %(phase)d is decided by the employee's phone, never by “%(criterion)s”, dice or cookies. Use its"
-                " percentage or a university rule.",
+                "Phase %(phase)d depends only on the employee's phone, not on “%(criterion)s”, chance or cookies. Use"
+                " its percentage or a university rule.",
                 params,
             )
         )
     if flag in BUCKETED:
         raise ChangeRefused(
             Message(
-                "“%(flag)s” is decided by the employee's phone, never by “%(criterion)s”, dice or cookies. Use its"
+                "“%(flag)s” depends only on the employee's phone, not on “%(criterion)s”, chance or cookies. Use its"
                 " percentage.",
                 {"flag": flag, "criterion": criterion},
             )

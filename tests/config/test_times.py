@@ -90,4 +90,4 @@ def test_the_days_of_reports_are_those_of_utc(university: University) -> None:
         out = StringIO()
         call_command("report", "--weekly", stdout=out)
     assert charts["New employees per day"][-1] == ("2026-11-29", 1.0)
-    assert "Days are those of UTC." in out.getvalue()
+    assert "Days begin and end in UTC." in out.getvalue()

@@ -47,7 +47,7 @@ class Running:
 
     @property
     def messenger(self) -> str:
-        return self.printed.split("the small MAX   ")[1].split("/ ")[0]
+        return self.printed.split("simulated MAX   ")[1].split("/ ")[0]
 
     @property
     def printed(self) -> str:

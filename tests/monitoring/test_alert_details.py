@@ -58,7 +58,7 @@ def test_it_works(admin: Client, fired: Alert) -> None:
     assert "Fix the cause, then replay the group." in page
     assert f'href="{DEAD_LETTERS}"' in page
     admin.cookies["django_language"] = "ru"
-    assert "Устраните причину и повторите группу." in admin.get(path(fired)).content.decode()
+    assert "Устраните причину и обработайте группу повторно." in admin.get(path(fired)).content.decode()
 
 
 def test_the_value_is_that_of_the_indicator(admin: Client, fired: Alert) -> None:

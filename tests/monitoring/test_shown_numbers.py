@@ -131,7 +131,7 @@ def test_the_preview_says_what_the_phase_does(people: list[Employee], phases: Ph
     phases(100, 0, 0)
     assert total(2, 100) == 0
     text = operator.get("/admin/steer/2/preview/?percent=100").content.decode()
-    assert "No lookup moves: the direct API goes on answering." in text
+    assert "All names still come from the direct API." in text
     phases(100, 100, 100)
     assert total(4, 100) == 20
     text = operator.get("/admin/steer/4/preview/?percent=1").content.decode()

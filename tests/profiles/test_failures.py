@@ -12,7 +12,7 @@ from profiles.failures import message_for
         ("info: TimeoutError", "timed out", "время ожидания истекло"),
         ("ConnectTimeout", "timed out", "время ожидания истекло"),
         ("status 503", "HTTP status 503", "код ответа 503"),
-        ("the body is not an object", "the body is not an object", "тело не объект"),
+        ("the body is not a JSON object", "the body is not a JSON object", "тело — не объект JSON"),
         ("ZeroDivisionError", "unexpected error, see the logs", "непредвиденная ошибка, подробности в журнале"),
         ("", "unexpected error, see the logs", "непредвиденная ошибка, подробности в журнале"),
         ("more than 100 % of it", "more than 100 % of it", "more than 100 % of it"),

@@ -25,7 +25,7 @@ from tests.conftest import Phases
 pytestmark = pytest.mark.django_db
 NAME = "new_page"
 MESSAGE = (
-    "Phase 3 is decided by the employee's phone, never by “{}”, dice or cookies. Use its percentage or a university"
+    "Phase 3 depends only on the employee's phone, not on “{}”, chance or cookies. Use its percentage or a university"
     " rule."
 )
 
@@ -148,7 +148,7 @@ def test_a_bucketed_flag_refuses_it(phases: Phases, name: str) -> None:
     for criterion in Flag.CRITERIA:
         flag = Flag.objects.get(name=name)
         setattr(flag, criterion, "ru" if criterion == "languages" else True)
-        with pytest.raises(ChangeRefused, match=f"“{criterion}”, dice or cookies"):
+        with pytest.raises(ChangeRefused, match=f"“{criterion}”, chance or cookies"):
             flag.save()
         assert (Rollout.current().revision, Change.objects.count()) == before, criterion
         assert not getattr(Flag.objects.get(name=name), criterion)
@@ -180,7 +180,7 @@ OPTIONS = ("--superusers", "--staff", "--authenticated", "--testing", "--rollout
 def test_the_command_refuses_it_for_a_bucketed_flag(phases: Phases, name: str) -> None:
     phases(100, 100, 25)
     for option in OPTIONS:
-        with pytest.raises(CommandError, match=f"“{option.partition('=')[0]}”, dice or cookies"):
+        with pytest.raises(CommandError, match=f"“{option.partition('=')[0]}”, chance or cookies"):
             call_command("waffle_flag", name, "--percent", "5", option, "--reason", "r")
         assert Flag.objects.get(name=PHASES[2]).percent == 25, option
 

@@ -32,7 +32,7 @@ def test_it_works() -> None:
     process_inbox()
     assert sorted(Profile.objects.values_list("user_id", flat=True)) == ["895005", "895006"]
     bad = InboxUpdate.objects.get(state=State.QUARANTINED)
-    assert (bytes(bad.body or b""), bad.reason) == (b'"oops"', "the body is not an object")
+    assert (bytes(bad.body or b""), bad.reason) == (b'"oops"', "the body is not a JSON object")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -51,7 +51,7 @@ def test_a_bad_item_can_be_replayed() -> None:
     process_inbox()
     InboxUpdate.objects.filter(state=State.QUARANTINED).replay(by="me", reason="test", selection="all")
     process_inbox()
-    assert InboxUpdate.objects.get(state=State.QUARANTINED).reason == "the body is not an object"
+    assert InboxUpdate.objects.get(state=State.QUARANTINED).reason == "the body is not a JSON object"
     assert Replay.objects.get().count == 1
 
 

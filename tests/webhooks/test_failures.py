@@ -122,9 +122,9 @@ def test_redis_does_not_serve_what_was_rolled_back(redis: Redis, monkeypatch: py
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"[]", "the body is not an object"),
-        (b"[1]", "the body is not an object"),
-        (b"null", "the body is not an object"),
+        (b"[]", "the body is not a JSON object"),
+        (b"[1]", "the body is not a JSON object"),
+        (b"null", "the body is not a JSON object"),
         (b'{"updates": "x"}', "“updates” is not a list of objects"),
         (json.dumps({"updates": [{"update_type": "bot_started"}] * 101}).encode(), "the envelope holds more than 100"),
         (b"{", "the body is not JSON"),

@@ -140,7 +140,7 @@ class ReceivedFilter(RangeDateTimeFilter):
 class BodyFilter(TextFilter):
     """Filter by a text in the body, for users who may see bodies; record each search, but not the text."""
 
-    title = _("text of the body")
+    title = _("text in the update's body")
     parameter_name = selections.BODY
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
@@ -310,7 +310,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
         values = [value for given in changelist.get_filters_params().values() for value in given]
         return changelist.queryset if any(values) or changelist.query else None
 
-    @action(description=_("Show the body"), url_path="raw-body", permissions=["raw_body"])
+    @action(description=_("Show the update's body"), url_path="raw-body", permissions=["raw_body"])
     def raw_body(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show the body of an update after the user has entered a reason; record the access before showing the body."""
         update = self.get_object(request, object_id)

@@ -29,9 +29,12 @@ from webhooks.payloads.bot_commands import name_given_in
 LARGEST_ENVELOPE = 100
 # Python refuses to convert longer integers by default.
 _MOST_DIGITS = 4300
-_NOT_AN_OBJECT, _AN_ENVELOPE = _("the body is not an object"), _("the body is a batch of updates instead of one update")
+_NOT_AN_OBJECT = _("the body is not a JSON object")
+_AN_ENVELOPE = _("the body is a batch of updates instead of one update")
 _NOT_JSON, _TOO_DEEP = _("the body is not JSON"), _("the body is nested too deeply")
 _REPEATED = _("“updates” is repeated")
+# Reasons that the previous release stored: they are translated until their updates are deleted.
+_FORMER_REASONS = (_("the body is not an object"), _("the user is not an object"))
 # The update types that MAX documents. A subscription lists all of them.
 UPDATE_TYPES = (
     "message_created", "message_edited", "message_removed", "message_callback",
@@ -323,7 +326,7 @@ def read(update: Json, received_at: datetime) -> Reading:
         except ValueError:
             return Reading("")
     if not isinstance(user, dict):
-        raise MalformedUpdate(_("the user is not an object"))
+        raise MalformedUpdate(_("the user is not a JSON object"))
     try:
         user_id = user_id_of(user.get("user_id"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`make demo`: the whole system with two weeks of history, a small MAX beside it, and live traffic."""
+"""`make demo`: the whole system with two weeks of history, a simulated MAX beside it, and live traffic."""
 
 import argparse
 import json
@@ -50,7 +50,7 @@ Ready: two weeks of history, phase 3 at 25%, and live traffic.
                   {url}/admin/webhooks/inboxupdate/dead-letters/  one group to review and replay
                   {url}/admin/monitoring/alert/                   one open alert
 
-  the small MAX   {messenger}/  (direct API: healthy, slow, failing, disagreeing)
+  simulated MAX   {messenger}/  (direct API: healthy, slow, failing, disagreeing)
                   curl -X POST {messenger}/switch/direct_api/slow
   scene           {scene}
   data            {data_dir} ({data})

@@ -68,7 +68,7 @@ def _tables(report: operations_report.OperationsReport) -> Iterator[Table | str]
         yield table
         yield ""
     if report.charts:
-        yield _("Days are those of UTC.")
+        yield _("Days begin and end in UTC.")
         yield ""
     for chart in report.charts:
         table = terminal.table(chart.title.upper(), "", "")

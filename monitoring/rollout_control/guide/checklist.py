@@ -134,7 +134,7 @@ def _employees_are_named(readings: Round) -> tuple[bool, str]:
 
 def _rollback_was_tried(readings: Round) -> tuple[bool, str]:
     was_tried = Change.objects.filter(action__in=("rehearsal", "emergency")).exists()
-    return was_tried, _("rollback was tried") if was_tried else _("rollback was never tried")
+    return was_tried, _("rollback has been tested") if was_tried else _("rollback has never been tested")
 
 
 CHECKS: dict[str, Check] = {

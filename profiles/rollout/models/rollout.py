@@ -35,7 +35,7 @@ class Rollout(models.Model):
         verbose_name_plural = _("rollout")
         permissions: ClassVar = [
             ("operate_rollout", _("Can advance, set, pause and resume the rollout")),
-            ("force_rollout", _("Can advance the rollout past gates that do not pass")),
+            ("force_rollout", _("Can advance the rollout even if its gates fail")),
             ("stop_rollout", _("Can stop the rollout in an emergency")),
         ]
         constraints: ClassVar = [models.CheckConstraint(condition=Q(pk=1), name="rollout_is_one_row")]

@@ -35,9 +35,9 @@ def test_how_names_differ(operator: Client, path: str) -> None:
         compared(1, "conflict", pattern=pattern)
     compared(1, "cache_stale", pattern="cache_richer")
     pages = read(operator, path)
-    for words in ("another alphabet", "another last name", "both names differ", "the cache knows more"):
+    for words in ("another alphabet", "another last name", "both names differ", "the cache has a fuller name"):
         assert words in pages["en"]
-    for words in ("другой алфавит", "другая фамилия", "другие имя и фамилия", "кэш знает больше"):
+    for words in ("другой алфавит", "другая фамилия", "другие имя и фамилия", "в кэше имя полнее"):
         assert words in pages["ru"]
     assert not any(f">{pattern}" in page for pattern in Pattern for page in pages.values())
 

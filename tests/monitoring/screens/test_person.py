@@ -85,7 +85,9 @@ def test_it_shows_the_served_name(
 def test_it_needs_a_token_for_the_direct_api(phases: Phases, employee: Employee, settings: Settings) -> None:
     phases(100, 100, 0)
     settings.MAX_BOT_TOKEN = "token"
-    expected = "The direct API would be asked for the name: the rollout does not use the cache for this person yet."
+    expected = (
+        "The name would be requested from the direct API: the rollout does not use the cache for this person yet."
+    )
     assert served() == expected
     settings.MAX_BOT_TOKEN = ""
     assert served().startswith("No name would be found")
@@ -97,7 +99,7 @@ def test_it_serves_a_partial_name_as_the_lookup_does(
     phases(100, 100, 100)
     add_profile("7", "Мария", None)
     reason = "the cache has only part of the name"
-    assert served() == f"The direct API would be asked for the full name; without it: Мария ({reason})."
+    assert served() == f"The full name would be requested from the direct API; without it: Мария ({reason})."
     settings.MAX_BOT_TOKEN = ""
     assert served() == f"A new employee would be named Мария: {reason}."
     add_profile("7", "Мария", "")
