@@ -25,7 +25,7 @@ def test_a_reason_is_printed(phases: Phases) -> None:
     printed("pause", "--reason", REASON)
     assert REASON in printed("status")
     assert REASON in printed("history")
-    printed("resume", "--reason", "[/]")
+    printed("resume", "--reason", "[/] a")
 
 
 def test_a_name_is_printed(phases: Phases) -> None:
