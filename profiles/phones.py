@@ -8,8 +8,8 @@ from django.utils.translation import gettext as _
 from profiles import typed_values
 
 _PUNCTUATION = regex.compile(r"[\s\p{Dash}().]+")
-_RUSSIAN = re.compile(r"(?:\+7|7|8)?([0-9]{10})")
-_E164 = re.compile(r"\+[1-9][0-9]{7,14}")
+_PLAIN = re.compile(r"\+[1-9][0-9]{7,15}|[78]?[0-9]{10}")
+_E164 = re.compile(r"\+(?:7[0-9]{10}|[1-689][0-9]{7,14})")
 # The assigned country codes of E.164 (ITU-T, complement to E.164): none is the beginning of another.
 _COUNTRY_CODE = re.compile(
     "[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|21[12368]|2[2346][0-9]|25[0-8]|29[01789]|3[57][0-9]"
@@ -22,14 +22,14 @@ _ZERO_IS_PREFIX = re.compile(
     "7|2[07]|3[1-3]|4[013469]|5[1348]|6[0-46]|8[1246]|9[0-58]|21[1238]|23[1-4]|24[39]|25[0-24-6]|26[0-5]|291|35[3589]"
     "|37[3-57]|38[0-35-79]|42[13]|508|59[03-68]|686|85[056]|88[06]|96[1-467]|97[01267]|99[4-6]"
 )
-# Those whose numbers themselves begin with a zero, from Italy to Tajikistan.
-_ZERO_IS_DIGIT = re.compile("39|22[5679]|24[12]|378|992")
+# Those where ordinary numbers themselves begin with a zero, from Italy to Tajikistan, and the codes of no country; both
+# lists are those of libphonenumber's metadata.
+_ZERO_IS_DIGIT = re.compile("39|22[5679]|24[127]|378|800|88[18]|992")
 # Other national prefixes, with the length of the numbers that they precede.
 _OTHER_PREFIXES = {"1": ("1", 10), **dict.fromkeys(("370", "993"), ("8", 8)), **dict.fromkeys(("375", "998"), ("8", 9))}
-_FIRST_PARENTHESES = regex.compile(
-    r"([\s().\p{Dash}]*+\+[\s(]*+([0-9][0-9\s).\p{Dash}]*+)\([\s(.\p{Dash}]*+)([0-9][0-9\s.\p{Dash}]*+)(\)?)"
-)
-_NO_DIGIT = re.compile("[^0-9]+")
+# What Argentina and Mexico put before a mobile number that is dialled from abroad, in place of the zero.
+_MOBILE_MARKS = {"54": "9", "52": "1"}
+_DIGITS, _NO_DIGIT = re.compile("[0-9]+"), re.compile("[^0-9]+")
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12][0-9]|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)[0-9]{2}"
 _BETWEEN_PARTS = r"\s*(?P<separator>[./]|\p{Dash})\s*"
 _TIME = r"(?:[01]?[0-9]|2[0-3])(?P<point>\.|\p{Dash})[0-5][0-9](?:(?P=point)[0-5][0-9])?"
@@ -65,10 +65,15 @@ _OTHER_NUMBER = regex.compile(
     # dates and times, and a day or an hour before or after them
     rf"|(?:{_DAY}{_BETWEEN_MOMENTS})?{_MOMENT}(?:{_BETWEEN_MOMENTS}{_MOMENT})*(?:{_BETWEEN_MOMENTS}[0-9]{{1,2}})?[^0-9]*"
 )
+# Area codes after +7 or 8, and without either, where 89 and 79 are a prefix before a number that lacks a digit.
+_AREA, _AREA_ALONE = "[3-9][0-9]{2}", "(?:[3-69][0-9]|[78][0-8])[0-9]"
 # A JSON Schema pattern for the usual spellings of what ``normalize`` accepts; none of them can be a date.
 PATTERN = (
-    r"^(?:(?:\+7|7|8)?[0-9]{10}|\+[1-689](?: ?[0-9]){7,14}"
-    r"|(?:(?:\+7|7|8)[ -]?)?(?:\([1-9][0-9]{2}\)[ -]?|[0-9]{3}[ -])[0-9]{3}[ -][0-9]{2}[ -]?[0-9]{2})$"
+    rf"^(?:\+7[0-9]{{10}}|[78]{_AREA}[0-9]{{7}}|{_AREA_ALONE}[0-9]{{7}}|\+[1-689][0-9]{{7,14}}"
+    rf"|\+(?!7|1 ?1|37[05] ?8|99[38] ?8)(?:{_COUNTRY_CODE.pattern}) ?[1-9](?: ?[0-9]){{6,11}}"
+    r"|(?:\+7[ -]?(?:\([1-9][0-9]{2}\)[ -]?|[0-9]{3}[ -])"
+    rf"|[78][ -]?(?:\({_AREA}\)[ -]?|{_AREA}[ -])|\({_AREA_ALONE}\)[ -]?|{_AREA_ALONE}[ -])"
+    r"[0-9]{3}[ -][0-9]{2}[ -]?[0-9]{2})$"
 )
 _USUAL = re.compile(PATTERN)
 # The longest text that may be a phone, with punctuation. _OTHER_NUMBER divides up to 15 digits in all possible ways.
@@ -76,43 +81,81 @@ _LONGEST = 100
 
 
 def normalize(phone: str) -> str:
-    """Return the phone in E.164 form; raise ValueError if it is invalid.
+    """Return the phone in E.164 form; raise ValueError if it is invalid, or if it may be another one.
 
     Removed are invisible characters, a leading apostrophe, spaces, dashes, dots and parentheses, the ``.0`` of a
-    spreadsheet's number, and the zero of ``+49 (0) 170`` and ``+44 (020)``. Other national prefixes in parentheses are
-    refused. A single dot is refused, because it may be a decimal point, and so are dates, times and IP addresses.
-    Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits) become ``+7XXXXXXXXXX``; any other number must be ``+``
-    followed by 8 to 15 ASCII digits.
+    spreadsheet's number, and the zero of ``+49 (0) 170`` and ``+44 (020)``. A single dot is refused, because it may be
+    a decimal point, and so are dates, times and IP addresses. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits)
+    become ``+7XXXXXXXXXX``; any other number must be ``+`` followed by 8 to 15 ASCII digits, with a country code.
     """
     text = typed_values.plain(phone)
-    digits = _PUNCTUATION.sub("", _without_trunk_zero(text)) if len(text) <= _LONGEST else ""
-    russian = _RUSSIAN.fullmatch(digits)
-    is_foreign = _E164.fullmatch(digits) and not digits.startswith("+7")
-    if (russian or is_foreign) and (_USUAL.fullmatch(text) or not _OTHER_NUMBER.fullmatch(text)):
-        return f"+7{russian[1]}" if russian else digits
-    raise ValueError(_("Enter a Russian phone number, or + and 8 to 15 digits."))
+    digits = _PUNCTUATION.sub("", text) if len(text) <= _LONGEST else ""
+    if not _PLAIN.fullmatch(digits) or (not _USUAL.fullmatch(text) and _OTHER_NUMBER.fullmatch(text)):
+        raise ValueError(_("Enter a Russian phone number, or + and 8 to 15 digits."))
+    number = text if _E164.fullmatch(text) else _international(text) if "+" in text else _russian(text, digits)
+    if _E164.fullmatch(number):
+        return number
+    message = _(
+        "Enter a Russian phone number with +7 or 8 and all ten digits, or another one with + and its country code,"
+        " without 0 or 8 after the code and without an extension."
+    )
+    raise ValueError(message)
 
 
-def _without_trunk_zero(text: str) -> str:
-    """Return the text without the zero in parentheses that is dialled only within the country.
+def _russian(text: str, digits: str) -> str:
+    """Return the number with +7; an empty text if it is that of another country, lacks a digit or has an extension."""
+    prefix, national = digits[:-10], digits[-10:]
+    first = _NO_DIGIT.split(text.lstrip("( "), maxsplit=1)[0]
+    lacks_digit = not prefix and (first in ("7", "8") or national.startswith(("79", "89")))
+    return "" if lacks_digit or national[0] in "012" or _has_extension(text, 1) else f"+7{national}"
 
-    Return an empty text if the parentheses hold another national prefix, or if it is uncertain what they hold.
+
+def _international(text: str) -> str:
+    """Return the number without the zero in parentheses that is dialled only within the country.
+
+    Return an empty text if the digits before the first punctuation begin with no country's code, as in ``+8 (495)``, or
+    if the number has another prefix or an extension.
     """
-    found = _FIRST_PARENTHESES.match(text)
-    if found is None:
-        return text
-    code, inside, rest = (_NO_DIGIT.sub("", part) for part in (found[2], found[3], text[found.end() :]))
-    if not _COUNTRY_CODE.fullmatch(code):
-        # +38 (063) is +380 63. Behind a complete code and more digits, a zero belongs to the number.
-        return text if inside[0] != "0" or _COUNTRY_CODE.match(code + inside) else ""
-    number = inside + rest
-    if inside[0] != "0":
-        prefix, length = _OTHER_PREFIXES.get(code, ("", 0))
-        return "" if inside[0] == prefix and len(number) != length else text
+    groups = _DIGITS.findall(text)
+    digits = "".join(groups)
+    # +38 (063) is +380 63.
+    found = _COUNTRY_CODE.match("380" if digits.startswith("380") else groups[0])
+    if found is None or _has_extension(text, found.end()):
+        return ""
+    code, national = found[0], digits[found.end() :]
+    before, _parenthesis, rest = text[text.index(digits[0]) :].partition("(")
+    if _NO_DIGIT.sub("", before) == code:
+        inside, is_closed, _rest = rest.partition(")")
+        national = _without_zero(code, _NO_DIGIT.sub("", inside) if is_closed else "", national)
+    return "" if _begins_with_prefix(code, national) else f"+{code}{national}"
+
+
+def _without_zero(code: str, inside: str, national: str) -> str:
+    """Return the number without a zero that begins parentheses; an empty text if it is not certain what it is."""
+    if not inside.startswith("0"):
+        return national
     if _ZERO_IS_DIGIT.fullmatch(code):
-        return text
-    is_certain = _ZERO_IS_PREFIX.fullmatch(code) and found[4] and not number.startswith("00")
-    return found[1] + text[found.start(3) + 1 :] if is_certain else ""
+        # The mobile numbers of Italy begin with 3, all others with 0.
+        return national if inside != "0" or (code == "39" and national[1] != "3") else ""
+    return national[1:] if _ZERO_IS_PREFIX.fullmatch(code) and not national.startswith("00") else ""
+
+
+def _begins_with_prefix(code: str, national: str) -> bool:
+    """Return whether the digits after the country code begin with what is dialled only within the country."""
+    prefix, length = _OTHER_PREFIXES.get(code, ("", 0))
+    if prefix and national.startswith(prefix):
+        return len(national) != length
+    zeros = "00" if _ZERO_IS_DIGIT.fullmatch(code) else "0"
+    # After +7, ten digits are taken as they are.
+    return code != "7" and national.removeprefix(_MOBILE_MARKS.get(code, "")).startswith(zeros)
+
+
+def _has_extension(text: str, code_length: int) -> bool:
+    """Return whether the last digits are in parentheses, and more than a country code or a single 8 before these."""
+    *_groups, last = _DIGITS.finditer(text)
+    before = text[: last.start()]
+    opening = before.rfind("(")
+    return opening > before.rfind(")") and len(_NO_DIGIT.sub("", before[:opening])) > code_length
 
 
 def masked(phone: str) -> str:

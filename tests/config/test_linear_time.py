@@ -146,6 +146,23 @@ def test_a_phone_is_not_divided_into_dates_in_all_ways(unit: str) -> None:
     assert seconds(phones.normalize, f"{unit * 18}x1") < FLOOR / 2
 
 
+@pytest.mark.parametrize("unit", ["-", ".", "(", ")", "- ", ". ", "()", ") (", "–."])
+def test_punctuation_in_a_phone_takes_linear_time(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test without the limit of a phone's length, behind which no pattern would be tried."""
+    monkeypatch.setattr(phones, "_LONGEST", 10_000)
+    for digits in (
+        "+49 0 170 1234567",
+        "8 916 123 45 67",
+        "1 1 1 1 1 1 1 1 1 1",
+        "01.01 2024 10.1",
+        "+1.1 1.1 1.1 1.1",
+    ):
+        gaps = digits.count(" ")
+        short, long = (digits.replace(" ", unit * (length // len(unit) // gaps)) for length in (SHORT, 4 * SHORT))
+        taken = seconds(phones.normalize, long)
+        assert taken < FLOOR or taken < 8 * seconds(phones.normalize, short), digits
+
+
 @pytest.mark.parametrize("reader", READERS)
 @override_settings(MAX_BOT_TOKEN="token")
 def test_time_grows_like_the_length(reader: str) -> None:

@@ -13,7 +13,7 @@ from profiles import names, phones, user_ids
 
 EXAMPLES = settings(deadline=None)
 INVISIBLE = "\u200b\u200e\u202a\u202c\u2060\u2066\u2069\ufeff\u00ad\u034f\ufe0f\u3164\uffa0\U000e0041"
-NATIONAL = st.integers(1_000_000_000, 9_999_999_999)
+NATIONAL = st.integers(3_000_000_000, 9_999_999_999).filter(lambda number: number // 10**8 not in (79, 89))
 MONTHS = [
     *("января", "февраля", "марта", "апреля", "мая", "июня", "июля", "августа", "сентября", "октября", "ноября"),
     *("декабря", "янв.", "Dec"),

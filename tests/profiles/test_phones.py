@@ -129,9 +129,8 @@ def test_no_date_with_a_time_is_a_phone(time: datetime, spelling: str, separator
         normalize(f"{spelling.format(time, separator)} {time:{clock}}")
 
 
-@given(st.integers(3, 9), st.integers(10**8, 10**9 - 1), st.sampled_from("-. "))
-def test_a_phone_in_groups_is_not_taken_for_a_date(first: int, rest: int, separator: str) -> None:
-    digits = f"{first}{rest}"
+@given(st.from_regex("[3-69][1-9][0-9]{8}|[78][1-8][0-9]{8}", fullmatch=True), st.sampled_from("-. "))
+def test_a_phone_in_groups_is_not_taken_for_a_date(digits: str, separator: str) -> None:
     groups = separator.join(["8", digits[:3], digits[3:6], digits[6:8], digits[8:]])
     assert normalize(groups) == normalize(groups.removeprefix(f"8{separator}")) == f"+7{digits}"
 
@@ -188,7 +187,17 @@ def test_a_zero_that_completes_the_country_code_is_kept(spelling: str, phone: st
         *("+52 (01) 55 1234 5678", "+52 (01 55) 1234 5678", "+1 (1) 202 555 0100", "+1 (0) 202 555 0100"),
         *("+55 (015 11) 1234 5678", "+57 (03 1) 123 4567", "+7 (8) 916 123-45-67", "+34 (0) 91 123 45 67"),
         *("+49 (00) 170 1234567", "+49 (0) 0170 1234567", "+49 (0 170 1234567", "+49 (0049) 170 1234567"),
-        *("+21 (0) 20 123 4567", "+8 (0916) 123-45-67"),
+        *("+21 (0) 20 123 4567", "+8 (0916) 123-45-67", "+39 (0) 347 123 4567", "+39 (0) 02 1234 5678"),
+        *("+992 (0) 91 712 3456", "+225 (0) 7 12 34 56 78", "+378 (0) 549 886377"),
+        *("+549 (0) 11 1234 5678", "+54 9 011 1234 5678", "+54 9 (011) 1234 5678", "+521 (01 55) 1234 5678"),
+        *("+49 0170 1234567", "+44 07700 900123", "+36 06 20 123 4567", "+375 80 29 123 45 67", "+1 1 202 555 0100"),
+        *(
+            "+370 8 612 34567",
+            "+998 8 71 123 45 67",
+            "+380 067 123-45-67",
+            "+380 (0) (067) 123-45-67",
+            "+490170 1234567",
+        ),
     ],
 )
 def test_it_refuses_other_national_prefixes(spelling: str) -> None:
@@ -212,19 +221,168 @@ def country_of(digits: str) -> str:
 
 @given(
     st.one_of(st.sampled_from(COUNTRY_CODES), st.integers(1, 999)),
-    st.from_regex(r"\+[ (]?\{\}[ )]?[ -]?\([ ]?[0-9]( ?[0-9]){0,4}\)[ -]?", fullmatch=True),
+    st.from_regex(r"\+[ (]?\{\}(?:[ )]?[ -]?\([ ]?[0-9]( ?[0-9]){0,4}\)[ -]?|[)]?[ -])", fullmatch=True),
     st.integers(10**4, 10**9),
 )
-def test_parentheses_never_change_the_country(code: int, spelling: str, rest: int) -> None:
+def test_punctuation_never_changes_the_country(code: int, spelling: str, rest: int) -> None:
     text = f"{spelling.format(code)}{rest}"
     try:
         phone = normalize(text)
     except ValueError:
         return
     digits = re.sub("[^0-9]", "", text)
-    assert country_of(phone[1:]) == country_of(digits)
+    assert country_of(phone[1:]) == ("380" if digits.startswith("380") else country_of(str(code)))
     # Nothing but one zero behind a complete code is dropped.
     assert phone[1:] in (digits, digits.replace(f"{code}0", str(code), 1) if code in COUNTRY_CODES else digits)
+
+
+def result_of(text: str) -> str | None:
+    try:
+        return normalize(text)
+    except ValueError:
+        return None
+
+
+# Of a number with the country code c and an area code a, all that people write, and what it must become.
+WHOLE = [
+    *(
+        "+{c}{a}{n}",
+        "+{c} {a} {n}",
+        "+{c}-{a}-{n}",
+        "+{c} ({a}) {n}",
+        "+{c}({a}){n}",
+        "(+{c}) {a} {n}",
+        "+({c}) {a} {n}",
+    ),
+    *(
+        "+ {c} {a}{n}",
+        "+{c}{a} {n}",
+        "(+{c} {a} {n})",
+        "+{c} ({a}{n})",
+        "+{c}–{a}–{n}",
+        "'+{c} {a} {n}",
+        "+{c}.{a}.{n}.12",
+    ),
+]
+WITH_ZERO = ["+{c} (0) {a} {n}", "+{c}(0){a}{n}", "+{c} (0{a}) {n}", "+({c})(0{a}){n}", "(+{c}) (0)-{a}-{n}"]
+WITH_A_BARE_ZERO = [
+    *("+{c} 0{a} {n}", "+{c}-0{a}-{n}", "+{c}0{a} {n}", "+{c} 0 {a} {n}", "(+{c}) 0{a} {n}", "+{c} (0 {a} {n}"),
+]
+WITH_TOO_MUCH = [
+    *("+{c} (00{a}) {n}", "+{c} (0) 0{a} {n}", "+{c} 00{a} {n}", "+{c} {a} {n} (5)", "+{c} ({a}) {n} (12)"),
+    *("+{c}{a}{n}(12", "(+{c}) {a} {n} (1 2).", "+{c} {a} {n} (12 ()"),
+]
+ZERO_IS_DIGIT = {39, 225, 226, 227, 229, 241, 242, 247, 378, 800, 881, 888, 992}
+
+
+@pytest.mark.parametrize("notation", WHOLE)
+def test_a_number_of_any_country_is_read_as_it_is(notation: str) -> None:
+    for code in COUNTRY_CODES:
+        text = notation.format(c=code, a="345", n="6789123")
+        is_too_long = code == 7 and notation.endswith(".12")
+        assert result_of(text) == (None if is_too_long else f"+{re.sub('[^0-9]', '', text)}"), text
+
+
+@pytest.mark.parametrize("notation", WITH_ZERO)
+def test_a_zero_in_parentheses_is_dropped_or_refused(notation: str) -> None:
+    number = {code: result_of(notation.format(c=code, a="345", n="6789123")) for code in COUNTRY_CODES}
+    kept = {code for code in COUNTRY_CODES if number[code] == f"+{code}03456789123"}
+    dropped = {code for code in COUNTRY_CODES if number[code] == f"+{code}3456789123"}
+    assert kept == (ZERO_IS_DIGIT if "0{a}" in notation else set())
+    assert dropped >= {7, 20, 27, 33, 41, 44, 49, 81, 86, 90, 353, 380, 972, 995}
+    assert not dropped & {1, 34, 36, 45, 370, 371, 372, 998, *ZERO_IS_DIGIT}
+    assert not {code for code in number if number[code]} - kept - dropped
+
+
+@pytest.mark.parametrize("notation", WITH_A_BARE_ZERO)
+def test_a_zero_without_parentheses_is_a_digit_or_refused(notation: str) -> None:
+    number = {code: result_of(notation.format(c=code, a="345", n="6789123")) for code in COUNTRY_CODES}
+    assert {code: found for code, found in number.items() if found} == {c: f"+{c}03456789123" for c in ZERO_IS_DIGIT}
+
+
+@pytest.mark.parametrize("notation", WITH_TOO_MUCH)
+def test_two_zeros_and_an_extension_are_refused(notation: str) -> None:
+    assert not [code for code in COUNTRY_CODES if result_of(notation.format(c=code, a="345", n="6789123"))]
+
+
+BEHIND_A_PART = [
+    *(
+        "+{c} ({a}) {n}",
+        "+{c}({a}){n}",
+        "+{c} {a} {n}",
+        "+{c}-{a}-{n}",
+        "(+{c}) {a} {n}",
+        "+({c}){a}{n}",
+        "+ {c} {a}{n}",
+    ),
+    *("+{c} (0{a}) {n}", "+{c}(0{a}){n}", "+{c} 0{a} {n}", "+{c} (0) {a} {n}", "+{c}-(0)-{a}-{n}", "+{c}({a}{n})"),
+]
+
+
+@pytest.mark.parametrize("notation", BEHIND_A_PART)
+def test_a_part_of_a_country_code_is_no_code(notation: str) -> None:
+    """Test all beginnings of codes with all area codes for 8 and 38, that people in Russia and Ukraine write.
+
+    Only 38 before a zero is certain: this is 380 of Ukraine.
+    """
+    codes = set(map(str, COUNTRY_CODES))
+    parts = {code[:length] for code in codes for length in (1, 2) if length < len(code)} - codes
+    areas = dict.fromkeys(parts, range(100, 1000, 61)) | dict.fromkeys(("8", "38"), range(100, 1000))
+    for part in sorted(parts):
+        for area in areas[part]:
+            text = notation.format(c=part, a=area, n="1234567")
+            digits = re.sub("[^0-9]", "", text)
+            assert result_of(text) == (f"+{digits}" if digits.startswith("380") else None), text
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("+8 (495) 123-45-67", "+8 (812) 123-45-67", "+8 (863) 123-45-67", "+8 495 123-45-67", "+8-916-123-45-67"),
+        *("+38 (67) 123-45-67", "+38 (63) 123-45-67", "+38 67 123 45 67", "+37 (029) 123 45 67", "+35 (040) 1234567"),
+        *("+42 (0905) 123 456", "+8916 123-45-67", "(+8) 495 123-45-67", "+ 8 495 123 45 67", "+8 10 49 170 1234567"),
+        *("+44 20 7946 0958 (12)", "+1 (202) 555-0100 (5)", "+43 664 123456 (12)", "8 916 123-45 (67)"),
+    ],
+)
+def test_it_refuses_what_may_be_another_number(spelling: str) -> None:
+    with pytest.raises(ValueError, match="with \\+ and its country code"):
+        normalize(spelling)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        # Belarus, Ukraine, France, Germany, and the prefixes 00 and 8 10 of international calls
+        *("8 (029) 123-45-67", "80291234567", "8 (044) 123-45-67", "063 123 45 67", "(063) 123-45-67", "0631234567"),
+        *("06 12 34 56 78", "0170 123456", "1701234567", "00247 40123", "8 10 247 40123", "7 (029) 123-45-67"),
+        # a missing digit
+        *("8 916 123 45 6", "7916123456", "8 (916) 123-45-6", "8916123456", "8 495 123-45-6", "8 (4852) 12-10-2"),
+        *("(8) 495 123-45-6", "7-812-123-45-6", "8 916 091-30-2"),
+    ],
+)
+def test_it_refuses_what_is_no_russian_number(spelling: str) -> None:
+    with pytest.raises(ValueError, match="all ten digits"):
+        normalize(spelling)
+
+
+@given(
+    st.from_regex("[0-9]{10}", fullmatch=True),
+    st.sampled_from(["{0}{1}{2}{3}", "{0} {1}-{2}-{3}", "({0}) {1}-{2}-{3}", "{0}-{1}-{2}-{3}", "{0} {1}{2}{3}"]),
+)
+def test_a_guessed_number_is_russian_or_refused(national: str, notation: str) -> None:
+    text = notation.format(national[:3], national[3:6], national[6:8], national[8:])
+    is_russian = national[0] > "2"
+    assert result_of(f"8 {text}") == result_of(f"7{text}") == (f"+7{national}" if is_russian else None)
+    is_whole = is_russian and national[:2] not in ("79", "89")
+    assert result_of(text) == (f"+7{national}" if is_whole else None)
+    # What follows +7 is taken as it is, but a zero in parentheses is a prefix.
+    assert result_of(f"+7 {text}") == (None if "(0" in text else f"+7{national}")
+    assert result_of(f"+7{national}") == f"+7{national}"
+
+
+@pytest.mark.parametrize("phone", ["+70000000000", "+4901701234567", "+84951234567", "+38671234567", "+549011123456"])
+def test_a_phone_as_it_is_stored_is_taken_as_it_is(phone: str) -> None:
+    assert normalize(phone) == phone
 
 
 @given(st.text())
