@@ -23,8 +23,8 @@ _VOWEL, _CONSONANT = "аеиіоуыэюяєї", "бвгджзйклмнпрст
 _QUOTED = re.compile(rf"“([^“”\r\n]*)”|„([^„“”\r\n]*)[“”]|‘([^‘’\r\n]*)’|(?<=[{_L}])’(?=[{_L}])")
 _PAIR = re.compile("«([^«»\r\n]*)»")
 _VOWELS, _CONSONANTS = _VOWEL + _VOWEL.upper(), _CONSONANT + _CONSONANT.upper()
-_OF_RUSSIAN, _OF_UKRAINIAN = "ыэёъЫЭЁЪ", "їєґЇЄҐ"
-_OF_BOTH = "".join(letter for letter in _L if letter not in _OF_RUSSIAN + _OF_UKRAINIAN)
+_LETTERS_OF_RUSSIAN, _LETTERS_OF_UKRAINIAN = "ыэёъЫЭЁЪ", "їєґЇЄҐ"
+_LETTERS_OF_BOTH = "".join(letter for letter in _L if letter not in _LETTERS_OF_RUSSIAN + _LETTERS_OF_UKRAINIAN)
 # A file may be a single word of megabytes, so none of the patterns reads a word twice.
 _NOT_CYRILLIC = [
     re.compile(pattern)
@@ -44,7 +44,7 @@ _NOT_CYRILLIC = [
             rf"|(?<=[{_CONSONANTS}][ґҐ])[{_CONSONANTS}]|(?<=[ґҐ])(?<![{_L}'].)(?![вджзлнрВДЖЗЛНР]?[{_VOWELS}])"
             rf"|(?<=Ў)(?<![{_L}].)(?![{LETTERS.upper()}])|(?<=ў)(?<![{_L}].)[{_L}]{{,3}}+(?![{_L}]))"
         ),
-        rf"[{_OF_UKRAINIAN}][{_OF_BOTH}]*+[{_OF_RUSSIAN}]|[{_OF_RUSSIAN}][{_OF_BOTH}]*+[{_OF_UKRAINIAN}]",
+        rf"[{_LETTERS_OF_UKRAINIAN}][{_LETTERS_OF_BOTH}]*+[{_LETTERS_OF_RUSSIAN}]|[{_LETTERS_OF_RUSSIAN}][{_LETTERS_OF_BOTH}]*+[{_LETTERS_OF_UKRAINIAN}]",
     )
 ]
 # Two letters of a word with Latin letters, and such a word, unless one is confused with its look-alike: Cмирнов.

@@ -24,6 +24,8 @@ _LINE = re.compile(r"[^\r\n]+")
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 # The column that only exports have.
 _EXPORTED = "profile_source"
+# Each heading is compared with those of the known columns.
+_MOST_COLUMNS = 1_000
 
 
 class Table(Dataset):
@@ -98,7 +100,10 @@ def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:
 def _table(rows: Iterable[Row], max_rows: int | None) -> Table:
     rows = iter(rows)
     _number, cells = next(rows, (1, {}))
-    headings = {column: visible(str(cell)) for column, cell in cells.items()}
+    if len(cells) > _MOST_COLUMNS:
+        message = _("The file has more than %d columns. Delete those that are not needed.")
+        raise UnreadableFile(message % _MOST_COLUMNS)
+    headings = {column: visible(str(cell)[:LONGEST]) for column, cell in cells.items()}
     columns = _columns(headings)
     read = {*columns.values(), *(column for column, text in headings.items() if text.casefold() == _EXPORTED)}
     table, ignored = Table([ROW_NUMBER, *columns]), set[int]()
