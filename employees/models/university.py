@@ -40,7 +40,7 @@ class UniversityQuerySet(models.QuerySet["University"]):
     def as_described(self, *, inn: str, kpp: str, university_name: str) -> UniversityQuerySet:
         """Return the universities that a description means: those with its INN and KPP or, without an INN, its name.
 
-        None may be created beside them. Those with another INN and the same name are branches.
+        If there is one, this description creates no other. Those with another INN and the same name are branches.
         """
         return self.filter(inn=inn, kpp=kpp).order_by("pk") if inn else self.named(university_name)
 
