@@ -25,6 +25,7 @@ from employees.models import Employee
 from profiles import names, phones, typed_values
 from profiles.api.serializers import UserIdField
 from profiles.rollout import rules
+from tests.employees.workbooks import cell, rows, workbook
 from webhooks.payloads import MalformedUpdate, unwrap
 from webhooks.payloads.bot_commands import name_given_in
 from webhooks.payloads.contacts import own_phone
@@ -186,6 +187,16 @@ def test_a_row_of_headings_is_read_at_once(columns: int, length: int, words: str
     began = time.thread_time()
     with pytest.raises(tables.UnreadableFile, match=words):
         tables.read(content)
+    assert time.thread_time() - began < 3
+
+
+@pytest.mark.parametrize("length", [100, 1_000])
+def test_an_invisible_text_in_many_cells_is_read_at_once(length: int) -> None:
+    shared = f"<si><t>{chr(0x3164) * length}</t></si>"
+    row = "<row>" + cell("s", "0") * 1_000 + "</row>"
+    began = time.thread_time()
+    table = tables.read(workbook(f"{rows([cell('str', 'phone')])}{row * 40}", strings=shared))
+    assert len(table) == (0 if length == 100 else 40)
     assert time.thread_time() - began < 3
 
 
