@@ -25,8 +25,9 @@ def _accepts_gzip(request: HttpRequest) -> bool:
     """Return whether Accept-Encoding names gzip, or anything, with a weight that is not zero (RFC 9110, 12.5.3)."""
     weights = {}
     for item in request.headers.get("Accept-Encoding", "").lower().split(","):
-        name, _separator, weight = item.partition(";")
-        weights[name.strip()] = weight.strip().removeprefix("q=").strip()
+        name, *parameters = item.split(";")
+        pairs = (parameter.partition("=") for parameter in parameters)
+        weights[name.strip()] = next((value.strip() for key, _, value in pairs if key.strip() == "q"), "1")
     weight = weights.get("gzip", weights.get("x-gzip", weights.get("*", "0")))
     return re.fullmatch(r"0(?:\.0*)?", weight) is None
 

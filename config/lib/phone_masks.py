@@ -24,8 +24,11 @@ _NUMBER = re.compile(
 # Such as seconds with a fraction, but not 8.9161112233.
 _DECIMAL = re.compile(r"(?![78]\.\d{10}$)\d{1,9}\.\d+")
 _FEWEST, _FEWEST_AFTER_PLUS = 10, 8
-# UUIDs, and other hexadecimal IDs of 64 bits and more.
-_ID = re.compile(rf"{_START}(?:{_READABLE[0]}|{_HEX}{{16,}}){_END}")
+# UUIDs, and other hexadecimal IDs of 64 bits and more: those of other lengths unless their digits are a mobile phone.
+_ID = re.compile(
+    rf"{_START}(?:{_READABLE[0]}|{_HEX}{{32}}|(?!{_HEX}*?(?<!\d)[78]9\d{{9}}(?!\d)){_HEX}{{16,}}){_END}", re.ASCII
+)
+_REPEATED_SEPARATORS = re.compile(r"([_.-])[_.-]+")
 _LETTERS = re.compile(r"[^\W\d_]+")
 
 
@@ -40,18 +43,26 @@ def mask_phones(text: str) -> str:
 
 
 def has_phone(text: str) -> bool:
-    """Return whether an ID contains a phone, also one next to letters as in ``id79161234567``.
+    """Return whether an ID contains a phone, with any separators and also next to letters: ``id7.916___1234567``.
 
-    Digits in UUIDs and other long hexadecimal IDs do not count.
+    UUIDs, dates, times, IPv4 addresses, 16 digits and more, 32 hexadecimal digits, and 16 and more of them without a
+    Russian mobile phone between letters, are none.
     """
+    text = _REPEATED_SEPARATORS.sub(r"\1", text)
     # A comma separates the digits on both sides.
-    return any(mask_phones(each) != each for each in (text, _LETTERS.sub(",", _ID.sub(",", text))))
+    texts = (text, _LETTERS.sub(",", _ID.sub(",", text)))
+    return any(_is_phone(match) for each in texts for match in _NUMBER.finditer(each))
 
 
 def _masked(match: re.Match[str]) -> str:
     found = match[0]
-    digits = re.sub(r"\D", "", found)
-    fewest = _FEWEST_AFTER_PLUS if found.startswith("+") else _FEWEST
-    if match["readable"] or len(digits) < fewest or _DECIMAL.fullmatch(found):
-        return found
-    return f"…{digits[-2:]}"
+    return f"…{_digits(found)[-2:]}" if _is_phone(match) and not _DECIMAL.fullmatch(found) else found
+
+
+def _is_phone(match: re.Match[str]) -> bool:
+    fewest = _FEWEST_AFTER_PLUS if match[0].startswith("+") else _FEWEST
+    return not match["readable"] and len(_digits(match[0])) >= fewest
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"\D", "", text)

@@ -28,6 +28,10 @@ _INVISIBLE = regex.compile(
     rf"(?V1){_FLAG}(*SKIP)(*FAIL)|(?!{_JOINER}|{_SELECTOR})"
     r"[[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]--\p{Prepended_Concatenation_Mark}]"
 )
+# What remains invisible by itself: white space and the characters that are removed.
+_NOTHING = regex.compile(
+    r"(?V1)[\s\u2800\p{Default_Ignorable_Code_Point}[[\p{Cc}\p{Cf}]--\p{Prepended_Concatenation_Mark}]]*+"
+)
 # Putting marks in order takes the square of their number, and no writing has more than 30 in a row (UAX 15, stream-safe
 # text). In compatibility forms, the sound marks of halfwidth katakana are marks too.
 _EXCESS_MARKS = regex.compile(r"([\p{M}\uff9e\uff9f]{30})[\p{M}\uff9e\uff9f]++")
@@ -88,6 +92,11 @@ def composed(text: str) -> str:
 def is_visible(text: str) -> bool:
     """Return whether the text contains a letter, digit or emoji that is not blank, by Unicode's properties."""
     return _VISIBLE.search(text) is not None
+
+
+def is_blank(text: str) -> bool:
+    """Return whether nothing remains without white space and invisible characters, in less time than clean() takes."""
+    return _NOTHING.fullmatch(text) is not None
 
 
 @lru_cache(4096)

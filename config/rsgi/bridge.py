@@ -46,6 +46,8 @@ API_SECONDS = 8.5
 ADMIN_SECONDS = 120.0
 STATIC = settings.STATIC_URL
 
+# In characters; Django parses it with Python's parser of e-mail, which takes the square of the number of semicolons.
+LARGEST_CONTENT_TYPE = 1024
 BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again later.", RETRY_AFTER)
 
 # Status, headers, and the content: bytes, the path of a static file, or an open file.
@@ -136,6 +138,8 @@ class Bridge:
         refused = None
         if lost := lost_headers(scope):
             refused = refusal(HTTPStatus.BAD_REQUEST, f"Headers must be ASCII: {', '.join(sorted(lost))}.", CLOSE)
+        elif sum(len(value) for name, value in scope.headers.items() if name == "content-type") > LARGEST_CONTENT_TYPE:
+            refused = refusal(HTTPStatus.BAD_REQUEST, "The Content-Type is too long.", CLOSE)
         elif is_import and self._imports >= MOST_IMPORTS:
             refused = BUSY
         if not is_import or refused:

@@ -6,7 +6,7 @@ import regex
 from django.utils.translation import gettext as _
 
 from config.lib import text as texts
-from employees.import_export.encodings import is_garbled
+from employees.import_export.encodings import has_swapped_case, is_garbled
 from employees.import_export.workbook import Cell
 from profiles import phones, typed_values
 
@@ -51,6 +51,12 @@ def _read_unmarked(text: str) -> str:
     if is_garbled(text):
         message = _("“%s” was read in a wrong encoding by another program. Correct the text where the file comes from.")
         raise ValueError(message % text[:50])
+    if has_swapped_case(text):
+        message = _(
+            "“%(text)s” was read in a wrong encoding by another program, or typed with Caps Lock. Correct the text; if"
+            " it is right, enter '%(text)s."
+        )
+        raise ValueError(message % {"text": text[:50]})
     if typed_values.is_placeholder(text, in_any_case=False):
         return ""
     typed_values.refuse_other_types(text)

@@ -23,8 +23,8 @@ _VOWEL, _CONSONANT = "аеиіоуыэюяєї", "бвгджзйклмнпрст
 _QUOTED = re.compile(rf"“([^“”\r\n]*)”|„([^„“”\r\n]*)[“”]|‘([^‘’\r\n]*)’|(?<=[{_L}])’(?=[{_L}])")
 _PAIR = re.compile("«([^«»\r\n]*)»")
 _VOWELS, _CONSONANTS = _VOWEL + _VOWEL.upper(), _CONSONANT + _CONSONANT.upper()
-_OF_RUSSIAN, _OF_UKRAINIAN = "ыэёъЫЭЁЪ", "їєґЇЄҐ"
-_OF_BOTH = "".join(letter for letter in _L if letter not in _OF_RUSSIAN + _OF_UKRAINIAN)
+_LETTERS_OF_RUSSIAN, _LETTERS_OF_UKRAINIAN = "ыэёъЫЭЁЪ", "їєґЇЄҐ"
+_LETTERS_OF_BOTH = "".join(letter for letter in _L if letter not in _LETTERS_OF_RUSSIAN + _LETTERS_OF_UKRAINIAN)
 # A file may be a single word of megabytes, so none of the patterns reads a word twice.
 _NOT_CYRILLIC = [
     re.compile(pattern)
@@ -44,7 +44,7 @@ _NOT_CYRILLIC = [
             rf"|(?<=[{_CONSONANTS}][ґҐ])[{_CONSONANTS}]|(?<=[ґҐ])(?<![{_L}'].)(?![вджзлнрВДЖЗЛНР]?[{_VOWELS}])"
             rf"|(?<=Ў)(?<![{_L}].)(?![{LETTERS.upper()}])|(?<=ў)(?<![{_L}].)[{_L}]{{,3}}+(?![{_L}]))"
         ),
-        rf"[{_OF_UKRAINIAN}][{_OF_BOTH}]*+[{_OF_RUSSIAN}]|[{_OF_RUSSIAN}][{_OF_BOTH}]*+[{_OF_UKRAINIAN}]",
+        rf"[{_LETTERS_OF_UKRAINIAN}][{_LETTERS_OF_BOTH}]*+[{_LETTERS_OF_RUSSIAN}]|[{_LETTERS_OF_RUSSIAN}][{_LETTERS_OF_BOTH}]*+[{_LETTERS_OF_UKRAINIAN}]",
     )
 ]
 # Two letters of a word with Latin letters, and such a word, unless one is confused with its look-alike: Cмирнов.
@@ -98,11 +98,15 @@ _LETTERS_ONLY = regex.compile(r"[\p{M}\p{P}\p{Zs}]*+\p{L}[\p{L}\p{M}\p{P}\p{Zs}]
 
 
 def _garbled_utf8() -> re.Pattern[str]:
-    """Return a pattern for two Russian letters in UTF-8 that some program has read in an 8-bit encoding."""
+    """Return a pattern for two Russian letters in UTF-8 that some program has read in an 8-bit encoding.
+
+    One of them has become a character that is no letter of our alphabets: “лили” of DOS 855 is part of “Лилия”.
+    """
     pairs = []
     for encoding in ("latin_1", "cp1252", "cp1251", *_OTHER_ENCODINGS):
         first, second = b"\xd0\xd1".decode(encoding), bytes(range(0x80, 0xC0)).decode(encoding, "ignore")
-        pairs.append(f"(?:[{re.escape(first)}][\x80-\x9f{re.escape(second)}]){{2}}")
+        first, second = f"[{re.escape(first)}]", f"[\x80-\x9f{re.escape(second)}]"
+        pairs.append(f"{first}(?:(?![{_L}]){second}{first}{second}|{second}{first}(?![{_L}]){second})")
     return re.compile("|".join(pairs))
 
 
@@ -116,12 +120,39 @@ def _cyrillic_of_east_asia() -> re.Pattern[str]:
     return re.compile("|".join(alternatives))
 
 
+def _garbled_words() -> regex.Pattern[str]:
+    """Match words of which all letters, or characters, are what Russian letters become in one wrong encoding."""
+    patterns = []
+    # In Windows-1250 and Windows-1257, words of three such letters may be names.
+    for source, encoding, fewest in (
+        ("cp1251", "latin_1", 3),
+        ("cp1251", "cp1250", 4),
+        ("cp1251", "cp1257", 4),
+        ("utf-8", "gbk", 3),
+        ("utf-8", "cp949", 3),
+    ):
+        letters = (chr(code).encode(source).decode(encoding, "ignore") for code in (*range(0x410, 0x450), 0x401, 0x451))
+        garbled = re.escape("".join(letter for letter in letters if len(letter) == 1))
+        patterns.append(rf"(?<!\p{{L}})[{garbled}]{{{fewest},}}+(?!\p{{L}})")
+    return regex.compile("|".join(patterns))
+
+
 _GARBLED_UTF8 = _garbled_utf8()
 _CYRILLIC_OF_EAST_ASIA = _cyrillic_of_east_asia()
-# Three letters of Western Europe without any of the English alphabet: Windows-1251 read as Windows-1252.
-_GARBLED_CP1251 = re.compile(r"(?<![^\W\d_])[À-ÿ¨¸]{3,}(?![^\W\d_])")
-# A symbol in place of a letter: a box in DOS 866 or KOI8, or before a letter, DOS 866 read as Windows-1251.
-_SYMBOL_FOR_LETTER = regex.compile(r"[\u2500-\u259f]|[¤¦§©¬®™€‰†‡](?=\p{Cyrillic})")
+_GARBLED_WORD = _garbled_words()
+_BOX, _LINE = r"\u2500-\u259f", "─━│┃═║"
+_SYMBOL_FOR_LETTER = regex.compile(
+    # Windows-1251 read as DOS 866: a box for a capital, then what becomes of small letters, or boxes only.
+    rf"(?V1)(?<!\p{{L}})[{_BOX}][°∙·√№¤■]*+[р-яЁёЄєЇїЎў][р-яЁёЄєЇїЎў°∙·√№¤■]*+(?!\p{{L}})|([{_BOX}])(?!\1)[{_BOX}]"
+    # Read as KOI8: a box for Ё, ё or a letter of Ukrainian. Lines also separate words.
+    rf"|[[{_BOX}]--[{_LINE}]](?:(?<=\p{{L}}.)|(?=\p{{L}}))"
+    # DOS 866 read as Windows-1251, which has no other letters then; Windows-1251 read as MacCyrillic
+    r"|[¤¦¬®€‰†‡][а-пЁЄЇЎўЈҐ]|(?<!\p{L})[¬√ƒ≈∆÷€][а-яё€]|(?<=[а-яё])€"
+)
+# The capital И in MacCyrillic, unless it is a quotation mark: »Север«.
+_CLOSING_FIRST = regex.compile(r"\A[^«]*(?<!\S)»\p{Cyrillic}[^«]*\Z")
+_CYRILLIC_WORD = regex.compile(r"\p{Cyrillic}+")
+_SWAPPED = regex.compile(r"(?V1)[\p{Ll}&&\p{Cyrillic}][\p{Lu}&&\p{Cyrillic}]+")
 
 
 class UndecodableFile(ValueError):
@@ -130,9 +161,22 @@ class UndecodableFile(ValueError):
 
 def is_garbled(text: str) -> bool:
     """Return whether another program has decoded the text wrongly, as in ``Èâàíîâ``, or has lost letters (U+FFFD)."""
-    patterns = (_GARBLED_UTF8, _GARBLED_CP1251, _SYMBOL_FOR_LETTER)
+    patterns = (_GARBLED_UTF8, _GARBLED_WORD, _SYMBOL_FOR_LETTER, _CLOSING_FIRST)
     is_garbled = "\N{REPLACEMENT CHARACTER}" in text or any(pattern.search(text) for pattern in patterns)
     return not text.isascii() and is_garbled
+
+
+def has_swapped_case(text: str) -> bool:
+    """Return whether small letters stand for capitals and the reverse, as in KOI8 (``йБЮМНБ``) and with Caps Lock.
+
+    A Cyrillic word has three capitals or more after its small first letter, and no other one has two small letters or
+    begins with a capital before small ones.
+    """
+    words = _CYRILLIC_WORD.findall(text)
+    is_swapped = [_SWAPPED.fullmatch(word) is not None for word in words]
+    return any(swapped and len(word) > 3 for word, swapped in zip(words, is_swapped, strict=True)) and all(
+        swapped or word.isupper() or len(word) == 1 for word, swapped in zip(words, is_swapped, strict=True)
+    )
 
 
 def decode(content: bytes) -> str:

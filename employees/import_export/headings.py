@@ -1,6 +1,7 @@
 """The headings of columns in Russian and English, however they are spelled, and the template of a file."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
@@ -58,6 +59,8 @@ _FORMS = {
     "сотового": "сотовый",
 }
 _WORD = re.compile(r"[^\W_]+")
+# The longest heading that may be a known one, in characters; a single character may be compatible with eighteen.
+LONGEST = 200
 
 
 def _words(text: str) -> list[str]:
@@ -72,8 +75,11 @@ _FOLDED_FORMS = {_words(form)[0]: _words(word)[0] for form, word in _FORMS.items
 def _key(heading: str) -> str:
     """Return a key that is equal for spellings of one heading.
 
-    Case, ё, look-alike letters, spaces, punctuation and words such as “номер” do not count.
+    Case, ё, look-alike letters, spaces, punctuation and words such as “номер” do not count. The key of a
+    heading that is too long to be known is empty.
     """
+    if len(unicodedata.normalize("NFKD", heading[: LONGEST + 1])) > LONGEST:
+        return ""
     words = (_FOLDED_FORMS.get(word, word) for word in _words(heading))
     return "".join(word for word in words if word not in _IGNORED)
 

@@ -24,6 +24,9 @@ _LINE = re.compile(r"[^\r\n]+")
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 # The column that only exports have.
 _EXPORTED = "profile_source"
+_MOST_INVISIBLE = 100
+# Each heading is compared with those of the known columns.
+_MOST_COLUMNS = 1_000
 
 
 class Table(Dataset):
@@ -98,7 +101,10 @@ def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:
 def _table(rows: Iterable[Row], max_rows: int | None) -> Table:
     rows = iter(rows)
     _number, cells = next(rows, (1, {}))
-    headings = {column: visible(str(cell)) for column, cell in cells.items()}
+    if len(cells) > _MOST_COLUMNS:
+        message = _("The file has more than %d columns. Delete those that are not needed.")
+        raise UnreadableFile(message % _MOST_COLUMNS)
+    headings = {column: visible(str(cell)[:LONGEST]) for column, cell in cells.items()}
     columns = _columns(headings)
     read = {*columns.values(), *(column for column, text in headings.items() if text.casefold() == _EXPORTED)}
     table, ignored = Table([ROW_NUMBER, *columns]), set[int]()
@@ -161,5 +167,10 @@ def _filled(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _is_blank(cell: Cell) -> bool:
-    """Return whether the cell shows nothing: white space and invisible characters do not count."""
-    return not cell or (isinstance(cell, str) and len(cell) <= LONGEST and not visible(cell))
+    """Return whether the cell shows nothing: white space and a few invisible characters do not count.
+
+    A small workbook may repeat a long text in a million cells.
+    """
+    return not cell or (
+        isinstance(cell, str) and (cell.isspace() or (len(cell) <= _MOST_INVISIBLE and texts.is_blank(cell)))
+    )

@@ -55,11 +55,13 @@ def test_it_is_served_without_being_generated(client: Client, monkeypatch: pytes
     ("accepted", "is_compressed"),
     [
         *[("gzip;q=0", False), ("gzip; q=0.000, br", False), ("br, gzip;q=0.0", False), ("*;q=0", False)],
+        *[("gzip;q=0;x=1", False), ("gzip;x=1;q=0", False), ("gzip;q =0", False), ("gzip ; x; q = 0.00 ;y", False)],
+        *[("gzip;q=0.5;x=0", True), ("gzip;x=0", True), ("gzip;xq=0", True), ("br;q=0;x=1, gzip ;x", True)],
         *[("*, gzip;q=0", False), ("identity", False), ("", False), ("gzipped", False), ("GZIP;Q=0", False)],
         *[("gzip;q=0.001", True), ("gzip;q=1", True), ("br;q=0, gzip", True), ("*", True), ("GZip ; q=0.5", True)],
     ],
 )
-def test_it_is_compressed_only_for_who_accepts_it(client: Client, accepted: str, is_compressed: bool) -> None:
+def test_it_is_compressed_only_for_clients_that_accept_it(client: Client, accepted: str, is_compressed: bool) -> None:
     answer = client.get("/openapi.json", headers={"Accept-Encoding": accepted})
     assert answer.has_header("Content-Encoding") is is_compressed
     assert json.loads(gzip.decompress(answer.content) if is_compressed else answer.content) == COMMITTED

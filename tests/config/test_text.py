@@ -3,6 +3,7 @@
 import io
 import re
 import unicodedata
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from rest_framework.test import APIClient
 
 from config.lib.commands import BaseCommand
 from config.lib.middleware import InputMiddleware
-from config.lib.text import clean, for_terminal
+from config.lib.text import clean, for_terminal, is_blank
 from employees.models import University
 from profiles.rollout.models import Change
+from profiles.typed_values import visible
 
 HOSTILE = "re\x1b[31mas\u202eon\x9b2J\u2028\x07 "
 CLEANED = "re[31mason2J"
@@ -94,3 +96,16 @@ def test_forms_keep_passwords_line_breaks_of_notes_and_what_they_have_shown() ->
     InputMiddleware(lambda _: HttpResponse()).process_request(request)
     assert request.POST.dict() == {"reason": f"{CLEANED} 2", "note": f"{CLEANED}\n2", **kept}
     assert request.GET.dict() == {"q": "a"}
+
+
+def test_blank_is_what_has_nothing_visible() -> None:
+    # Invisible characters are in these blocks, and a few musical and stenographic ones.
+    for character in map(
+        chr, chain(range(0x3200), range(0xFE00, 0x10000), range(0x13430, 0x13460), range(0xE0000, 0xE1000))
+    ):
+        assert is_blank(character) == (not visible(character)), hex(ord(character))
+
+
+@given(st.text(st.sampled_from("\u3164\u200b \n\u200d\ufe0f\U000e0067\U0001f3f4\u0301a\u0600\ud800\u2800"), max_size=8))
+def test_a_blank_text_has_nothing_visible(text: str) -> None:
+    assert is_blank(text) == (not visible(text))

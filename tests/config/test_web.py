@@ -377,6 +377,16 @@ def test_a_header_that_the_server_loses_is_refused_if_it_matters(name: str, stat
         assert name in protocol.replies[0].body.decode()
 
 
+def test_a_content_type_that_takes_long_to_parse_is_refused() -> None:
+    for path in ("/employees", "/admin/login/", "/nothing"):
+        for method in ("GET", "POST"):
+            longest = "multipart/form-data;".ljust(1024, ";")
+            assert request(Protocol([]), method, path, content_type=longest).status == 200
+            refused = request(Protocol([b"x"]), method, path, content_type=f"{longest};", content_length="99999999")
+            assert (refused.status, refused.code, refused.headers["connection"]) == (400, "VALIDATION_ERROR", "close")
+    assert len(PASSED_ON) == 6
+
+
 def test_imports_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     path = "/admin/employees/employee/import/"
     monkeypatch.setattr(bridge, "MOST_IMPORTS", 0)

@@ -203,6 +203,13 @@ def test_a_name_that_another_program_garbled_is_refused(name: str) -> None:
         read_text(name)
 
 
+def test_swapped_case_is_refused_unless_it_is_marked_as_right() -> None:
+    with pytest.raises(ValueError, match=r"“иВАНОВ” .* Caps Lock.* enter 'иВАНОВ"):
+        read_text("иВАНОВ")
+    assert read_text("'иВАНОВ") == "иВАНОВ"
+    assert write("иВАНОВ", is_text=True) == "'иВАНОВ"
+
+
 def test_a_very_long_cell_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 1000 characters"):
         read_text("x" * 1001)

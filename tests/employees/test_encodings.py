@@ -4,10 +4,14 @@ import re
 from collections.abc import Callable
 
 import pytest
+from django.conf import settings as settings_of_django
+from django.utils.translation import override
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from employees.import_export.encodings import UndecodableFile, decode, is_garbled
+from config.dev.demo import people
+from employees.import_export.encodings import UndecodableFile, decode, has_swapped_case, is_garbled
+from employees.import_export.headings import COLUMNS, heading_of
 
 EXAMPLES = settings(deadline=None)
 LAST_NAMES = [
@@ -324,8 +328,95 @@ def test_symbols_in_place_of_letters_are_recognized(name: str) -> None:
     assert is_garbled(name)
 
 
-@pytest.mark.parametrize("name", ["Университет «Синергия»®", "Вуз № 1", "§ 5", "Синергия® плюс", "Центр 21 ©"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Университет «Синергия»®", "Вуз № 1", "§ 5", "Синергия® плюс", "Центр 21 ©", "©МГУ", "Фонд™Юг", "§Право"),
+        *("Вуз ─ филиал", "═ Кафедра ═", "══ Кафедра ══", "Институт│Кафедра", "Вуз║филиал", "─Вуз─филиал─", "█ Вуз"),
+        *("»Север« Вуз", "Вуз »Север«", "«Север»плюс", "ООО «Север »плюс", "¬ Вуз", "≈ 5 вузов", "Вуз ÷ филиал"),
+    ],
+)
 def test_symbols_beside_words_are_not_garbled(name: str) -> None:
+    assert not is_garbled(name)
+
+
+@pytest.mark.parametrize("name", ["¬алентина", "√алина", "ƒмитрий", "≈лена", "∆анна", "»ванов", "ћари€", "Юли€"])
+def test_mac_cyrillic_is_recognized_by_its_symbols(name: str) -> None:
+    assert is_garbled(name)
+
+
+@pytest.mark.parametrize("name", ["Čâŕíîâ", "Ńěčđíîâŕ", "Čāąķīā", "袠胁邪薪芯胁", "小屑懈褉薪芯胁邪", "Čâŕíîâ Ivan"])
+def test_words_of_garbled_letters_only_are_recognized(name: str) -> None:
+    assert is_garbled(name)
+
+
+@EXAMPLES
+@given(st.from_regex("[А-Я][а-я]{3,12}([ -][А-Я][а-я]{1,12})?", fullmatch=True), st.booleans())
+@example("Иванов", True)
+@example("Иванов", False)
+def test_koi8_is_recognized_by_swapped_case(name: str, is_read_as_koi8: bool) -> None:
+    source, wrong = ("cp1251", "koi8_r") if is_read_as_koi8 else ("koi8_r", "cp1251")
+    assert has_swapped_case(name.encode(source).decode(wrong))
+
+
+@pytest.mark.parametrize(
+    "text", ["йБЮМНБ", "хБЮМНБ", "яЕПЦЕИ", "йЧБОПЧ", "ёТРЭЮТ", "иВАНОВ иВАН", "хБЮМНБ х. х.", "бСГ НЬХАНЙ цНПНД"]
+)
+def test_swapped_case_is_recognized(text: str) -> None:
+    assert has_swapped_case(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["эНДОцентр", "МГТУ", "мГУ", "иИТ МИСиС", "Кафедра эЛЕКТРО", "кафедра эЛЕКТРО", "iPHONE", "еВРО и мы"]
+)
+def test_other_mixtures_of_case_are_no_swapped_case(text: str) -> None:
+    assert not has_swapped_case(text)
+
+
+def russian_texts() -> set[str]:
+    """Return the names of the demo, the headings, and the words of the translation and of the Russian guides."""
+    names = {
+        name
+        for person in map(people.person, range(3_000))
+        for name in (person.first_name, person.last_name, person.middle_name)
+    }
+    root = settings_of_django.BASE_DIR
+    sources = [root / "locale/ru/LC_MESSAGES/django.po", *(root / "docs/ru").glob("*.md")]
+    words = {word for source in sources for word in re.findall("[а-яё-]+", source.read_text(), re.IGNORECASE)}
+    with override("ru"):
+        headings = set(map(heading_of, COLUMNS))
+    # The guides have these as examples.
+    words -= {"йБЮМНБ", "иВАНОВ"}
+    return names | words | headings | {*people.UNIVERSITIES, *UNIVERSITIES, *LAST_NAMES, *FIRST_NAMES}
+
+
+def test_no_russian_word_is_garbled() -> None:
+    texts = russian_texts()
+    assert len(texts) > 3_000
+    for text in texts:
+        for written in (text, text.upper(), text.lower(), text.capitalize(), text.title()):
+            assert not is_garbled(written), written
+            assert not has_swapped_case(written), written
+
+
+@EXAMPLES
+@given(
+    st.lists(
+        st.from_regex("[А-Я][а-я]{1,12}|[А-Я]{1,12}|[а-я]{1,12}|№ [0-9]|«[А-Я][а-я]{2,9}»", fullmatch=True)
+        | st.from_regex("[РСЛПЯ]([рслпя][аеёиюі]){1,5}", fullmatch=True),
+        min_size=1, max_size=5,
+    ),
+    st.sampled_from([" ", "-", ", ", " — ", " | ", " ─ ", "│"]),
+)  # fmt: skip
+def test_no_generated_name_is_garbled(words: list[str], separator: str) -> None:
+    name = separator.join(words)
+    assert not is_garbled(name)
+    assert not has_swapped_case(name)
+
+
+@pytest.mark.parametrize("name", ["Лилия", "Лилиана", "Лалетин", "Лалаев", "Лілія", "ЛИЛИЯ", "Лилейный", "Лейла"])
+def test_repeated_syllables_are_not_garbled(name: str) -> None:
+    """In UTF-8 that is read in DOS 855, each second letter is an л."""
     assert not is_garbled(name)
 
 

@@ -244,6 +244,21 @@ def test_it_refuses_more_rows_than_a_browser_waits_for(admin: Client, monkeypatc
     assert "Confirm import" in uploaded(admin, many(3))
 
 
+def test_it_refuses_too_many_columns() -> None:
+    headings = ["phone", *(f"x{number}" for number in range(1_000))]
+    with pytest.raises(UnreadableFile, match="more than 1000 columns"):
+        read_csv(",".join(headings).encode())
+    assert list(read_csv(f"{','.join(headings[:-1])}\n1\n".encode())) == [(2, "1")]
+
+
+def test_a_heading_that_is_too_long_is_unknown() -> None:
+    last_name = f"Фамилия {'сотрудника ' * 17}"
+    assert len(last_name) < 200
+    table = read_csv(f"phone,{last_name},{last_name}сотрудника\n1,Ли,Ким\n".encode())
+    assert list(table) == [(2, "1", "Ли")]
+    assert list(table.ignored) == ["C"]
+
+
 def test_the_limits_are_named(admin: Client) -> None:
     assert "CSV or XLSX, up to 10,000 rows and 16 MB" in admin.get(IMPORT).content.decode()
 
