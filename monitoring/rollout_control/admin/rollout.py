@@ -17,7 +17,15 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Sample, Switch
 
-from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin, RenamedModelAdmin, ScopedAdmin, column
+from config.lib.admin import (
+    GlobalScopeAdmin,
+    MergingAdmin,
+    ReadOnlyAdmin,
+    RenamedModelAdmin,
+    ScopedAdmin,
+    SharedRowsAdmin,
+    column,
+)
 from config.lib.admin.stale_forms import MergingForm
 from config.lib.audit_log import UntranslatedLogAdmin
 from config.lib.messages import Message
@@ -264,23 +272,17 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
         form.apply()
 
 
-class WaffleAdmin(UntranslatedLogAdmin):
-    """Let users who are limited to one university only look, because the rows are those of all; keep the rollout's."""
+class WaffleAdmin(SharedRowsAdmin, UntranslatedLogAdmin):
+    """Keep the rows of the rollout: not even a superuser deletes them."""
 
     display_name = column(_("name"), lambda row: presenters.with_code(row.name), "name")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {}
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return scope_of(request).sees_all and bool(super().has_add_permission(request))
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).sees_all and bool(super().has_change_permission(request, obj))
-
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         is_kept = obj is not None and obj.name in RESERVED
-        return not is_kept and scope_of(request).sees_all and bool(super().has_delete_permission(request, obj))
+        return not is_kept and super().has_delete_permission(request, obj)
 
 
 @admin.register(Flag)
