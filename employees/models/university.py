@@ -27,22 +27,45 @@ def validate_visible(name: str) -> None:
 _UNNAMED = "Неизвестный вуз"
 
 
+class AmbiguousUniversity(ValueError):
+    """A description that may mean more than one university; the message is for the user who entered it."""
+
+
 class UniversityQuerySet(models.QuerySet["University"]):
     def described(self, *, inn: str, kpp: str, university_name: str) -> University:
-        """Return the university with this INN and KPP, or with this name if ``inn`` is empty; create it if missing."""
-        if existing := self.as_described(inn=inn, kpp=kpp, university_name=university_name).first():
+        """Return the university that ``find`` finds; create it if there is none."""
+        if existing := self.find(inn=inn, kpp=kpp, university_name=university_name):
             return existing
         name = clean(university_name)
         if inn:
             return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": name or _UNNAMED})[0]
         return self.get_or_create(inn="", name=name)[0]
 
-    def as_described(self, *, inn: str, kpp: str, university_name: str) -> UniversityQuerySet:
-        """Return the universities that a description means: those with its INN and KPP or, without an INN, its name.
+    def find(self, *, inn: str, kpp: str, university_name: str) -> University | None:
+        """Return the university that a description means: that with its INN and KPP or, without an INN, with its name.
 
-        None may be created beside them. Those with another INN and the same name are branches.
+        Return None if it means none of them, so that it may be created. Universities with one name and different INNs
+        or KPPs are branches; a university without an INN is a branch of none, so its name is not free for one with an
+        INN. Raise AmbiguousUniversity for such a name, and for a name alone if several branches have it.
         """
-        return self.filter(inn=inn, kpp=kpp).order_by("pk") if inn else self.named(university_name)
+        if inn:
+            existing = self.filter(inn=inn, kpp=kpp).first()
+            if existing is None and clean(university_name) and self.filter(inn="").named(university_name).exists():
+                raise AmbiguousUniversity(
+                    _("A university with this name exists without an INN. Enter its INN in the admin first.")
+                )
+            return existing
+        named = list(self.named(university_name))
+        if len(named) > 1 and any(university.inn for university in named):
+            raise AmbiguousUniversity(_("Several universities have this name. Enter the INN and KPP of one of them."))
+        return named[0] if named else None
+
+    def is_known(self, **description: str) -> bool:
+        """Return whether no university may be created by the description, because one exists that it may mean."""
+        try:
+            return self.find(**description) is not None
+        except AmbiguousUniversity:
+            return True
 
     def named(self, name: str) -> UniversityQuerySet:
         """Return the universities with this name, else those with a name that looks the same (docs/reference/names.md).
