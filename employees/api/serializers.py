@@ -79,10 +79,11 @@ class TextField(serializers.CharField):
         return super().to_internal_value(checked_text(data))
 
 
-def created(serializer: serializers.ModelSerializer[Any], row: Any) -> dict[str, Any]:
+def created(serializer: Any, row: Any) -> dict[str, Any]:
     """Return the response to a create: the row or, without the permission to view it, its id and the values sent."""
     if may_view(serializer.context["view"], serializer.context["request"].user):
-        return serializer.to_representation(row)
+        whole: dict[str, Any] = serializer.to_representation(row)
+        return whole
     values, sent = serializer.validated_data, dict[str, Any]()
     for name, field in serializer.fields.items():
         if name in serializer.initial_data and not field.read_only and values.get(field.source):

@@ -328,7 +328,7 @@ class EmployeeResource(ModelResource):
             # With another phone, the row may be that of somebody who is in the directory.
             is_known = instance.university_id or self.university or "phone" in self.row_errors
             return "" if is_known else _("A new employee needs a university: fill in its name or its INN.")
-        known = University.objects.filter(pk=self._default_id) if self.is_limited else University.objects.all()
+        known = University.objects.filter(pk__in=[self._default_id]) if self.is_limited else University.objects.all()
         try:
             self.found_university = known.find(**described)
         except AmbiguousUniversity as error:

@@ -72,7 +72,8 @@ class HasPermission(BasePermission):
     """Admit users who have the permission that the admin requires for the same action."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return bool(request.user and request.user.has_perms(key_permissions(view, str(request.method))))
+        needed = key_permissions(view, str(request.method))
+        return bool(request.user and request.user.has_perms(map(str, needed)))
 
 
 class _View(APIView):
@@ -123,7 +124,7 @@ class BackfillView(_View):
             )
         except ChangeRefused as refused:
             raise serializers.ValidationError([str(refused)]) from None
-        shown = {"run": BackfillRunSerializer(run).data} if may_view else {"id": run.pk}
+        shown: dict[str, Any] = {"run": BackfillRunSerializer(run).data} if may_view else {"id": run.pk}
         return Response({**shown, "is_dry_run": False})
 
     def _university(self, request: Request, pk: int | None) -> University | None:

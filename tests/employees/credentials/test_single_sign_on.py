@@ -109,7 +109,7 @@ def test_an_address_is_text_that_can_be_stored(
     answer = provider.log_in(client, email=email, email_verified=True)
     assert (answer.status_code, outcomes(caplog)) == (403, ["no_account"])
     settings.OIDC_CREATE_USERS, settings.OIDC_GROUPS_CLAIM = True, "groups"
-    claims = {"preferred_username": "olga", "groups": ["viewer", "\0", {"a": "b"}]}
+    claims: dict[str, Any] = {"preferred_username": "olga", "groups": ["viewer", "\0", {"a": "b"}]}
     assert provider.log_in(client, email=email, email_verified=True, **claims)["Location"] == "/admin/"
     assert User.objects.get(username="olga").email == ""
 
