@@ -10,12 +10,12 @@ from django.contrib.auth import get_user_model
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.permissions import BasePermission
 
 from config.lib.scope import scope_of
 from employees.erasure import is_employed_outside
 from employees.max_id_claims import with_max_id
-from employees.models import Employee, EmployeeQuerySet, Role, University
+from employees.models import Employee, EmployeeQuerySet, Role, University, UniversityQuerySet
 from profiles.models import PhoneLink, Profile, ProfileQuerySet
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class UserScope:
             return Employee.objects.none()
         return Employee.objects.of_university(self.university_id)
 
-    def universities(self) -> QuerySet[University]:
+    def universities(self) -> UniversityQuerySet:
         if self.sees_all:
             return University.objects.all()
         if self.group is None or self.university_id is None:
@@ -132,18 +132,40 @@ def admin_scope(request: HttpRequest) -> UserScope | None:
     return None if scope.sees_all else scope
 
 
-class DirectoryPermission(BasePermission):
-    """Allow users of every group to read, and superadmins and curators to make changes."""
+_VERBS = {"GET": "view", "HEAD": "view", "OPTIONS": "view", "PUT": "change", "PATCH": "change", "DELETE": "delete"}
+
+
+def verbs_of(view: Any, method: str) -> set[str]:
+    """Return what a request to a view of rows does: view, add, change or delete.
+
+    A change includes a view, because its response shows the row. The response to a create has only what the request
+    contained, unless the user may view the row.
+    """
+    verb = _VERBS.get(method) or ("change" if view.kwargs else "add")
+    return {verb, "view"} if verb == "change" else {verb}
+
+
+class RowPermission(BasePermission):
+    """Admit a user who ``may`` do all that the request does; each view of rows has a subclass of this."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        group = user_scope(request.user).group
-        return group is not None and (request.method in SAFE_METHODS or group in (Group.SUPERADMIN, Group.CURATOR))
+        return all(self.may(verb, request.user) for verb in verbs_of(view, str(request.method)))
+
+    def may(self, verb: str, user: Any) -> bool:
+        raise NotImplementedError
+
+
+class DirectoryPermission(RowPermission):
+    """Allow users of every group to read, and superadmins and curators to make changes."""
+
+    def may(self, verb: str, user: Any) -> bool:
+        group = user_scope(user).group
+        return group is not None if verb == "view" else group in (Group.SUPERADMIN, Group.CURATOR)
 
 
 class IsSuperadminOrReadOnly(DirectoryPermission):
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        sees_all = user_scope(request.user).sees_all
-        return super().has_permission(request, view) and (request.method in SAFE_METHODS or sees_all)
+    def may(self, verb: str, user: Any) -> bool:
+        return super().may(verb, user) and (verb == "view" or user_scope(user).sees_all)
 
 
 VIEW_PROFILE, CHANGE_PROFILE, DELETE_PROFILE = (f"profiles.{verb}_profile" for verb in ("view", "change", "delete"))
@@ -154,22 +176,21 @@ def may_erase(user: Any) -> bool:
     return user_scope(user).group == Group.SUPERADMIN or bool(user.has_perm(DELETE_PROFILE))
 
 
-class ProfilePermission(BasePermission):
+class ProfilePermission(RowPermission):
     """Require the permission that the admin requires for the same action.
 
     To read, a role in the directory is enough.
     """
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        user = request.user
-        if request.method == "DELETE":
+    def may(self, verb: str, user: Any) -> bool:
+        if verb == "delete":
             return may_erase(user)
         group = user_scope(user).group
-        if request.method in SAFE_METHODS:
+        if verb == "view":
             return group is not None or user.has_perm(VIEW_PROFILE)
         return group == Group.SUPERADMIN or user.has_perm(CHANGE_PROFILE)
 
 
-class IsSuperadmin(BasePermission):
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        return user_scope(request.user).sees_all
+class IsSuperadmin(RowPermission):
+    def may(self, verb: str, user: Any) -> bool:
+        return user_scope(user).sees_all

@@ -19,7 +19,14 @@ from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
 from config.lib import audit_log, times
-from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin, ScopedAdmin, VisibleRowsFilter
+from config.lib.admin import (
+    GlobalScopeAdmin,
+    MergingAdmin,
+    ReadOnlyAdmin,
+    ScopedAdmin,
+    SharedRowsAdmin,
+    VisibleRowsFilter,
+)
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
@@ -346,7 +353,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
 
 @admin.register(University)
-class UniversityAdmin(VersionedAdmin):
+class UniversityAdmin(SharedRowsAdmin, VersionedAdmin):
     """Show universities; only users who see all universities may change them, as in the API."""
 
     form = UniversityForm
@@ -355,15 +362,6 @@ class UniversityAdmin(VersionedAdmin):
     paginator = BoundedPaginator
     show_full_result_count = False
     university_path = "pk"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return admin_scope(request) is None and bool(super().has_add_permission(request))
-
-    def has_change_permission(self, request: HttpRequest, obj: University | None = None) -> bool:
-        return admin_scope(request) is None and bool(super().has_change_permission(request, obj))
-
-    def has_delete_permission(self, request: HttpRequest, obj: University | None = None) -> bool:
-        return admin_scope(request) is None and bool(super().has_delete_permission(request, obj))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Refuse to delete universities with employees, and list these universities.

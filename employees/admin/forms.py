@@ -77,8 +77,9 @@ class UniversityForm(forms.ModelForm):  # type: ignore[type-arg]
         if not self.errors and cleaned.keys() >= {"name", "inn", "kpp"}:
             others = University.objects.exclude(pk=self.instance.pk)
             numbers = {"inn": cleaned["inn"], "kpp": cleaned["kpp"]}
-            if others.as_described(**numbers, university_name=cleaned["name"]).exists():
+            if others.is_known(**numbers, university_name=cleaned["name"]):
                 by_numbers = _("A university with this INN and KPP already exists.")
                 by_name = _("A university with this name already exists.")
-                self.add_error(*(("inn", by_numbers) if cleaned["inn"] else ("name", by_name)))
+                has_numbers = cleaned["inn"] and others.filter(**numbers).exists()
+                self.add_error(*(("inn", by_numbers) if has_numbers else ("name", by_name)))
         return cleaned

@@ -17,8 +17,10 @@ from rest_framework.exceptions import NotFound, PermissionDenied
 from config.lib.errors import AlreadyExists
 from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope, user_scope
+from employees.credentials.authentication import may_view
 from employees.models import (
     PHONE_TAKEN,
+    AmbiguousUniversity,
     Employee,
     EmployeeQuerySet,
     MaxIdJob,
@@ -65,6 +67,18 @@ class TextField(serializers.CharField):
         return super().to_internal_value(checked_text(data))
 
 
+def created(serializer: Any, row: Any) -> dict[str, Any]:
+    """Return the response to a create: the row or, without the permission to view it, its id and the values sent."""
+    if may_view(serializer.context["view"], serializer.context["request"].user):
+        whole: dict[str, Any] = serializer.to_representation(row)
+        return whole
+    values, sent = serializer.validated_data, dict[str, Any]()
+    for name, field in serializer.fields.items():
+        if name in serializer.initial_data and not field.read_only and values.get(field.source):
+            sent[name] = field.to_representation(values[field.source])
+    return {"id": row.pk} | sent
+
+
 class UniversitySerializer(serializers.ModelSerializer[University]):
     class Meta:
         model = University
@@ -78,7 +92,7 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
 
     def create(self, validated_data: dict[str, Any]) -> University:
         numbers = {name: validated_data.get(name, "") for name in ("inn", "kpp")}
-        if University.objects.as_described(**numbers, university_name=validated_data["name"]).exists():
+        if University.objects.is_known(**numbers, university_name=validated_data["name"]):
             raise AlreadyExists({"inn": [str(_UNIVERSITY_EXISTS)]})
         with _unique("universities_", "inn", _UNIVERSITY_EXISTS), transaction.atomic():
             return University.objects.create(**validated_data)
@@ -158,16 +172,19 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         if "university" in attrs:
             return attrs
         if described["inn"] or described["university_name"]:
-            if self.scope.sees_all and self._may_add_universities():
+            try:
+                university = self.scope.universities().find(**described)
+            except AmbiguousUniversity:
+                several = _("Several universities have this name. Provide university_id, or inn and kpp.")
+                raise serializers.ValidationError({"university_name": [several]}) from None
+            if university is None and self.scope.sees_all and self._may_add_universities():
                 return attrs | {"described": described}
-            universities = self.scope.universities() & University.objects.as_described(**described)
             field, message = ("inn" if described["inn"] else "university_name"), _("University not found.")
         elif self.instance is None:
-            universities = University.objects.none() if self.scope.sees_all else self.scope.universities()
+            university = None if self.scope.sees_all else self.scope.universities().first()
             field, message = "university_id", _("Provide university_id, inn or university_name.")
         else:
             return attrs
-        university = universities.first()
         if university is None:
             raise serializers.ValidationError({field: [message]})
         return attrs | {"university": university}
@@ -187,7 +204,8 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             # The name lookup needs the university. Check the phone first: a refused request must not create one.
             if Employee.objects.filter(phone=validated_data["phone"]).exists():
                 raise AlreadyExists({"phone": [str(PHONE_TAKEN)]})
-            validated_data["university"] = University.objects.described(**described)
+            with _unambiguous(described):
+                validated_data["university"] = University.objects.described(**described)
         max_id = validated_data.pop("max_id", None) or None
         ids = {"phone": validated_data["phone"], "university_id": validated_data["university"].pk}
         has_claimed_id = max_id is not None and not self.scope.sees_all
@@ -202,7 +220,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             employee = create_employee(name, has_claimed_id=has_claimed_id, **validated_data)
             if idempotent_request is not None:
                 # In the same transaction, so that no employee exists without the stored response.
-                idempotent_request.store_answer(self.to_representation(employee))
+                idempotent_request.store_answer(created(self, employee))
         return employee
 
     def update(self, instance: Employee, validated_data: dict[str, Any]) -> Employee:
@@ -213,7 +231,8 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             if employee is None:
                 raise NotFound
             if described:
-                validated_data["university"] = University.objects.described(**described)
+                with _unambiguous(described):
+                    validated_data["university"] = University.objects.described(**described)
             update_employee(employee, validated_data, is_limited=not self.scope.sees_all)
         return employee
 

@@ -39,9 +39,11 @@ from employees.api.serializers import (
     EmployeeSerializer,
     MaxIdJobSerializer,
     UniversitySerializer,
+    created,
     filter_employees,
     search_text,
 )
+from employees.credentials.authentication import may_view
 from employees.credentials.models import ApiKey
 from employees.max_id_claims import with_max_id
 from employees.models import Employee, IdempotentRequest, MaxIdJob, University
@@ -107,6 +109,17 @@ class EstimatedPages(Pages):
         return self.total
 
 
+def _created(component: str) -> dict[str, Any]:
+    """Return the schema of the response to a create, which without the permission to view has a part of the fields."""
+    limited = {
+        "type": "object",
+        "description": "Without the permission to view: the id, and the fields that the request contained.",
+        "properties": {"id": {"type": "integer"}},
+        "required": ["id"],
+    }
+    return {"anyOf": [{"$ref": f"#/components/schemas/{component}"}, limited]}
+
+
 @extend_schema_view(
     list=extend_schema(
         parameters=[EmployeeQuerySerializer],
@@ -121,6 +134,7 @@ class EstimatedPages(Pages):
                 description="A request with the same key and body gets the same response for 24 hours",
             )
         ],
+        responses={201: _created("Employee")},
     ),
     retrieve=extend_schema(description="Return an employee."),
     partial_update=extend_schema(description="Change the given fields of an employee, as PUT does."),
@@ -143,7 +157,10 @@ class EmployeeViewSet(ModelViewSet[Employee]):
         return filter_employees(queryset, self.request.query_params) if is_list else queryset
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Create an employee. The name comes from the request, the profile cache or the direct API."""
+        """Create an employee. The name comes from the request, the profile cache or the direct API.
+
+        Without the permission to view employees, the response has only the id and what the request contained.
+        """
         serializer = self.get_serializer(data=request.data)
         with idempotent(request) as stored:
             if stored and stored.status is not None:
@@ -152,7 +169,7 @@ class EmployeeViewSet(ModelViewSet[Employee]):
             employee = serializer.save(idempotent_request=stored)
         extra = {"event": "employee_created", "employee": employee.pk, "phone": masked(employee.phone)}
         logger.info("employee created", extra=extra | {"profile_source": employee.profile_source})
-        return Response(serializer.data, status=status.HTTP_201_CREATED)
+        return Response(created(serializer, employee), status=status.HTTP_201_CREATED)
 
     @extend_schema(request=EmployeeSerializer(partial=True))
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -177,7 +194,7 @@ class EmployeeViewSet(ModelViewSet[Employee]):
 
 @extend_schema_view(
     list=extend_schema(description="List the universities. All of them for superadmins, their own for other users."),
-    create=extend_schema(description="Create a university."),
+    create=extend_schema(responses={201: _created("University")}),
 )
 class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[University]):
     """Universities: all of them for superadmins, their own for other users."""
@@ -189,6 +206,15 @@ class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[Univers
 
     def get_queryset(self) -> QuerySet[University]:
         return user_scope(self.request.user).universities()
+
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Create a university.
+
+        Without the permission to view universities, the response has only the id and what the request contained.
+        """
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return Response(created(serializer, serializer.save()), status=status.HTTP_201_CREATED)
 
 
 @extend_schema_view(
@@ -204,16 +230,20 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
     pagination_class = Pages
     lookup_value_converter = "int"
 
-    @extend_schema(request=None, responses={202: MaxIdJobSerializer})
+    @extend_schema(request=None, responses={202: _created("MaxIdJob")})
     def start(self, request: Request) -> Response:
-        """Start a search for all employees without a MAX id. The worker begins within seconds."""
+        """Start a search for all employees without a MAX id. The worker begins within seconds.
+
+        Without the permission to view the searches, the response has only the id.
+        """
         missing = Employee.objects.aggregate(n=Count("pk", filter=Q(max_id__isnull=True)))["n"]
         try:
             with transaction.atomic():
                 job = MaxIdJob.objects.create(total=missing, requested_by_id=request.user.pk)
         except IntegrityError:
             raise JobRunning from None
-        return Response(self.get_serializer(job).data, status=status.HTTP_202_ACCEPTED)
+        shown = self.get_serializer(job).data if may_view(self, request.user) else {"id": job.pk}
+        return Response(shown, status=status.HTTP_202_ACCEPTED)
 
 
 class ScopedProfileViewSet(ProfileViewSet):
@@ -223,10 +253,13 @@ class ScopedProfileViewSet(ProfileViewSet):
 
     @property
     def scope(self) -> UserScope:
-        """Return the scope in which the user's permission applies; for readers without it, the scope of their role."""
+        """Return the scope of the permission; for users without the permission to view, that of their role.
+
+        An erasure shows nothing, so it does not need that permission.
+        """
         user = self.request.user
-        is_reader = self.request.method in SAFE_METHODS and not user.has_perm(VIEW_PROFILE)
-        return user_scope(user) if is_reader else permission_scope(user)
+        has_permission = self.request.method == "DELETE" or user.has_perm(VIEW_PROFILE)
+        return permission_scope(user) if has_permission else user_scope(user)
 
     def profiles(self) -> ProfileQuerySet:
         return self.scope.profiles()

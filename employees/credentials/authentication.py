@@ -11,11 +11,11 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
+from employees.accounts import RowPermission, verbs_of
 from employees.credentials.models import ApiKey, digest_of
 from employees.credentials.tokens import log_in_of
 
 _KEYWORD = "Api-Key"
-_VERBS = {"GET": "view", "HEAD": "view", "OPTIONS": "view", "PUT": "change", "PATCH": "change", "DELETE": "delete"}
 
 
 class TokenAuthentication(JWTAuthentication):
@@ -49,17 +49,22 @@ def key_permissions(view: Any, method: str) -> set[str | None]:
     """Return the permissions that an API key needs for a request; None among them means that no key may make it.
 
     Most views admit people by their role in the directory. A key needs permissions as well, so that it has as few
-    rights as possible. A view without a model names its permission in ``permission``. To change an object, the key must
-    also be allowed to view it, because the response shows the whole object; the response to a create shows only what
-    was sent.
+    rights as possible. A view without a model names its permission in ``permission``; if its responses to a change show
+    a row, it names the permission to view such rows in ``view_permission``.
     """
     queryset = getattr(view, "queryset", None)
     if queryset is None:
-        return {getattr(view, "permission", None)}
+        return {getattr(view, "permission", None), *filter(None, [getattr(view, "view_permission", None)])}
     options = queryset.model._meta  # noqa: SLF001 (documented by Django)
-    verb = _VERBS.get(method) or ("change" if view.kwargs else "add")
-    verbs = {verb, "view"} if verb == "change" else {verb}
-    return {f"{options.app_label}.{each}_{options.model_name}" for each in verbs}
+    return {f"{options.app_label}.{verb}_{options.model_name}" for verb in verbs_of(view, method)}
+
+
+def may_view(view: Any, user: Any) -> bool:
+    """Return whether the user of a request, limited by its key if it has one, may view the rows of the view."""
+    needed, held = key_permissions(view, "GET"), getattr(user, "key_permissions", None)
+    return (held is None or needed <= held) and all(
+        permission.may("view", user) for permission in view.get_permissions() if isinstance(permission, RowPermission)
+    )
 
 
 class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]

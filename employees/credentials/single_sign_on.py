@@ -61,7 +61,7 @@ class _Provider(OpenIDConnectOAuth2Adapter):
     def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> Any:
         claims = self._claims(app, kwargs["response"].get("id_token"))
         # A subject is unique only with its issuer. The hash is all that is stored of the claims.
-        uid = hashlib.sha256(f"{claims['iss']}\n{claims['sub']}".encode()).hexdigest()
+        uid = hashlib.sha256(f"{claims['iss']}\n{claims['sub']}".encode(errors="surrogatepass")).hexdigest()
         login = self.get_provider().sociallogin_from_response(request, {"id_token": {"sub": uid}})
         login.claims = claims
         return login
@@ -132,11 +132,14 @@ def _connect(request: HttpRequest, sociallogin: Any, claims: dict[str, Any]) -> 
     connected to another identity.
     """
     email = claims.get("email") if claims.get("email_verified") is True else ""
+    # Text that PostgreSQL does not store, as NUL and half a surrogate pair, is not printable either.
+    if not (isinstance(email, str) and email.isprintable()):
+        email = ""
     users = [user for user in User.objects.filter(email__iexact=email) if _is_same(user.email, email)] if email else []
     if len(users) > 1:
         raise refuse(request, "ambiguous_email")
     with transaction.atomic():
-        user = users[0] if users else _create(request, claims, email or "")
+        user = users[0] if users else _create(request, claims, email)
         if user.is_superuser:
             raise refuse(request, "superuser", user.get_username())
         if SocialAccount.objects.filter(user=user).exists():
@@ -181,7 +184,7 @@ def _groups(claims: dict[str, Any]) -> set[str]:
     given = claims.get(settings.OIDC_GROUPS_CLAIM) if settings.OIDC_GROUPS_CLAIM else None
     # Keycloak writes the path of a group, “/operator”, unless its mapper is set otherwise.
     names = {str(name).rpartition("/")[2] for name in (given if isinstance(given, list) else [given])}
-    return set(_managed().filter(name__in=names).values_list("name", flat=True))
+    return set(_managed().filter(name__in=filter(str.isprintable, names)).values_list("name", flat=True))
 
 
 def _managed() -> Any:

@@ -24,7 +24,16 @@ from employees.import_export.cells import read_id, read_phone, read_text, write
 from employees.import_export.headings import COLUMNS, heading_of
 from employees.import_export.tables import ROW_NUMBER
 from employees.import_export.workbook import Cell
-from employees.models import PHONE_TAKEN, Employee, Role, University, UnresolvedName, validate_inn, validate_kpp
+from employees.models import (
+    PHONE_TAKEN,
+    AmbiguousUniversity,
+    Employee,
+    Role,
+    University,
+    UnresolvedName,
+    validate_inn,
+    validate_kpp,
+)
 from employees.naming import NAMES
 from profiles import names
 from profiles.models import ProfileSource
@@ -246,6 +255,7 @@ class EmployeeResource(ModelResource):
         Its errors are raised later, with those of the other cells.
         """
         self.row_errors: dict[str, list[str]] = {}
+        self.found_university: University | None = None
         if row[ROW_NUMBER] in self.table_errors:
             self.row_errors[NON_FIELD_ERRORS] = [self.table_errors[row[ROW_NUMBER]]]
         try:
@@ -287,7 +297,7 @@ class EmployeeResource(ModelResource):
         if has_other_id:
             instance.max_id_updated_at = timezone.now()
         if not self.is_limited and (described["inn"] or described["university_name"]):
-            instance.university = University.objects.described(**described)
+            instance.university = self.found_university or University.objects.described(**described)
         elif instance.university_id is None:
             instance.university = self.university
 
@@ -322,8 +332,12 @@ class EmployeeResource(ModelResource):
             # With another phone, the row may be that of somebody who is in the directory.
             is_known = instance.university_id or self.university or "phone" in self.row_errors
             return "" if is_known else _("A new employee needs a university: fill in its name or its INN.")
-        own = University.objects.filter(pk__in=[self._default_id])
-        if not self.is_limited or own.as_described(**described).exists():
+        known = University.objects.filter(pk__in=[self._default_id]) if self.is_limited else University.objects.all()
+        try:
+            self.found_university = known.find(**described)
+        except AmbiguousUniversity as error:
+            return str(error)
+        if not self.is_limited or self.found_university:
             return ""
         named = ", ".join(filter(None, (described["university_name"], described["inn"], described["kpp"])))
         text = _("“%(other)s” is another university. You can import only employees of “%(own)s”.")

@@ -13,11 +13,20 @@ from employees.models.employee import (
 )  # fmt: skip
 from employees.models.idempotency import IdempotentRequest
 from employees.models.lookups import FIRST_RETRY, LONGEST_RETRY, JobStatus, MaxIdJob, UnresolvedName
-from employees.models.university import Membership, University, validate_inn, validate_kpp, validate_visible
+from employees.models.university import (
+    AmbiguousUniversity,
+    Membership,
+    University,
+    UniversityQuerySet,
+    validate_inn,
+    validate_kpp,
+    validate_visible,
+)  # fmt: skip
 
 __all__ = [
     "CANONICAL_MAX_ID", "CANONICAL_PHONE", "FIRST_RETRY", "LONGEST_RETRY", "ONE_AT_A_TIME", "OPEN", "PHONE_TAKEN",
-    "SEARCH_TEXT", "UNDO_FOR", "BackfillBatch", "BackfillRun", "BatchStatus", "Employee", "EmployeeQuerySet",
-    "IdempotentRequest", "ImportFile", "JobStatus", "MaxIdClaim", "MaxIdJob", "Membership", "Role", "RunStatus",
-    "SearchText", "University", "UnresolvedName", "validate_inn", "validate_kpp", "validate_visible",
+    "SEARCH_TEXT", "UNDO_FOR", "AmbiguousUniversity", "BackfillBatch", "BackfillRun", "BatchStatus", "Employee",
+    "EmployeeQuerySet", "IdempotentRequest", "ImportFile", "JobStatus", "MaxIdClaim", "MaxIdJob", "Membership", "Role",
+    "RunStatus", "SearchText", "University", "UniversityQuerySet", "UnresolvedName", "validate_inn", "validate_kpp",
+    "validate_visible",
 ]  # fmt: skip

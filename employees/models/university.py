@@ -27,23 +27,39 @@ def validate_visible(name: str) -> None:
 _UNNAMED = "Неизвестный вуз"
 
 
+class AmbiguousUniversity(ValueError):
+    """A description that may mean more than one university; the message is for the user who entered it."""
+
+
 class UniversityQuerySet(models.QuerySet["University"]):
     def described(self, *, inn: str, kpp: str, university_name: str) -> University:
-        """Return the university with this INN and KPP or, if ``inn`` is empty, with this name; create it if missing."""
-        if existing := self.as_described(inn=inn, kpp=kpp, university_name=university_name).first():
+        """Return the university that ``find`` finds; create it if there is none."""
+        if existing := self.find(inn=inn, kpp=kpp, university_name=university_name):
             return existing
         name = clean(university_name)
         if inn:
             return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": name or _UNNAMED})[0]
         return self.get_or_create(inn="", name=name)[0]
 
-    def as_described(self, *, inn: str, kpp: str, university_name: str) -> UniversityQuerySet:
-        """Return the universities that a description means: those with its INN and KPP or, without an INN, its name.
+    def find(self, *, inn: str, kpp: str, university_name: str) -> University | None:
+        """Return the university that a description means: that with its INN and KPP or, without an INN, with its name.
 
-        While there is one, none may be created from the description. Universities with the same name and another INN
-        are branches, which the description does not mean.
+        Return None if there is none. Universities with one name and different INNs or KPPs are branches: raise
+        AmbiguousUniversity for the name alone if several universities have it, and at least one of them has an INN.
         """
-        return self.filter(inn=inn, kpp=kpp).order_by("pk") if inn else self.named(university_name)
+        if inn:
+            return self.filter(inn=inn, kpp=kpp).first()
+        named = list(self.named(university_name))
+        if len(named) > 1 and any(university.inn for university in named):
+            raise AmbiguousUniversity(_("Several universities have this name. Enter the INN and KPP of one of them."))
+        return named[0] if named else None
+
+    def is_known(self, **description: str) -> bool:
+        """Return whether no university may be created by the description, because one exists that it may mean."""
+        try:
+            return self.find(**description) is not None
+        except AmbiguousUniversity:
+            return True
 
     def named(self, name: str) -> UniversityQuerySet:
         """Return the universities with this name, ignoring case; without any, those whose names look the same.

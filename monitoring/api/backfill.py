@@ -17,6 +17,7 @@ from config.lib import audit_log
 from employees.accounts import permission_scope
 from employees.admin.backfill import ACTIONS
 from employees.backfill import batches
+from employees.credentials.authentication import key_permissions
 from employees.models import BackfillRun, University
 from monitoring.api import access
 from monitoring.api.rollout import ReasonField, StrictBooleanField
@@ -60,7 +61,8 @@ class BackfillRunSerializer(serializers.ModelSerializer[BackfillRun]):
 
 
 class BackfillStartedSerializer(serializers.Serializer[Any]):
-    run = BackfillRunSerializer(allow_null=True)
+    run = BackfillRunSerializer(required=False, allow_null=True)
+    id = serializers.IntegerField(required=False, help_text="of the run, without the permission to view backfills")
     is_dry_run = serializers.BooleanField()
     total = serializers.IntegerField(required=False, help_text="of a dry run: employees whose name would change")
     changes = BackfillPreviewSerializer(many=True, required=False)
@@ -70,7 +72,8 @@ class HasPermission(BasePermission):
     """Admit users who have the permission that the admin requires for the same action."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return bool(request.user and request.user.has_perm(getattr(view, "permission", VIEW)))
+        needed = key_permissions(view, str(request.method))
+        return bool(request.user and request.user.has_perms(map(str, needed)))
 
 
 class _View(APIView):
@@ -102,11 +105,13 @@ class BackfillView(_View):
         serializer.is_valid(raise_exception=True)
         values = serializer.validated_data
         university = self._university(request, values.get("university_id"))
-        replaces_names = values.get("replace_names", False)
+        replaces_names, may_view = values.get("replace_names", False), request.user.has_perm(VIEW)
         try:
             if values.get("dry_run"):
                 batches.check_reason(values["reason"])
                 batches.refuse_while_held()
+                if not may_view:
+                    return Response({"is_dry_run": True})
                 preview = batches.preview_names(university, replaces_names=replaces_names, limit=0)
                 rows = [dict(zip(("university", "now", "then", "count"), row, strict=True)) for row in preview.rows]
                 return Response({"run": None, "is_dry_run": True, "total": preview.total, "changes": rows})
@@ -119,7 +124,8 @@ class BackfillView(_View):
             )
         except ChangeRefused as refused:
             raise serializers.ValidationError([str(refused)]) from None
-        return Response({"run": BackfillRunSerializer(run).data, "is_dry_run": False})
+        shown: dict[str, Any] = {"run": BackfillRunSerializer(run).data} if may_view else {"id": run.pk}
+        return Response({**shown, "is_dry_run": False})
 
     def _university(self, request: Request, pk: int | None) -> University | None:
         """Return the university with the requested id; None for all universities, which limited users may not request.
@@ -138,6 +144,7 @@ class BackfillView(_View):
 
 class BackfillActionView(_View):
     name = ""
+    view_permission = VIEW
 
     @property
     def permission(self) -> str:

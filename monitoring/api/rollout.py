@@ -140,11 +140,13 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
 
 
 class ChangeResultSerializer(serializers.Serializer[Any]):
-    revision = serializers.IntegerField()
+    """The result of a change; the fields that show the rollout need the permission to view it."""
+
+    revision = serializers.IntegerField(required=False)
     is_change = serializers.BooleanField()
     is_dry_run = serializers.BooleanField()
-    percents = serializers.DictField(child=serializers.FloatField())
-    changes = serializers.ListField(child=serializers.CharField(), help_text="what changed, in words")
+    percents = serializers.DictField(child=serializers.FloatField(), required=False)
+    changes = serializers.ListField(child=serializers.CharField(), required=False, help_text="what changed, in words")
     verification = serializers.ListField(child=serializers.CharField(), required=False)
 
 
@@ -203,7 +205,13 @@ class RolloutChangeView(APIView):
                 body["verification"] = list(rollback.verify("emergency"))
             except NotVerified as doubt:
                 body["verification"] = [f"not verified: {doubt}"]
-        return Response(ChangeResultSerializer(body).data)
+        return _response(request, body)
+
+
+def _response(request: Request, body: dict[str, Any]) -> Response:
+    is_shown = request.user.has_perm(SEE_ROLLOUT)
+    hidden = () if is_shown else ("revision", "percents", "changes")
+    return Response(ChangeResultSerializer({name: body[name] for name in body if name not in hidden}).data)
 
 
 def _body(outcome: ChangeResult) -> dict[str, Any]:
@@ -254,7 +262,7 @@ class DecisionView(APIView):
             outcome = decide(pk, Decider.of(request.user), **serializer.validated_data)
         except ChangeRefused as refused:
             raise _api_error(refused) from None
-        return Response(ChangeResultSerializer(_body(outcome)).data)
+        return _response(request, _body(outcome))
 
 
 def _view(action: Action, description: str, serializer: type[ChangeSerializer] = ChangeSerializer) -> Any:

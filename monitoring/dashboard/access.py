@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 
 from config.lib.scope import View, scope_of
 from monitoring.rollout_control import FORCE, OPERATE, STOP
+from monitoring.rollout_control.models import Signature
 
 SEE = "monitoring.view_screens"
 LOOK_UP = "monitoring.look_up_person"
@@ -41,9 +42,12 @@ def page(request: HttpRequest, template: str, title: object, **context: Any) -> 
 
 def may(request: HttpRequest) -> dict[str, bool]:
     """Return what the user may do, by name, for templates; ``all`` means access to pages about all universities."""
-    names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "sign": SIGN, "look_up": LOOK_UP, "see": SEE}
+    names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "look_up": LOOK_UP, "see": SEE}
     allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
     sees_all = scope_of(request).sees_all
     # A user who is limited to one university may rehearse a rollback with it, but changes nothing for all of them.
-    limited = {name: allowed[name] and sees_all for name in ("operate", "sign")}
+    limited = {
+        "operate": allowed["operate"] and sees_all,
+        "sign": admin.site.get_model_admin(Signature).has_add_permission(request),
+    }
     return allowed | limited | {"rehearse": allowed["operate"], "all": sees_all}

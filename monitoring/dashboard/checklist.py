@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from config.lib.scope import refusal, scope_of
+from config.lib.scope import refusal
 from monitoring.dashboard.access import SIGN, may, page, screen
 from monitoring.indicators import rounds
 from monitoring.rollout_control import SEE_ROLLOUT
@@ -30,7 +30,7 @@ def items(request: HttpRequest) -> HttpResponse:
         return page(request, "checklist.html", _("Checklist"))
     if not request.user.has_perm(SIGN):
         raise PermissionDenied
-    if not scope_of(request).sees_all:
+    if not may(request)["sign"]:
         return refusal(request, _WHOLE_NETWORK)
     item, note = request.POST.get("item", ""), request.POST.get("note", "").strip()[:500]
     if item in dict(checklist.TO_SIGN) and note:

@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 
 from config.lib import text as texts
 from employees.models import Employee, University
+from tests.employees.conftest import AsRole
 
 CASES = Path(__file__).parents[1] / "cases"
 NAME = "Вуз ошибок"
@@ -59,6 +60,53 @@ def test_the_api_refuses_another(api: APIClient, existing: University) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "ALREADY_EXISTS"), name
         assert api.post("/universities", {"name": name, "inn": "7701234567"}, format="json").status_code == 201, name
         University.objects.exclude(pk=existing.pk).delete()
+
+
+def imported(tmp_path: Path, row: str) -> str:
+    """Import one row; return the error."""
+    file, out = tmp_path / "people.csv", StringIO()
+    file.write_text(f"phone,last_name,university_name,inn,kpp\n+79160900099,Ким,{row}\n")
+    try:
+        call_command("import_employees", str(file), stdout=out, stderr=out)
+    except CommandError:
+        return out.getvalue()
+    return ""
+
+
+def test_a_new_inn_makes_a_branch_beside_one_with_an_inn(api: APIClient, existing: University) -> None:
+    University.objects.update(inn="7736050003", kpp="773601001")
+    for inn, kpp in (("7736050003", "773601002"), ("7736050010", "")):
+        assert api.post("/universities", {"name": NAME, "inn": inn, "kpp": kpp}, format="json").status_code == 201
+
+
+@pytest.mark.parametrize("spelling", [NAME, NAME.upper(), "Вуз  oшибoк"])
+@pytest.mark.parametrize("inns", [("7736050003", "7736050003"), ("7736050003", "7736050010"), ("", "7736050003")])
+def test_the_name_of_several_branches_names_none(
+    api: APIClient, spelling: str, inns: tuple[str, str], tmp_path: Path
+) -> None:
+    branches = [
+        University.objects.create(name=NAME, inn=inn, kpp=f"77360100{number}" if inn else "")
+        for number, inn in enumerate(inns)
+    ]
+    body = {"phone": "+79160900099", "university_name": spelling}
+    answer = api.post("/employees", body, format="json", headers={"accept-language": "en"})
+    message = "Several universities have this name. Provide university_id, or inn and kpp."
+    assert (answer.status_code, answer.json()["error"]["details"]) == (400, {"university_name": [message]})
+    error = imported(tmp_path, f"{spelling},,")
+    assert "Row 2: university_name: Several universities have this name. Enter the INN and KPP" in error
+    assert not Employee.objects.exists()
+    assert api.post("/universities", {"name": spelling}, format="json").status_code == 409
+    second = branches[1]
+    assert imported(tmp_path, f"{spelling},{second.inn},{second.kpp}") == ""
+    assert Employee.objects.get().university == second
+    moved = api.patch(f"/employees/{Employee.objects.get().pk}", {"university_id": branches[0].pk}, format="json")
+    assert moved.json()["university"]["id"] == branches[0].pk
+
+
+def test_a_curator_means_the_own_branch(as_role: AsRole) -> None:
+    own, _other = (University.objects.create(name=NAME, inn="7736050003", kpp=f"77360100{n}") for n in (1, 2))
+    body = {"phone": "+79160900099", "university_name": NAME.upper()}
+    assert as_role("curator", own).post("/employees", body, format="json").json()["university_id"] == own.pk
 
 
 @pytest.mark.parametrize("numbers", [{}, {"inn": "7736050003"}, {"inn": "7736050003", "kpp": "773601001"}])

@@ -22,7 +22,7 @@ export async function everyone(search: string): Promise<Employee[]> {
   }
 }
 
-export async function hire(phone: string, university_id: number): Promise<Employee | undefined> {
+export async function hire(phone: string, university_id: number): Promise<Employee | { id: number } | undefined> {
   const { data } = await client.POST("/employees", {
     params: { header: { "Idempotency-Key": crypto.randomUUID() } },
     body: { phone, university_id, role: "operator", max_id: "123" },
@@ -48,7 +48,7 @@ export async function nameOf(user_id: string): Promise<string | undefined> {
 export async function step(percent: number): Promise<number | undefined> {
   const body = { phase: 3, percent, reason: "the gates pass" };
   const { data } = await client.POST("/monitoring/rollout/set", { body });
-  return data?.percents["phase3_cache_first"];
+  return data?.percents?.["phase3_cache_first"];
 }
 
 export async function successRate(): Promise<number | undefined> {

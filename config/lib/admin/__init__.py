@@ -4,12 +4,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.models import Permission
 from django.core.exceptions import FieldError
 from django.db.models import DateTimeField, Model, QuerySet
 from django.db.models.sql import Query
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from unfold import admin as unfold
 from unfold import fields, utils
@@ -58,6 +58,20 @@ class ModelAdmin(unfold.ModelAdmin):
         if field is not None and isinstance(db_field, DateTimeField):
             field.help_text = f"{field.help_text} {_('Time zone: %s') % times.zone()}".strip()
         return field
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Require the permission to view as well, because the page that asks for confirmation shows the row."""
+        return bool(super().has_delete_permission(request, obj) and self.has_view_permission(request, obj))
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """Leave the name of the new row out of the message for users who may not view it: the system may have set it.
+
+        Unfold's and Django's own response, to a window for a related row too, names it.
+        """
+        if self.has_view_permission(request, obj):
+            return super().response_add(request, obj, post_url_continue)  # type: ignore[no-any-return]
+        self.message_user(request, _("Added."), messages.SUCCESS)
+        return self.response_post_save_add(request, obj)  # type: ignore[no-any-return]
 
 
 class MergingAdmin(ModelAdmin):
@@ -153,6 +167,19 @@ class GlobalScopeAdmin(ModelAdmin):
         return rows if scope_of(request).sees_all else rows.none()
 
 
+class SharedRowsAdmin(ModelAdmin):
+    """Let only users who see all universities add, change and delete the rows, because these concern all of them."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return scope_of(request).sees_all and bool(super().has_add_permission(request))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return scope_of(request).sees_all and bool(super().has_change_permission(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return scope_of(request).sees_all and bool(super().has_delete_permission(request, obj))
+
+
 class RenamedModelAdmin(ModelAdmin):
     """Check the permissions of the model's former name, ``permission_name``, because groups have been granted those."""
 
@@ -163,7 +190,7 @@ class RenamedModelAdmin(ModelAdmin):
         return self._has_permission(request, "change")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._has_permission(request, "delete")
+        return self._has_permission(request, "delete") and self.has_view_permission(request, obj)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self._has_permission(request, "view") or self._has_permission(request, "change")

@@ -11,9 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from config.lib.admin import ReadOnlyAdmin, column
+from config.lib.admin import ReadOnlyAdmin, SharedRowsAdmin, column
 from config.lib.audit_log import AuditedAdmin
-from config.lib.scope import scope_of
 from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control.guide import checklist
 from monitoring.rollout_control.models import GateCheck, Signature
@@ -45,7 +44,7 @@ class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Signature)
-class SignatureAdmin(AuditedAdmin):
+class SignatureAdmin(SharedRowsAdmin, AuditedAdmin):
     """Signatures of checklist items. Users sign in their own name; a signature cannot be changed, and it expires.
 
     The checklist covers all universities, so users who are limited to one of them can only view it.
@@ -66,12 +65,6 @@ class SignatureAdmin(AuditedAdmin):
         obj.by = request.user  # type: ignore[assignment]
         obj.expires_at = timezone.now() + checklist.SIGNATURE_LASTS
         obj.save()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return scope_of(request).sees_all and bool(super().has_add_permission(request))
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return scope_of(request).sees_all and bool(super().has_delete_permission(request, obj))
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

@@ -17,7 +17,15 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Sample, Switch
 
-from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin, RenamedModelAdmin, ScopedAdmin, column
+from config.lib.admin import (
+    GlobalScopeAdmin,
+    MergingAdmin,
+    ReadOnlyAdmin,
+    RenamedModelAdmin,
+    ScopedAdmin,
+    SharedRowsAdmin,
+    column,
+)
 from config.lib.admin.stale_forms import MergingForm
 from config.lib.audit_log import UntranslatedLogAdmin
 from config.lib.messages import Message
@@ -267,7 +275,7 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
         form.apply()
 
 
-class WaffleAdmin(UntranslatedLogAdmin):
+class WaffleAdmin(SharedRowsAdmin, UntranslatedLogAdmin):
     """Let only users who see all universities change the rows, because they concern all universities.
 
     Nobody can delete the rows of the rollout.
@@ -278,15 +286,9 @@ class WaffleAdmin(UntranslatedLogAdmin):
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {}
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return scope_of(request).sees_all and bool(super().has_add_permission(request))
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).sees_all and bool(super().has_change_permission(request, obj))
-
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         is_kept = obj is not None and obj.name in RESERVED
-        return not is_kept and scope_of(request).sees_all and bool(super().has_delete_permission(request, obj))
+        return not is_kept and super().has_delete_permission(request, obj)
 
 
 @admin.register(Flag)

@@ -99,6 +99,21 @@ def test_it_connects_by_a_verified_address_only(
     assert not is_open(client)
 
 
+@pytest.mark.parametrize(
+    "email",
+    [7, 7.5, True, None, ["anna@example.ru"], {"a": "b"}, "anna@example.ru\0", "\0", "\ud800@example.ru", "\x7f"],
+)
+def test_an_address_is_text_that_can_be_stored(
+    provider: FakeProvider, user: User, client: Client, email: Any, caplog: pytest.LogCaptureFixture, settings: Settings
+) -> None:
+    answer = provider.log_in(client, email=email, email_verified=True)
+    assert (answer.status_code, outcomes(caplog)) == (403, ["no_account"])
+    settings.OIDC_CREATE_USERS, settings.OIDC_GROUPS_CLAIM = True, "groups"
+    claims: dict[str, Any] = {"preferred_username": "olga", "groups": ["viewer", "\0", {"a": "b"}]}
+    assert provider.log_in(client, email=email, email_verified=True, **claims)["Location"] == "/admin/"
+    assert User.objects.get(username="olga").email == ""
+
+
 def test_it_connects_no_superuser(provider: FakeProvider, user: User, client: Client) -> None:
     User.objects.update(is_superuser=True)
     assert provider.log_in(client, **EMAIL).status_code == 403

@@ -1,0 +1,212 @@
+"""Without the permission to view a resource, keys and people get no field of it from any route and verb."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.db import transaction
+from django.test import Client
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from employees.credentials.admin import API_PERMISSIONS
+from employees.credentials.models import ApiKey
+from employees.models import Employee, University
+from profiles.models import PhoneLink, Profile
+from profiles.rollout.decision import forget_state
+from tests.access.matrix import API, Row, all_rows
+from tests.access.test_matrix import World
+from tests.conftest import Phases, client_of
+from tests.profiles.people import add_profile
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+# The permission to view what the routes with this beginning are about; the first that fits.
+RESOURCES = {
+    "employees/batch": "employees.view_maxidjob",
+    "employees": "employees.view_employee",
+    "universities": "employees.view_university",
+    "profiles": "profiles.view_profile",
+    "monitoring/backfill": "employees.view_backfillrun",
+    "monitoring/rollout": "rollout.view_rollout",
+    "monitoring/alerts": "monitoring.view_alert",
+    "monitoring": "monitoring.view_screens",
+}
+KNOWN = "+79165550001"
+_REASON = {"reason": "r"}
+# Besides the rows of the matrix, requests that succeed and whose responses could show what was not sent.
+REQUESTS = [
+    Row("employees", "post", "", ok=201, body={"phone": KNOWN, "university_id": "{university}"}),
+    Row("employees", "post", "", ok=201, body={"phone": KNOWN, "university_id": "{university}", "university": {"id": 1},
+                                               "first_name": "\u200b", "max_id": None, "id": 7, "role": ""}),
+    Row("employees", "post", "", ok=201, body={"phone": KNOWN, "inn": "7736050003", "kpp": "773601001"}),
+    Row("employees", "post", "", ok=201, body={"phone": KNOWN, "university_name": "ТАЙНЫЙ  ИНСТИТУТ"}),
+    Row("employees", "post", "", ok=201, body={"phone": KNOWN, "university_name": "Новый"}),
+    Row("universities", "post", "", ok=201, body={"name": "Новый", "inn": "7736050010", "kpp": ""}),
+    Row("employees/batch-update-max-id", "post", "", ok=202),
+    Row("profiles/702", "put", "", ok=403),
+    Row("profiles/702/name", "post", "", ok=403, body={"name": "Анна"}),
+    Row("monitoring/backfill", "post", "", ok=200, body=_REASON),
+    Row("monitoring/backfill", "post", "", ok=200, body=_REASON | {"dry_run": True}),
+    Row("monitoring/backfill/undo", "post", "", ok=403, body=_REASON),
+    Row("monitoring/rollout/set", "post", "", ok=200, body=_REASON | {"phase": 3, "percent": "1", "force": True}),
+    Row("monitoring/rollout/pause", "post", "", ok=200, body=_REASON),
+    Row("monitoring/rollout/emergency", "post", "", ok=200, body=_REASON | {"dry_run": True}),
+]  # fmt: skip
+# The outcome of a change, which shows nothing of what was changed.
+OUTCOME = {"id", "is_change", "is_dry_run", "verification"}
+# Pages of actions: whoever may take one chooses among universities, and sees which names it would change.
+ACTIONS = (
+    "admin/employees/backfillrun/add/",
+    "admin/rollout/universityrule/add/",
+    "admin/steer/rehearsal/",
+    "admin/approvals/",
+)
+SECRETS = ("Секретова", "Тайн", "7736050003", "773601001", "+12025550101", "70100000001")
+
+
+@pytest.fixture
+def world(phases: Phases) -> World:
+    phases(100, 100, 100)
+    made = World()
+    University.objects.filter(pk=made.own["university"]).update(
+        name="Тайный институт", inn="7736050003", kpp="773601001"
+    )
+    Employee.objects.filter(pk=made.own["employee"]).update(
+        first_name="Тайна", last_name="Секретова", max_id="70100000001"
+    )
+    Profile.objects.update(first_name="Тайна", last_name="Секретова")
+    add_profile("777", "Тайна", "Секретова")
+    PhoneLink.objects.create(phone=KNOWN, user_id="777", observed_at=timezone.now())
+    return made
+
+
+def resource(row: Row) -> str:
+    path = row.path.partition("?")[0]
+    return next((permission for start, permission in RESOURCES.items() if path.startswith(start)), "")
+
+
+def key_without(hidden: str) -> APIClient:
+    """Return the client of a superuser's key that has every permission but this one."""
+    key = ApiKey(name=hidden, owner=User.objects.get(username="R"), expires_at=timezone.now() + timedelta(days=1))
+    text = key.generate()
+    key.save()
+    names = {(app, name) for app, names in API_PERMISSIONS.items() for name in names if f"{app}.{name}" != hidden}
+    rows = Permission.objects.select_related("content_type")
+    key.permissions.set([row for row in rows if (row.content_type.app_label, row.codename) in names])
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Api-Key {text}")
+    return client
+
+
+def person_without(*hidden: str, group: str = "") -> User:
+    """Return a staff user who has every permission but these, and perhaps a role in the directory."""
+    user = User.objects.create_user(f"without {hidden[:1]} {group}", is_staff=True)
+    user.user_permissions.set(Permission.objects.exclude(codename__in=[name.partition(".")[2] for name in hidden]))
+    if group:
+        made = (
+            Group.objects.create(name=group) if not Group.objects.filter(name=group) else Group.objects.get(name=group)
+        )
+        made.permissions.clear()
+        user.groups.add(made)
+    return user
+
+
+def send(client: Any, row: Row, ids: dict[str, str]) -> Any:
+    path, body = row.filled_in(ids)
+    with transaction.atomic():
+        more = () if row.verb == "get" else (body,)
+        answer = getattr(client, row.verb)(path, *more, **({} if row.is_admin else {"format": "json"}))
+        transaction.set_rollback(True)
+    forget_state()
+    return answer
+
+
+def shown(row: Row, answer: Any) -> set[str]:
+    """Return the fields of the answer that the request does not explain."""
+    if answer.status_code >= 400 or not answer.content:
+        return set()
+    given = json.loads(answer.content)
+    sent = {(name, str(value)) for name, value in row.body.items()}
+    fields = {name for name, value in given.items() if name not in OUTCOME}
+    return {name for name in fields if name not in {each for each, value in sent if value not in ("", "None")}}
+
+
+def test_a_key_or_person_without_view_gets_no_field_over_the_api(world: World) -> None:
+    clients = {hidden: (key_without(hidden), client_of(person_without(hidden))) for hidden in RESOURCES.values()}
+    wrong, rows = [], [row for row in [*API, *REQUESTS] if resource(row)]
+    for row in rows:
+        for kind, client in zip(("key", "person"), clients[resource(row)], strict=True):
+            answer = send(client, row, world.own)
+            text = answer.content.decode()
+            is_sent = {secret for secret in SECRETS if secret in str(row.filled_in(world.own))}
+            leaks = [*shown(row, answer), *({secret for secret in SECRETS if secret in text} - is_sent)]
+            if leaks or (row.verb == "get" and answer.status_code < 400):
+                wrong.append(f"{row.verb} {row.path} by a {kind}: {answer.status_code} {leaks} {text[:200]}")
+            if row in REQUESTS and kind == "key" and answer.status_code != row.ok:
+                wrong.append(f"{row.verb} {row.path}: {answer.status_code}, not {row.ok}: {text[:200]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_response_to_a_create_has_what_was_sent(world: World) -> None:
+    body = {"phone": "8 (916) 555-00-01", "last_name": " Ким ", "university_id": int(world.own["university"])}
+    client, reader = key_without("employees.view_employee"), key_without("employees.view_university")
+    created = client.post("/employees", body, format="json", headers={"idempotency-key": "k"})
+    employee = Employee.objects.get(phone=KNOWN)
+    assert (employee.first_name, employee.max_id) == ("Тайна", "777"), "the cache knows the person"
+    expected = {"id": employee.pk, "phone": KNOWN, "last_name": "Ким", "university_id": body["university_id"]}
+    assert created.json() == expected
+    assert client.post("/employees", body, format="json", headers={"idempotency-key": "k"}).json() == expected
+    assert client.post("/employees", body, format="json").status_code == 409
+    whole = reader.post("/employees", body | {"phone": "+79165550002"}, format="json").json()
+    assert whole.keys() > {"id", "profile_source", "max_id", "university", "created_at"}
+    made = reader.post("/universities", {"name": " Новый", "inn": "7736050010"}, format="json").json()
+    assert made == {"id": University.objects.latest("pk").pk, "name": "Новый", "inn": "7736050010"}
+
+
+@pytest.mark.parametrize("group", ["", "operator", "curator"])
+def test_a_role_that_sees_nobody_changes_nobody(world: World, group: str) -> None:
+    """Without a membership, operators and curators see no profile by their role."""
+    client = client_of(person_without("profiles.view_profile", group=group))
+    for verb, path, body in (
+        ("put", "", {}),
+        ("put", "", {"max_first_name": "А"}),
+        ("post", "/name", {"name": "Анна"}),
+    ):
+        answer = getattr(client, verb)(f"/profiles/{world.own['profile']}{path}", body, format="json")
+        assert answer.status_code == (404 if group else 403), (verb, path)
+        assert "Секретова" not in answer.content.decode()
+    assert not Profile.objects.filter(user_provided_name="Анна").exists()
+
+
+@cache
+def view_permissions() -> tuple[str, ...]:
+    """Return the permissions to view; in Django's admin, who may change rows may view them."""
+    shows = [f"employees.{verb}" for verb in ("look_up_person", "export_employees")]
+    names = Permission.objects.values_list("codename", flat=True)
+    return (*shows, *(f"x.{name}" for name in names if name.startswith(("view_", "change_"))))
+
+
+def test_a_person_without_view_gets_no_field_in_the_admin(world: World) -> None:
+    """Whoever may add, delete and operate, but see nothing."""
+    client = Client(headers={"accept-language": "en"})
+    client.force_login(person_without(*view_permissions()))
+    form = {"phone": KNOWN, "first_name": "", "university": world.own["university"]}
+    rows = [row for row in all_rows() if row.is_admin]
+    rows += [Row("admin/employees/employee/add/", "post", "", body=form)]
+    wrong = []
+    for row in rows:
+        if row.path.startswith(("admin/login", "admin/logout", *ACTIONS)):
+            continue
+        answer = send(client, row, world.own)
+        text = answer.content.decode() + str(answer.cookies) + str(list(client.session.items()))
+        leaks = {secret for secret in SECRETS if secret in text} - {
+            str(value) for value in row.filled_in(world.own)[1].values()
+        }
+        if leaks:
+            wrong.append(f"{row.verb} {row.path}: {answer.status_code} {leaks}")
+    assert not wrong, "\n".join(wrong)
