@@ -51,6 +51,16 @@ def _unique(constraint: str, field: str, message: Promise) -> Iterator[None]:
         raise AlreadyExists({field: [str(message)]}) from None
 
 
+@contextmanager
+def _unambiguous() -> Iterator[None]:
+    """Convert an AmbiguousUniversity to a ValidationError of the name."""
+    try:
+        yield
+    except AmbiguousUniversity:
+        several = _("Several universities have this name. Provide university_id, or inn and kpp.")
+        raise serializers.ValidationError({"university_name": [several]}) from None
+
+
 @extend_schema_field({"type": "string", "pattern": phones.PATTERN, "example": "+79161234567"})
 class PhoneField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
@@ -172,11 +182,8 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         if "university" in attrs:
             return attrs
         if described["inn"] or described["university_name"]:
-            try:
+            with _unambiguous():
                 university = self.scope.universities().find(**described)
-            except AmbiguousUniversity:
-                several = _("Several universities have this name. Provide university_id, or inn and kpp.")
-                raise serializers.ValidationError({"university_name": [several]}) from None
             if university is None and self.scope.sees_all and self._may_add_universities():
                 return attrs | {"described": described}
             field, message = ("inn" if described["inn"] else "university_name"), _("University not found.")
@@ -204,7 +211,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             # The name lookup needs the university. Check the phone first: a refused request must not create one.
             if Employee.objects.filter(phone=validated_data["phone"]).exists():
                 raise AlreadyExists({"phone": [str(PHONE_TAKEN)]})
-            with _unambiguous(described):
+            with _unambiguous():
                 validated_data["university"] = University.objects.described(**described)
         max_id = validated_data.pop("max_id", None) or None
         ids = {"phone": validated_data["phone"], "university_id": validated_data["university"].pk}
@@ -231,7 +238,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             if employee is None:
                 raise NotFound
             if described:
-                with _unambiguous(described):
+                with _unambiguous():
                     validated_data["university"] = University.objects.described(**described)
             update_employee(employee, validated_data, is_limited=not self.scope.sees_all)
         return employee
