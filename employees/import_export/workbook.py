@@ -132,12 +132,14 @@ class Workbook:
         try:
             with self._archive.open(self._parts[path.lower()]) as part:
                 yield from stream(part, start, end, self._budget)
-        except _DAMAGES as error:
-            raise _damaged() from error
-        except DoctypeError:
-            raise _damaged() from None
+        except InvalidWorkbook:
+            raise
         except LimitExceeded:
             raise _too_large() from None
+        except DoctypeError:
+            raise _damaged() from None
+        except _DAMAGES as error:
+            raise _damaged() from error
 
     def _parse(self, path: str, start: Start, end: End = _ignore) -> None:
         for _step in self._stream(path, start, end):

@@ -259,6 +259,13 @@ for position in range(len(encrypted) - 4):
     if encrypted[position : position + 4] == b"PK\x01\x02":
         encrypted[position + 8] |= 1
 DAMAGED["encrypted parts"] = bytes(encrypted)
+# Marked as UTF-8, which they are not, before each part but not in the directory of the archive.
+unreadable = bytearray(workbook(sheet([PHONE])))
+for position in range(len(unreadable) - 4):
+    if unreadable[position : position + 4] == b"PK\x03\x04":
+        unreadable[position + 7] |= 8
+        unreadable[position + 30] = 0x80
+DAMAGED["names of parts that cannot be read"] = bytes(unreadable)
 
 
 @pytest.mark.parametrize("kind", DAMAGED)

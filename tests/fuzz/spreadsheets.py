@@ -53,7 +53,7 @@ def _digits(draw: st.DrawFn, digits: str, meant: str) -> Cell:
 
 @st.composite
 def phones(draw: st.DrawFn) -> Cell:
-    national = draw(st.integers(1_000_000_000, 9_999_999_999))
+    national = draw(st.integers(3_000_000_000, 9_999_999_999).filter(lambda number: number // 10**8 not in (79, 89)))
     spelled = _digits(draw(st.sampled_from(["", "7", "8", "+7"])) + str(national), f"+7{national}")
     return draw(st.one_of(spelled, spelled, spelled, _OTHER, _NO_PHONE))
 

@@ -131,7 +131,9 @@ def test_it_refuses_several_phones(lines: tuple[str, ...], caplog: pytest.LogCap
     assert own_phone(with_tel(*lines), "7") is None
     (record,) = caplog.records
     assert (vars(record)["event"], vars(record)["reason"]) == ("contact_refused", "2 phones")
-    assert "7916" not in record.getMessage() + str(vars(record))
+    logged = f"{record.getMessage()} {vars(record)}"
+    # Not a part of a phone, because the time of the record has digits too.
+    assert not [phone for phone in re.findall(r"[0-9]{10}", "".join(lines)) if phone in logged]
 
 
 @pytest.mark.parametrize("name", [r"a\nTEL:+79160000000", r"a\r\nTEL;TYPE=cell:+79160000000\n"])
