@@ -15,7 +15,7 @@ from profiles.personal_data import erasure
 logger = logging.getLogger(__name__)
 
 BATCH = 500
-COMPARING_SECONDS = 10.0
+COMPARING_SECONDS = 4.0
 
 
 # A full refill of millions of profiles takes minutes, and an interrupted one would begin again.

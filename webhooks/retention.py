@@ -16,7 +16,7 @@ from webhooks.models import DuplicateDelivery, InboxUpdate, State
 
 BATCH = 1000
 # Limits a run, so that it does not delay the worker's other tasks, such as refilling the cache. The next run continues.
-RUN_SECONDS = 20.0
+RUN_SECONDS = 4.0
 
 SETTLED = (State.DONE, State.SKIPPED, State.QUARANTINED)
 

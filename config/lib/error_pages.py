@@ -50,10 +50,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Return the response to an unhandled error: 503 if the database failed in a middleware.
 
     Django calls this while it handles an error outside views, for example in the middleware of sessions;
-    DatabaseFailureMiddleware handles those in views.
+    FailureMiddleware handles those in views.
     """
     error = sys.exception()
-    reason = errors.database_failure(error) if isinstance(error, Exception) else None
+    reason = errors.failure(error) if isinstance(error, Exception) else None
     return unavailable(request, reason) if reason else _refuse(500, request)
 
 
@@ -62,7 +62,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def unavailable(request: HttpRequest, reason: str) -> HttpResponse:
-    """Return the 503 response to a database failure; ``reason`` is a translated sentence."""
+    """Return the 503 response to a failure; ``reason`` is a translated sentence."""
     response: HttpResponse = errors.refusal(503, reason)
     if is_for_people(request.path_info):
         response = HttpResponse(page("503.html", reason=reason), status=503, headers=response.headers)

@@ -1,6 +1,7 @@
 """API errors, all in one format: ``{"error": {"code", "message", "details"}}`` (docs/reference/http-api.md)."""
 
 from collections.abc import Callable
+from errno import EMFILE, ENFILE
 from functools import wraps
 from typing import Any
 
@@ -93,7 +94,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if is_refused_by_database(error):
         set_rollback()
         return Response(body(400, _("The database cannot process one of the values.")), 400)
-    if reason := database_failure(error):
+    if reason := failure(error):
         set_rollback()
         return Response(body(503, reason), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     if isinstance(error, Http404):
@@ -119,13 +120,18 @@ def is_refused_by_database(error: Exception) -> bool:
     return (getattr(error.__cause__, "sqlstate", None) or "").startswith(("22", "54"))
 
 
-def database_failure(error: Exception) -> str | None:
-    """Return a message if the error means that the database is unavailable or has another schema; otherwise None."""
+def failure(error: Exception) -> str | None:
+    """Return a message for a failure that is not the request's: the database is unavailable or has another schema.
+
+    A process that can open no more files counts too. Return None for other errors.
+    """
     if isinstance(error.__cause__, ReadOnlySqlTransaction):
         return _("The database is read-only at the moment. Try again later.")
     # An InterfaceError means that the connection was lost earlier in the same transaction.
     if isinstance(error, OperationalError | InterfaceError) and not is_refused_by_database(error):
         return _("The database is unavailable. Try again later.")
+    if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
+        return _("The server has too many open files. Try again later.")
     if isinstance(error.__cause__, UndefinedColumn | UndefinedTable):
         return _("The database schema does not match this release.")
     return None

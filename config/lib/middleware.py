@@ -73,14 +73,14 @@ class TimeZoneMiddleware:
             return self.get_response(request)
 
 
-class DatabaseFailureMiddleware(MiddlewareMixin):
-    """Respond with 503 while PostgreSQL is unavailable or read-only; ``errors.handle`` does so for REST framework."""
+class FailureMiddleware(MiddlewareMixin):
+    """Respond with 503 to a failure that is not the request's; ``errors.handle`` does so for REST framework."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        reason = errors.database_failure(error)
+        reason = errors.failure(error)
         if reason is None:
             return None
-        logger.error("database failure", extra={"event": "database_failure"}, exc_info=error)
+        logger.error("request failed", extra={"event": "request_failed"}, exc_info=error)
         return error_pages.unavailable(request, reason)
 
 

@@ -31,7 +31,7 @@ SECOND_PASS_AFTER = timedelta(minutes=1)
 # A batch of the inbox locks updates before profiles, an erasure profiles before updates. PostgreSQL ends one of them.
 _DEADLOCKS = 2
 # Limits a run of the task, so that it does not delay the worker's other tasks. The next run continues.
-_RUN_SECONDS = 20.0
+_RUN_SECONDS = 4.0
 # In English, as all reasons that the app itself gives.
 INTERRUPTED = "completes an erasure that was interrupted"
 logger = logging.getLogger(__name__)
