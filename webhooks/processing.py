@@ -23,7 +23,7 @@ from config.postgres.locks import is_lock_timeout
 from profiles import cache
 from profiles.merge import ProfileUpdate
 from profiles.models import PhoneLink, Profile
-from profiles.rollout.decision import is_collecting, is_processing
+from profiles.rollout.decision import current_state, is_collecting, is_processing
 from webhooks import metrics, payloads
 from webhooks.models import InboxUpdate, State
 
@@ -50,7 +50,8 @@ def process_inbox(
     """
     finished = singly = 0
     locked: dict[str, float] = {}
-    while not is_stopping() and is_processing():
+    # One state decides on a batch as a whole: after an emergency stop, updates wait, and must not be skipped.
+    while not is_stopping() and is_processing(state := current_state()):
         updates: list[InboxUpdate] = []
         limit = 1 if singly else BATCH
         try:
@@ -59,7 +60,7 @@ def process_inbox(
                 if len(taken) == BATCH:
                     when_behind()
                 updates = _postpone_locked(taken, locked)
-                extracted = _process(updates) if updates else []
+                extracted = _process(updates, is_collecting=is_collecting(state)) if updates else []
         except Exception as error:
             _distrust(updates)
             is_unavailable = isinstance(error, OperationalError | InterfaceError) and not is_lock_timeout(error)
@@ -113,10 +114,10 @@ def _distrust(updates: list[InboxUpdate]) -> None:
             cache.distrust(written)
 
 
-def _process(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:
+def _process(updates: list[InboxUpdate], *, is_collecting: bool) -> list[tuple[InboxUpdate, ProfileUpdate]]:
     """Process a batch in the current transaction and save its results; return the updates that contain names."""
     with tracing.batch("process updates", updates, _span_attributes):
-        return _merge(updates)
+        return _merge(updates) if is_collecting else _skip(updates)
 
 
 def _span_attributes(update: InboxUpdate) -> dict[str, Any]:
@@ -126,24 +127,31 @@ def _span_attributes(update: InboxUpdate) -> dict[str, Any]:
 
 def _merge(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:
     started = time.perf_counter()
-    extracted = []
-    if is_collecting():
-        readings = [(update, interpret(update)) for update in updates]
-        extracted = [(update, reading.profile_update) for update, reading in readings if reading.profile_update]
-        PhoneLink.objects.merge([reading.phone_link for _, reading in readings if reading.phone_link])
-        changed = Profile.objects.merge([profile_update for _, profile_update in extracted])
-        changed_ids = {profile.user_id for profile in changed}
-        for update, reading in readings:
-            update.has_changed_profile = reading.profile_update is not None and reading.user_id in changed_ids
-        cache.write_through(changed)
-    else:
-        for update in updates:
-            update.state = State.SKIPPED
+    readings = [(update, interpret(update)) for update in updates]
+    extracted = [(update, reading.profile_update) for update, reading in readings if reading.profile_update]
+    PhoneLink.objects.merge([reading.phone_link for _, reading in readings if reading.phone_link])
+    changed = Profile.objects.merge([profile_update for _, profile_update in extracted])
+    changed_ids = {profile.user_id for profile in changed}
+    for update, reading in readings:
+        update.has_changed_profile = reading.profile_update is not None and reading.user_id in changed_ids
+    cache.write_through(changed)
+    _finish(updates, started)
+    return extracted
+
+
+def _skip(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:
+    started = time.perf_counter()
+    for update in updates:
+        update.state = State.SKIPPED
+    _finish(updates, started)
+    return []
+
+
+def _finish(updates: list[InboxUpdate], started: float) -> None:
     each_ms = (time.perf_counter() - started) * 1000 / len(updates)
     for update in updates:
         update.processing_ms = each_ms
     InboxUpdate.objects.finish(updates)
-    return extracted
 
 
 def _log_fields(update: InboxUpdate, profile_update: ProfileUpdate) -> dict[str, Any]:

@@ -231,17 +231,17 @@ def is_service_on(service: str) -> bool:
     return obstacle(current_state(), "_".join(part for part in parts if part != "service")) is None
 
 
-def is_collecting() -> bool:
+def is_collecting(state: RolloutState | None = None) -> bool:
     """Return whether updates become profiles. Updates have no phone, so phase 2 applies to all of them or to none."""
     if not settings.PROFILE_CACHE_ENABLED:
         return False
-    state = current_state()
+    state = state or current_state()
     return not state.is_on(EMERGENCY_STOP) and state.admits("phase2_collection", None)
 
 
-def is_processing() -> bool:
+def is_processing(state: RolloutState | None = None) -> bool:
     """Return whether updates in the inbox are processed; if they are not, new updates are stored and wait."""
-    return settings.WEBHOOK_ENABLED and current_state().is_on("webhook_processing")
+    return settings.WEBHOOK_ENABLED and (state or current_state()).is_on("webhook_processing")
 
 
 def is_monitored() -> bool:

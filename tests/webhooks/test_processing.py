@@ -10,12 +10,15 @@ from redis import Redis
 
 from profiles import cache
 from profiles.models import Profile
+from profiles.rollout.decision import forget_state
 from profiles.tasks import refill_cache
 from tests.conftest import Phases
 from tests.profiles.people import cached
+from tests.rollout.changing import change
 from tests.servers import FaultyServer
 from tests.webhooks.inbox_rows import rows
 from tests.webhooks.sending import send
+from webhooks import processing
 from webhooks.management.commands.process_inbox import process_from_both_ends
 from webhooks.models import InboxQuerySet, InboxUpdate, State
 from webhooks.processing import process_inbox
@@ -77,6 +80,24 @@ def test_a_person_without_an_id_is_quarantined() -> None:
     post(started(7, 1, "Анна"))
     process_inbox()
     assert states() == {State.QUARANTINED: 1, State.DONE: 1}
+
+
+def test_an_emergency_stop_during_a_batch_skips_no_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker has taken before the stop is processed, and the rest waits; nothing is lost for good."""
+    monkeypatch.setattr(processing, "BATCH", 1)
+    for number in (1, 2):
+        post(started(number, 1000, "Анна"))
+
+    def stop() -> None:
+        change("emergency")
+        forget_state()
+
+    assert process_inbox(when_behind=stop) == 1
+    assert states() == {State.DONE: 1, State.PENDING: 1}
+    change("resume")
+    forget_state()
+    process_inbox()
+    assert State.PENDING not in states()
 
 
 def test_while_phase_2_is_off_updates_are_skipped(phases: Phases) -> None:
