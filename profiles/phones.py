@@ -29,6 +29,8 @@ _ZERO_IS_DIGIT = re.compile("39|22[5679]|24[127]|378|800|88[18]|992")
 _OTHER_PREFIXES = {"1": ("1", 10), **dict.fromkeys(("370", "993"), ("8", 8)), **dict.fromkeys(("375", "998"), ("8", 9))}
 # What Argentina and Mexico put before a mobile number that is dialled from abroad, in place of the zero.
 _MOBILE_MARKS = {"54": "9", "52": "1"}
+# With the 8.
+_RUSSIAN_LENGTH = 11
 _DIGITS, _NO_DIGIT = re.compile("[0-9]+"), re.compile("[^0-9]+")
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12][0-9]|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)[0-9]{2}"
 _BETWEEN_PARTS = r"\s*(?P<separator>[./]|\p{Dash})\s*"
@@ -70,7 +72,7 @@ _AREA, _AREA_ALONE = "[3-9][0-9]{2}", "(?:[3-69][0-9]|[78][0-8])[0-9]"
 # A JSON Schema pattern for the usual spellings of what ``normalize`` accepts; none of them can be a date.
 PATTERN = (
     rf"^(?:\+7[0-9]{{10}}|[78]{_AREA}[0-9]{{7}}|{_AREA_ALONE}[0-9]{{7}}|\+[1-689][0-9]{{7,14}}"
-    rf"|\+(?!7|1 ?1|37[05] ?8|99[38] ?8)(?:{_COUNTRY_CODE.pattern}) ?[1-9](?: ?[0-9]){{6,11}}"
+    rf"|\+(?!7|1 ?1|37[05] ?8|99[38] ?8|8(?: ?[0-9]){{10}}$)(?:{_COUNTRY_CODE.pattern}) ?[1-9](?: ?[0-9]){{6,11}}"
     r"|(?:\+7[ -]?(?:\([1-9][0-9]{2}\)[ -]?|[0-9]{3}[ -])"
     rf"|[78][ -]?(?:\({_AREA}\)[ -]?|{_AREA}[ -])|\({_AREA_ALONE}\)[ -]?|{_AREA_ALONE}[ -])"
     r"[0-9]{3}[ -][0-9]{2}[ -]?[0-9]{2})$"
@@ -92,7 +94,7 @@ def normalize(phone: str) -> str:
     digits = _PUNCTUATION.sub("", text) if len(text) <= _LONGEST else ""
     if not _PLAIN.fullmatch(digits) or (not _USUAL.fullmatch(text) and _OTHER_NUMBER.fullmatch(text)):
         raise ValueError(_("Enter a Russian phone number, or + and 8 to 15 digits."))
-    number = text if _E164.fullmatch(text) else _international(text) if "+" in text else _russian(text, digits)
+    number = text if _E164.fullmatch(text) else _international(text) if "+" in text else _russian(phone, digits)
     if _E164.fullmatch(number):
         return number
     message = _(
@@ -102,9 +104,11 @@ def normalize(phone: str) -> str:
     raise ValueError(message)
 
 
-def _russian(text: str, digits: str) -> str:
+def _russian(phone: str, digits: str) -> str:
     """Return the number with +7; an empty text if it is that of another country, lacks a digit or has an extension."""
     prefix, national = digits[:-10], digits[-10:]
+    # A separate 8 in “8 495 123 456” is no thousand.
+    text = typed_values.bare(phone)
     first = _NO_DIGIT.split(text.lstrip("( "), maxsplit=1)[0]
     lacks_digit = not prefix and (first in ("7", "8") or national.startswith(("79", "89")))
     return "" if lacks_digit or national[0] in "012" or _has_extension(text, 1) else f"+7{national}"
@@ -121,6 +125,9 @@ def _international(text: str) -> str:
     # +38 (063) is +380 63.
     found = _COUNTRY_CODE.match("380" if digits.startswith("380") else groups[0])
     if found is None or _has_extension(text, found.end()):
+        return ""
+    # +8495 123-45-67 is Russian, with a wrong plus sign, and not Vietnamese.
+    if digits.startswith("8") and len(digits) == _RUSSIAN_LENGTH and groups[0] != found[0]:
         return ""
     code, national = found[0], digits[found.end() :]
     before, _parenthesis, rest = text[text.index(digits[0]) :].partition("(")

@@ -149,8 +149,8 @@ _SYMBOL_FOR_LETTER = regex.compile(
     # DOS 866 read as Windows-1251, which has no other letters then; Windows-1251 read as MacCyrillic
     r"|[¤¦¬®€‰†‡][а-пЁЄЇЎўЈҐ]|(?<!\p{L})[¬√ƒ≈∆÷€][а-яё€]|(?<=[а-яё])€"
 )
-# The capital И in MacCyrillic, unless it is a quotation mark: »Север«.
-_CLOSING_FIRST = regex.compile(r"\A[^«]*(?<!\S)»\p{Cyrillic}[^«]*\Z")
+# The capital И in MacCyrillic, unless it is a quotation mark: »Север« or »Север».
+_CLOSING_FIRST = regex.compile(r"\A[^«]*(?<!\S)»(?!.*\S»)\p{Cyrillic}[^«]*\Z")
 _CYRILLIC_WORD = regex.compile(r"\p{Cyrillic}+")
 _SWAPPED = regex.compile(r"(?V1)[\p{Ll}&&\p{Cyrillic}][\p{Lu}&&\p{Cyrillic}]+")
 

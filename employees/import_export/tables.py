@@ -27,6 +27,8 @@ _EXPORTED = "profile_source"
 _MOST_INVISIBLE = 100
 # Each heading is compared with those of the known columns.
 _MOST_COLUMNS = 1_000
+# The number of the column ZZZ.
+_LAST_LETTERS = 18_278
 
 
 class Table(Dataset):
@@ -120,8 +122,13 @@ def _table(rows: Iterable[Row], max_rows: int | None) -> Table:
         else:
             ignored.update(column for column in cells.keys() - read if not _is_blank(cells[column]))
     table.headings = {name: headings[column] for name, column in columns.items()}
-    table.ignored = {get_column_letter(column): headings.get(column, "")[:50] for column in sorted(ignored)}
+    table.ignored = {_letter(column): headings.get(column, "")[:50] for column in sorted(ignored)}
     return table
+
+
+def _letter(column: int) -> str:
+    """Return the letters of a column, or its number beyond ZZZ, which only CSV has."""
+    return get_column_letter(column) if column <= _LAST_LETTERS else str(column)
 
 
 def _columns(headings: dict[int, str]) -> dict[str, int]:
@@ -132,7 +139,7 @@ def _columns(headings: dict[int, str]) -> dict[str, int]:
         name = column_of(heading) or heading.casefold()
         first = positions.setdefault(name, column)
         if heading and first != column:
-            letters = {"first": get_column_letter(first), "second": get_column_letter(column)}
+            letters = {"first": _letter(first), "second": _letter(column)}
             same = {"heading": heading[:50], "other": headings[first][:50], **letters}
             if headings[first].casefold() == heading.casefold():
                 text = _("The heading “%(heading)s” is repeated in columns %(first)s and %(second)s. Keep one of them.")
@@ -146,7 +153,7 @@ def _columns(headings: dict[int, str]) -> dict[str, int]:
         text = _("The column %(letter)s “%(heading)s” contains full names. Split it into the columns %(columns)s.")
         names = ", ".join(map(heading_of, ("last_name", "first_name", "middle_name")))
         problems += [
-            text % {"letter": get_column_letter(column), "heading": heading[:50], "columns": names}
+            text % {"letter": _letter(column), "heading": heading[:50], "columns": names}
             for column, heading in headings.items()
             if is_whole_name(heading)
         ]

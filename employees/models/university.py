@@ -44,15 +44,16 @@ class UniversityQuerySet(models.QuerySet["University"]):
     def find(self, *, inn: str, kpp: str, university_name: str) -> University | None:
         """Return the university that a description means: that with its INN and KPP or, without an INN, with its name.
 
-        Return None if there is none. Universities with one name and different INNs or KPPs are branches: raise
-        AmbiguousUniversity for the name alone if several universities have it, and at least one of them has an INN.
+        Return None if there is none. The name alone means the university without an INN, if there is one. Others with
+        the same name are branches: raise AmbiguousUniversity if several of them have it.
         """
         if inn:
             return self.filter(inn=inn, kpp=kpp).first()
         named = list(self.named(university_name))
-        if len(named) > 1 and any(university.inn for university in named):
+        without_inn = [university for university in named if not university.inn]
+        if len(named) > 1 and not without_inn:
             raise AmbiguousUniversity(_("Several universities have this name. Enter the INN and KPP of one of them."))
-        return named[0] if named else None
+        return next(iter(without_inn or named), None)
 
     def is_known(self, **description: str) -> bool:
         """Return whether no university may be created by the description, because one exists that it may mean."""

@@ -80,7 +80,7 @@ def test_a_new_inn_makes_a_branch_beside_one_with_an_inn(api: APIClient, existin
 
 
 @pytest.mark.parametrize("spelling", [NAME, NAME.upper(), "Вуз  oшибoк"])
-@pytest.mark.parametrize("inns", [("7736050003", "7736050003"), ("7736050003", "7736050010"), ("", "7736050003")])
+@pytest.mark.parametrize("inns", [("7736050003", "7736050003"), ("7736050003", "7736050010")])
 def test_the_name_of_several_branches_names_none(
     api: APIClient, spelling: str, inns: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -101,6 +101,14 @@ def test_the_name_of_several_branches_names_none(
     assert Employee.objects.get().university == second
     moved = api.patch(f"/employees/{Employee.objects.get().pk}", {"university_id": branches[0].pk}, format="json")
     assert moved.json()["university"]["id"] == branches[0].pk
+
+
+def test_a_name_alone_means_the_university_without_an_inn(api: APIClient) -> None:
+    """A client that sends an INN does not lock out those that send names."""
+    University.objects.create(name=NAME, inn="7736050003")
+    plain = University.objects.create(name=NAME)
+    body = {"phone": "+79160900099", "university_name": NAME.upper()}
+    assert api.post("/employees", body, format="json").json()["university_id"] == plain.pk
 
 
 def test_a_curator_means_the_own_branch(as_role: AsRole) -> None:

@@ -333,3 +333,14 @@ def test_the_number_of_elements_is_limited(monkeypatch: pytest.MonkeyPatch) -> N
     )
     with pytest.raises(UnreadableFile, match="too large to be read"):
         read_xlsx(book)
+
+
+@pytest.mark.parametrize("heading", ["", "Телефон"])
+def test_a_csv_may_have_columns_without_letters(heading: str) -> None:
+    commas = "," * 18_300
+    content = f"Телефон,Фамилия{commas}{heading}\n89161234567,Ким{commas}a\n".encode()
+    if heading:
+        with pytest.raises(UnreadableFile, match="A and 18302"):
+            read_csv(content)
+    else:
+        assert read_csv(content).ignored == {"18302": ""}
