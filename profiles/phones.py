@@ -29,6 +29,7 @@ _ZERO_IS_DIGIT = re.compile("39|22[5679]|24[127]|378|800|88[18]|992")
 _OTHER_PREFIXES = {"1": ("1", 10), **dict.fromkeys(("370", "993"), ("8", 8)), **dict.fromkeys(("375", "998"), ("8", 9))}
 # What Argentina and Mexico put before a mobile number that is dialled from abroad, in place of the zero.
 _MOBILE_MARKS = {"54": "9", "52": "1"}
+_DECIMALS = re.compile("[.,]0+$")
 # With the 8.
 _RUSSIAN_LENGTH = 11
 _DIGITS, _NO_DIGIT = re.compile("[0-9]+"), re.compile("[^0-9]+")
@@ -107,8 +108,10 @@ def normalize(phone: str) -> str:
 def _russian(phone: str, digits: str) -> str:
     """Return the number with +7; an empty text if it is that of another country, lacks a digit or has an extension."""
     prefix, national = digits[:-10], digits[-10:]
-    # A separate 8 in “8 495 123 456” is no thousand.
+    # The separate 8 of “8 495 123 456” may be a prefix, that of the number “8 495 123 456,00” is a digit.
     text = typed_values.bare(phone)
+    if _DECIMALS.search(text):
+        text = digits
     first = _NO_DIGIT.split(text.lstrip("( "), maxsplit=1)[0]
     lacks_digit = not prefix and (first in ("7", "8") or national.startswith(("79", "89")))
     return "" if lacks_digit or national[0] in "012" or _has_extension(text, 1) else f"+7{national}"
