@@ -60,7 +60,7 @@ def process_inbox(
                 if len(taken) == BATCH:
                     when_behind()
                 updates = _postpone_locked(taken, locked)
-                extracted = _process(updates, is_collecting=is_collecting(state)) if updates else []
+                extracted = _process(updates, is_collected=is_collecting(state)) if updates else []
         except Exception as error:
             _distrust(updates)
             is_unavailable = isinstance(error, OperationalError | InterfaceError) and not is_lock_timeout(error)
@@ -114,10 +114,10 @@ def _distrust(updates: list[InboxUpdate]) -> None:
             cache.distrust(written)
 
 
-def _process(updates: list[InboxUpdate], *, is_collecting: bool) -> list[tuple[InboxUpdate, ProfileUpdate]]:
+def _process(updates: list[InboxUpdate], *, is_collected: bool) -> list[tuple[InboxUpdate, ProfileUpdate]]:
     """Process a batch in the current transaction and save its results; return the updates that contain names."""
     with tracing.batch("process updates", updates, _span_attributes):
-        return _merge(updates) if is_collecting else _skip(updates)
+        return _merge(updates) if is_collected else _skip(updates)
 
 
 def _span_attributes(update: InboxUpdate) -> dict[str, Any]:
