@@ -18,7 +18,7 @@ WHOLE = -m ''
 .PHONY: help run demo test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos soak test-sigterm test-slow-senders test-deploy test-stores test-hosts test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-growth bench-monitoring bench-screens bench-sizes bench-erasure bench-releases bench-start lint messages openapi \
-	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development browser
+	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development browser fuzzer
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -77,8 +77,8 @@ test-slow-senders: development ## 2,000 clients that stop in the middle of a req
 test-all: ## run lint, the whole suite, the guide and the audit
 	$(MAKE) --no-print-directory lint test test-integration test-guide audit
 
-fuzz: development ## send a hundred thousand hostile updates, commands and requests
-	@FUZZ=full $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
+fuzz: fuzzer ## send a hundred thousand hostile updates, commands, spreadsheets and requests (an hour or two; ARGS=… for pytest)
+	@FUZZ=full $(PY) -m pytest -q -n 2 tests/fuzz tests/config/test_openapi.py --timeout 7200 $(ARGS)
 	@DEBUG=true $(PY) -m tests.fuzz
 
 test-openapi: development ## lint the OpenAPI schema, compile a TypeScript client, test each operation by schemathesis (needs npm)
@@ -188,6 +188,7 @@ lock: development ## rewrite requirements.txt and the other requirements files f
 	$(COMPILE) pyproject.toml --extra otel -c requirements.txt -o requirements-otel.txt
 	$(COMPILE) pyproject.toml --extra otel --group dev -c requirements-otel.txt -o requirements-dev.txt
 	$(COMPILE) --group e2e -c requirements-dev.txt -o requirements-e2e.txt
+	$(COMPILE) --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt
 
 venv:
 	@$(PY) -c 'import pip' 2>/dev/null || $(MAKE) --no-print-directory new-venv
@@ -212,3 +213,7 @@ development: venv
 browser: development
 	@cmp -s requirements-e2e.txt .venv/requirements-e2e.txt || { echo 'Installing requirements-e2e.txt' && \
 		$(PIP) --require-hashes -r requirements-e2e.txt && cp requirements-e2e.txt .venv/; }
+
+fuzzer: development
+	@cmp -s requirements-fuzz.txt .venv/requirements-fuzz.txt || { echo 'Installing requirements-fuzz.txt' && \
+		$(PIP) --require-hashes -r requirements-fuzz.txt && cp requirements-fuzz.txt .venv/; }
