@@ -17,4 +17,4 @@ class MonitoringConfig(AppConfig):
         changes.emergency_stopped.connect(controller.pause_backfill)
         admin_labels.show_titles()
         # Waffle is the app of the switches and samples. It has no translatable name of its own.
-        apps.get_app_config("waffle").verbose_name = _("switches")
+        apps.get_app_config("waffle").verbose_name = _("flags and switches")

@@ -61,7 +61,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if "user_id" in self.fields and not self.errors and not any(cleaned[name] for name in _NAMES):
-            raise forms.ValidationError(_("Enter a first name, a last name or an own name."))
+            raise forms.ValidationError(_("Enter a first name, a last name or a user-provided name."))
         return cleaned
 
 
@@ -99,7 +99,7 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
     list_filter_submit = True
     list_per_page = 50
     search_fields = ("user_id",)
-    search_help_text = _("MAX id")
+    search_help_text = _("MAX ID")
     paginator = BoundedPaginator
     show_full_result_count = False
 
@@ -141,10 +141,10 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
             _("Names in the directory become “Неизвестно”; the employees stay"),
             _("A tombstone with the time and a hash of the ID remains: only a later update can recreate the profile"),
         ]
-        people = [f"{_('MAX id')} {profile}" for profile in objs]
+        people = [f"{_('MAX ID')} {profile}" for profile in objs]
         refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
         scope = scope_of(request)
-        protected = [f"{_('MAX id')} {profile}: {NOT_COVERED}" for profile in objs if not scope.covers(profile.pk)]
+        protected = [f"{_('MAX ID')} {profile}: {NOT_COVERED}" for profile in objs if not scope.covers(profile.pk)]
         return [*people, consequences], {self.opts.verbose_name_plural: len(people)}, refused, protected
 
     @method_decorator(csrf_protect)

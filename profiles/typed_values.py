@@ -110,7 +110,7 @@ def refuse_other_types(text: str) -> None:
     if _ERROR.fullmatch(text):
         raise ValueError(_("“%s” is a spreadsheet's error. Repair the formula, or clear the cell.") % text[:50])
     if text.casefold() in _BOOLEANS:
-        raise ValueError(_("“%s” is a truth value. Enter the value that is meant, or clear the cell.") % text)
+        raise ValueError(_("“%s” is a logical value. Enter the intended value, or clear the cell.") % text)
     if _DATE_OR_TIME.fullmatch(text):
         raise ValueError(_("“%s” is a date or time. Format the column as text and enter the value again.") % text)
     if _DECIMAL.fullmatch(text):

@@ -154,13 +154,13 @@ class InboxUpdate(models.Model):
     update_type = models.CharField(_("type"), max_length=40)
     state = models.CharField(_("state"), max_length=12, choices=State, db_default=State.PENDING)
     reason = models.CharField(_("reason"), max_length=200, blank=True, db_default="")
-    user_id = models.CharField(_("MAX id"), max_length=64, blank=True, db_default="")
-    has_names = models.BooleanField(_("carries names"), db_default=False)
+    user_id = models.CharField(_("MAX ID"), max_length=64, blank=True, db_default="")
+    has_names = models.BooleanField(_("contains names"), db_default=False)
     has_changed_profile = models.BooleanField(_("changed the profile"), db_default=False)
     received_at = models.DateTimeField(_("received at"))
     # By PostgreSQL's clock: that of the host may have been wrong. Rows of earlier releases have no such time.
     stored_at = models.DateTimeField(null=True, db_default=Now(), editable=False)
-    request_id = models.CharField(_("request id"), max_length=64, blank=True, db_default="")
+    request_id = models.CharField(_("request ID"), max_length=64, blank=True, db_default="")
     finished_at = models.DateTimeField(_("finished at"), null=True)
     processing_ms = models.FloatField(_("processing time, ms"), null=True)
     tries = models.SmallIntegerField(_("failed attempts"), db_default=0)
@@ -227,7 +227,7 @@ class DuplicateDelivery(models.Model):
 
     dedup_key = models.BinaryField(max_length=32)
     update_type = models.CharField(_("type"), max_length=40)
-    is_conflict = models.BooleanField(_("with other content"), db_default=False)
+    is_conflict = models.BooleanField(_("with different content"), db_default=False)
     received_at = models.DateTimeField(_("received at"), db_index=True)
 
     permission_name = "repeat"
@@ -256,7 +256,7 @@ class Replay(models.Model):
     rows.
     """
 
-    at = models.DateTimeField(_("at"), auto_now_add=True)
+    at = models.DateTimeField(_("time"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)
     selection = models.CharField(_("selection"), max_length=500)
     reason = models.CharField(_("reason"), max_length=500)
@@ -302,7 +302,7 @@ class PayloadAccess(models.Model):
     A trigger prevents changes to these rows.
     """
 
-    at = models.DateTimeField(_("at"), auto_now_add=True)
+    at = models.DateTimeField(_("time"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)
     # Not a foreign key: these rows are kept after the update has been pruned.
     inbox_update_id = models.BigIntegerField(_("update number"), db_index=True)

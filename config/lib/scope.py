@@ -58,5 +58,5 @@ def requires_global_scope(view: View, why: Promise = ALL_PEOPLE) -> View:
 
 def refusal(request: HttpRequest, why: Promise) -> HttpResponse:
     """Return the 403 page, with the reason ``why``, for users who are limited to one university."""
-    context = admin.site.each_context(request) | {"title": _("Not available for a single university"), "why": why}
+    context = admin.site.each_context(request) | {"title": _("Only for users of all universities"), "why": why}
     return TemplateResponse(request, "admin/refused.html", context, status=HTTPStatus.FORBIDDEN)

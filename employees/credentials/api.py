@@ -22,7 +22,7 @@ from employees.credentials.models import LogIn
 
 class SecondFactorRequired(AuthenticationFailed):
     default_code = "SECOND_FACTOR_REQUIRED"
-    default_detail = gettext_lazy("This account has a second factor. Send its present code as “code”.")
+    default_detail = gettext_lazy("This account has a second factor. Send its current code as “code”.")
 
 
 class SecondFactorInvalid(AuthenticationFailed):

@@ -114,9 +114,7 @@ class EnrolmentForm(CodeForm):
         code: str = self.cleaned_data["code"]
         self.step = second_factor.step_of(self.secret, code)
         if self.step is None:
-            raise ValidationError(
-                _("The code does not belong to this key. Check the clock of the phone, and try again.")
-            )
+            raise ValidationError(_("The code does not match this key. Check the clock of the phone, and try again."))
         return code
 
 
@@ -271,7 +269,7 @@ class RecoveryCodesView(_Page, ViewRecoveryCodesView):
 class NewRecoveryCodesView(_Page, FormView):  # type: ignore[type-arg]
     form_class = forms.Form
     title = gettext_lazy("Create new recovery codes")
-    text = gettext_lazy("The present recovery codes become invalid.")
+    text = gettext_lazy("The current recovery codes become invalid.")
 
     def form_valid(self, form: forms.Form) -> HttpResponse:
         if second_factor.is_set_up(self.request.user):

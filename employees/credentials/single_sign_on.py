@@ -206,14 +206,14 @@ def refuse(request: HttpRequest, reason: str, name: str = "") -> ImmediateHttpRe
     access_log.log("log_in", request.META, name, level=logging.WARNING, outcome=reason, door="sso")
     reasons = {
         "ambiguous_email": _("Several accounts have your e-mail address. An administrator has to correct this."),
-        "connected_otherwise": _("The account with your e-mail address belongs to another identity at the provider."),
+        "connected_otherwise": _("The account with your e-mail address is linked to a different single sign-on user."),
         "deactivated": _("Your account is deactivated."),
         "name_taken": _("An account with your user name exists, but it has another e-mail address."),
         "no_account": _("You have no account here. Ask an administrator to create one with your e-mail address."),
         "not_staff": _("Your account may not use the admin."),
         "provider_refused": _("The identity provider did not confirm who you are. Try again."),
         "provider_unavailable": _("The identity provider is unavailable. Log in with a password, or try again later."),
-        "superuser": _("Superusers are not connected by their e-mail address. Log in with your password."),
+        "superuser": _("The account of a superuser cannot be linked by its e-mail address. Log in with your password."),
     }
     context = admin.site.each_context(request) | {"title": _("Log-in refused"), "text": reasons[reason]}
     status = 503 if reason == "provider_unavailable" else 403

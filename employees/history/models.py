@@ -42,13 +42,13 @@ class FormerMaxIdClaim(models.Model):
     """
 
     employee_id = models.BigIntegerField(_("employee"))
-    max_id = models.CharField(_("MAX id"), max_length=64)
+    max_id = models.CharField(_("MAX ID"), max_length=64)
 
     class Meta:
         app_label = "employee_history"
         db_table = "former_max_id_claims"
-        verbose_name = _("former claim of a MAX id")
-        verbose_name_plural = _("former claims of MAX ids")
+        verbose_name = _("former manually entered MAX ID")
+        verbose_name_plural = _("former manually entered MAX IDs")
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["max_id", "employee_id"], name="former_max_id_claims_unique")
         ]

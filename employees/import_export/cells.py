@@ -61,7 +61,7 @@ def _read_unmarked(text: str) -> str:
         return ""
     typed_values.refuse_other_types(text)
     if typed_values.is_number(text):
-        raise ValueError(_("“%s” is a number. Enter the text that is meant, or clear the cell.") % text[:50])
+        raise ValueError(_("“%s” is a number. Enter the intended text, or clear the cell.") % text[:50])
     if typed_values.is_placeholder(text):
         message = _("“%(text)s” usually stands for an empty cell. Clear the cell; if it is a name, enter '%(text)s.")
         raise ValueError(message % {"text": text})

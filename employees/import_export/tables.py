@@ -160,8 +160,8 @@ def _columns(headings: dict[int, str]) -> dict[str, int]:
     if "phone" not in positions:
         listed = ", ".join(filter(None, headings.values())) or "—"
         text = _(
-            "The file has no “%(phone)s” column. Its columns: %(columns)s. The first filled row must be that of the"
-            " headings: delete what stands above it."
+            "The file has no “%(phone)s” column. Its columns: %(columns)s. The first row that is not empty must "
+            "contain the headings: delete everything above it."
         )
         problems.append(text % {"phone": heading_of("phone"), "columns": listed[:200]})
     if problems:

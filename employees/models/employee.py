@@ -106,8 +106,8 @@ class Employee(models.Model):
     first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, default=names.UNKNOWN)
     last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, blank=True, default=names.UNKNOWN)
     middle_name = models.CharField(_("middle name"), max_length=names.NAME_LENGTH, blank=True, default="")
-    max_id = models.CharField(_("MAX id"), max_length=64, blank=True, null=True)  # noqa: DJ001 (docs/reference/names.md)
-    max_id_updated_at = models.DateTimeField(_("MAX id updated at"), blank=True, null=True)
+    max_id = models.CharField(_("MAX ID"), max_length=64, blank=True, null=True)  # noqa: DJ001 (docs/reference/names.md)
+    max_id_updated_at = models.DateTimeField(_("MAX ID updated at"), blank=True, null=True)
     university = models.ForeignKey(
         University, models.PROTECT, related_name="employees", db_index=False, verbose_name=_("university")
     )
@@ -166,13 +166,13 @@ class MaxIdClaim(models.Model):
     """
 
     employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))
-    max_id = models.CharField(_("MAX id"), max_length=64)
+    max_id = models.CharField(_("MAX ID"), max_length=64)
     is_vouched = models.BooleanField(_("entered by a user who sees all universities"), default=False, db_default=False)
 
     class Meta:
         db_table = "max_id_claims"
-        verbose_name = _("claimed MAX id")
-        verbose_name_plural = _("claimed MAX ids")
+        verbose_name = _("manually entered MAX ID")
+        verbose_name_plural = _("manually entered MAX IDs")
 
     def __str__(self) -> str:
         return str(self.pk)

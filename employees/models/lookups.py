@@ -43,8 +43,8 @@ class MaxIdJob(models.Model):
     class Meta:
         db_table = "max_id_jobs"
         ordering: ClassVar = ["-id"]
-        verbose_name = _("search for MAX ids")
-        verbose_name_plural = _("searches for MAX ids")
+        verbose_name = _("MAX ID search")
+        verbose_name_plural = _("MAX ID searches")
         constraints: ClassVar = [
             models.UniqueConstraint(Value(1), name="max_id_jobs_one_at_a_time", condition=Q(finished_at__isnull=True)),
         ]

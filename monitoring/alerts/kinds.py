@@ -32,15 +32,15 @@ class Kind(models.TextChoices):
     WEBHOOK_ERROR_RATE_HIGH = "webhook_error_rate_high", _("webhook errors")
     CACHE_CONNECTION_FAILED = "cache_connection_failed", _("Redis is unavailable")
     CACHE_EVICTIONS_HIGH = "cache_evictions_high", _("Redis evicts profiles")
-    DATABASE_RESTORED = "database_restored", _("database set back")
+    DATABASE_RESTORED = "database_restored", _("database in an older state")
     INBOX_LAG_HIGH = "inbox_lag_high", _("updates are waiting")
     DEAD_LETTERS = "dead_letters", _("dead letters")
     WEBHOOK_SILENT = "webhook_silent", _("no updates")
     SUBSCRIPTION_LOST = "subscription_lost", _("subscription lost")
-    SUBSCRIPTION_WRONG = "subscription_wrong", _("subscription differs")
+    SUBSCRIPTION_WRONG = "subscription_wrong", _("subscription misconfigured")
     DIRECT_API_MISSING = "direct_api_missing", _("no direct API")
     SECRET_FAILURES = "secret_failures", _("wrong secrets")
-    LOCK_HELD = "lock_held", _("a lock blocks others")
+    LOCK_HELD = "lock_held", _("a lock blocks other sessions")
     ROLLOUT_HELD = "rollout_held", _("rollout held")
     BACKFILL_FAILED = "backfill_failed", _("backfill failed")
 
@@ -116,9 +116,9 @@ CHECKS: dict[Kind, Check] = {
     Kind.DATABASE_RESTORED: Check(
         "database_restored",
         T(
-            "PostgreSQL was set back: rollout revision %(revision)s, it was %(revision_before)s; last erasure"
-            " %(erasures)s, it was %(erasures_before)s. Check the switches and repeat the erasures, as the runbook"
-            " describes."
+            "PostgreSQL has returned to an older state: rollout revision %(revision)s, it was %(revision_before)s; "
+            "last erasure %(erasures)s, it was %(erasures_before)s. Check the switches and repeat the erasures, as "
+            "the runbook describes."
         ),
         _data(**{name: name for name in _COUNTERS}),
         _COUNTERS,

@@ -48,17 +48,17 @@ class Alert(models.Model):
     """A problem, from its detection to its end. ``message`` is in English, ``text`` in the reader's language."""
 
     kind = models.CharField(_("kind"), max_length=40, choices=Kind)
-    key = models.CharField(_("which"), max_length=100, blank=True, default="")
+    key = models.CharField(_("subject"), max_length=100, blank=True, default="")
     severity = models.CharField(_("severity"), max_length=10, choices=Severity)
     message = models.CharField(_("message"), max_length=500)
     words = models.JSONField(_("message parameters"), default=dict)
-    data = models.JSONField(_("numbers"), default=dict)
+    data = models.JSONField(_("values"), default=dict)
     fired_at = models.DateTimeField(_("fired at"), default=timezone.now)
     seen_at = models.DateTimeField(_("last seen at"), default=timezone.now)
     clear_since = models.DateTimeField(_("not seen since"), null=True, blank=True)
     resolved_at = models.DateTimeField(_("resolved at"), null=True, blank=True)
     announced = models.CharField(
-        _("announced as"), max_length=10, choices=Severity, blank=True, default="", help_text=_("empty: not yet")
+        _("severity sent"), max_length=10, choices=Severity, blank=True, default="", help_text=_("empty: not yet")
     )
     acknowledged_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -73,7 +73,7 @@ class Alert(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("muted by")
     )
     muted_until = models.DateTimeField(_("muted until"), null=True, blank=True)
-    mute_reason = models.CharField(_("reason to mute"), max_length=500, blank=True, default="")
+    mute_reason = models.CharField(_("reason for muting"), max_length=500, blank=True, default="")
 
     objects: ClassVar[AlertQuerySet] = AlertQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -183,7 +183,7 @@ class Channel(models.TextChoices):
 class DeliveryState(models.TextChoices):
     WAITING = "waiting", _("waiting")
     SENT = "sent", _("sent")
-    FAILED = "failed", _("given up")
+    FAILED = "failed", _("not delivered")
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):

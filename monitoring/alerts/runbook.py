@@ -49,18 +49,18 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
         _("Repeat the erasure of each person who asked for it after the time of the backup."),
         _("Repeat the revocation of log-ins and API keys that were revoked after it."),
-        _("Accept the new state, as the runbook describes: Redis then forgets the old numbers."),
+        _("Accept the new state, as the runbook describes: Redis then forgets the earlier revision and erasure."),
     ),
     Kind.INBOX_LAG_HIGH: (
         _(
-            "Updates are stored safely, but names are late. See on the overview whether an inbox worker is running and"
-            " processing is on."
+            "Updates are stored safely, but names appear with a delay. Check on the overview whether an inbox worker "
+            "is running and processing is on."
         ),
         _("If no inbox worker is running, start one; its log shows why it ended."),
         _("If processing is off and should be on, resume after an emergency stop, or turn its switch on."),
         _(
-            "If the number of waiting updates is falling, wait. If it is growing, PostgreSQL is slow, or a session is"
-            " holding a lock."
+            "If the number of pending updates is falling, wait. If it is growing, PostgreSQL is slow, or a session is "
+            "holding a lock."
         ),
     ),
     Kind.DEAD_LETTERS: (
@@ -108,17 +108,17 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
             "If the application's name begins with directory-, it is a process of this system, such as a migration."
             " Wait if it is working."
         ),
-        _("Otherwise end the session with the statement in the alert. What its transaction has changed is undone."),
+        _("Otherwise end the session with the statement in the alert. All changes of its transaction are rolled back."),
     ),
     Kind.ROLLOUT_HELD: (
-        _("Read the reason on the page Rollout. No phase goes up, and the percentages stay."),
+        _("Read the reason on the page Rollout. The percentages stay as they are and cannot be increased for now."),
         _("If employees are getting wrong names, or you do not know, lower the percentage or stop everything."),
-        _("Look at the conflicts and at the people named since the step, and fix the cause."),
+        _("Look at the conflicts and at the people who got a name after the step, and fix the cause."),
         _("Resume with a reason. A new monitored period starts: earlier breaches and comparisons no longer count."),
     ),
     Kind.BACKFILL_FAILED: (
         _("Open the backfill: it lists the failed batches with their errors."),
         _("Fix the cause, then retry the failed batches. Until then, their employees keep their old names."),
-        _("To give up the whole run, undo it: the earlier names come back."),
+        _("To abandon the whole run, undo it: the previous names are restored."),
     ),
 }

@@ -86,7 +86,7 @@ class PlanForm(forms.Form):
     # Phase and percentages are plain text: the rules refuse invalid values, with the same message as elsewhere.
     phase = forms.CharField(label=T("Phase"), required=False, widget=forms.Select)
     waits_for_gates = forms.BooleanField(
-        label=T("Take each step as soon as its gates pass, not before its time"), required=False
+        label=T("Take each step as soon as its gates pass, but not before its time"), required=False
     )
     hours = forms.CharField(label=T("Only in these hours of the day, such as 9-18"), required=False)
 
@@ -120,7 +120,7 @@ class PlanForm(forms.Form):
             if name and not percent and not given.get(f"due_at{name}"):
                 continue
             if due_at is None and f"due_at{name}" not in self.errors:
-                self.add_error(f"due_at{name}", _("Choose a moment in the future."))
+                self.add_error(f"due_at{name}", _("Choose a time in the future."))
             elif due_at is not None:
                 try:
                     steps.append((percent, plans.check_moment(due_at)))
@@ -183,8 +183,8 @@ ACTIONS = {
     "resume": ActionPage(
         T("Resume"),
         T(
-            "Steps are possible again, and a new monitored period starts: breaches and comparisons from before no "
-            "longer count. After an emergency stop, phase 3 starts again at 1%."
+            "Steps are possible again, and a new monitored period starts: earlier breaches and comparisons no longer "
+            "count. After an emergency stop, phase 3 starts again at 1%."
         ),
         T("Resume"),
         lambda request, values: apply(request, Action.RESUME),
@@ -192,8 +192,8 @@ ACTIONS = {
     "plan": ActionPage(
         T("Plan steps"),
         T(
-            "Each step is judged when it is due: by the gates, by your permissions and, where required, by a second "
-            "person. A pause, an emergency stop and any other change of the rollout end the plan."
+            "When a step is due, its gates, your permissions and, where required, the approval of a second person are "
+            "checked. A pause, an emergency stop or any other change of the rollout cancels the plan."
         ),
         T("Plan the steps"),
         _plan,

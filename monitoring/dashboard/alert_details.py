@@ -76,7 +76,7 @@ _ROWS: dict[str, list[Rows]] = {
     Kind.CACHE_CONNECTION_FAILED: [_CACHE],
     Kind.CACHE_EVICTIONS_HIGH: [_CACHE],
     Kind.DATABASE_RESTORED: [Rows(_("Rollout changes"), SEE_ROLLOUT, "admin:rollout_change_changelist", {})],
-    Kind.INBOX_LAG_HIGH: [_inbox(_("Waiting updates"), state__exact=State.PENDING.value)],
+    Kind.INBOX_LAG_HIGH: [_inbox(_("Pending updates"), state__exact=State.PENDING.value)],
     Kind.DEAD_LETTERS: [_DEAD_LETTERS],
     Kind.WEBHOOK_SILENT: [_inbox(_("The latest updates"))],
     Kind.SUBSCRIPTION_LOST: [_inbox(_("The latest updates"))],
@@ -92,7 +92,7 @@ _ROWS: dict[str, list[Rows]] = {
             is_global=True,
         ),
         _EMPLOYEES(
-            _("Employees named from the cache"),
+            _("Employees with a name from the cache"),
             query={"profile_source__in": f"{ProfileSource.WEBHOOK},{ProfileSource.USER_INPUT}"},
         ),
     ],

@@ -53,10 +53,10 @@ def banner(request: HttpRequest, settings: RolloutSettings, readings: Round) -> 
     conflicts = readings["conflicts"].data.get("conflicts")
     if allowed["all"] and conflicts and request.user.has_perm(SEE_COMPARISONS):
         query = urlencode({"days": "counted", "outcome": "conflict"})
-        title = _("See the conflicts: %(n)d") % {"n": conflicts}
+        title = _("Show the conflicts: %(n)d") % {"n": conflicts}
         actions.append(HeldAction("conflicts", title, f"{reverse('screens:comparisons')}?{query}"))
     if url := named_since(request, _step_began(deepest)):
-        actions.append(HeldAction("named", _("See the people named since the step"), url))
+        actions.append(HeldAction("named", _("Show the people who got a name after the step"), url))
     if allowed["operate"]:
         actions.append(HeldAction("resume", _("Resume…"), reverse("screens:resume")))
     return HeldBanner(people_served() if allowed["all"] else None, actions)

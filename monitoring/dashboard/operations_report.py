@@ -107,7 +107,7 @@ def weekly() -> OperationsReport:
     quality = [*_data(readings, "profile_quality", *states), *(_share(readings, name) for name in scores)]
     tables = [
         Table(_("Quality"), quality),
-        Table(_("Recommended"), [("•", action) for action in reports.quality()["recommended_actions"]]),
+        Table(_("Recommendations"), [("•", action) for action in reports.quality()["recommended_actions"]]),
         Table(_("Cache"), _cache(readings)),
         _webhook(stats),
         Table(_("Errors"), sorted(stats["errors_by_type"].items())),

@@ -34,7 +34,7 @@ _NAMES_COME_FROM: tuple[Promise, ...] = (
     T("Names come from the direct API."),
     T("Names come from the direct API; those in the cache are only compared with them."),
     T("Names come from the cache first, then from the direct API."),
-    T("Names come from the stores; the direct API is called only for people who are in none of them."),
+    T("Names come from stored profiles; the direct API is called only for people without one."),
 )
 
 

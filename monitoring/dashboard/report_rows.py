@@ -38,7 +38,7 @@ TITLES: dict[str, str | Promise] = {
     "maxmemory_bytes": lazy("Memory limit"),
     "evicted_keys": lazy("Evicted keys"),
     "latency_ms": lazy("Response time of Redis"),
-    "cache_hit_rate": lazy("Hit rate of the cache"),
+    "cache_hit_rate": lazy("Cache hit rate"),
 }
 _SHARES = {"coverage", "error_rate", "profile_completeness", "profile_freshness", "profile_quality", "cache_hit_rate"}
 UNKNOWN = "—"

@@ -144,9 +144,9 @@ _ALL = (
     Indicator("redis_connected", measurements.redis_connected, **_YES, critical=1,
               good=T("Redis answers"), bad=T("Redis is unavailable: %(error)s")),
     Indicator("database_restored", measurements.database_restored, **_NONE, critical=0,
-              good=T("PostgreSQL was not set back"),
-              bad=T("PostgreSQL was set back: rollout revision %(revision)s, it was %(revision_before)s; "
-                    "last erasure %(erasures)s, it was %(erasures_before)s")),
+              good=T("PostgreSQL has not returned to an older state"),
+              bad=T("PostgreSQL has returned to an older state: rollout revision %(revision)s, it was "
+                    "%(revision_before)s; last erasure %(erasures)s, it was %(erasures_before)s")),
     Indicator("evictions", measurements.evictions, "%", "<", EVICTIONS_ALLOWED,
               good=T("no significant evictions"), bad=T("Redis evicted %(share)s of the profiles in a day"),
               unknown=T("evictions: first measurement"), param_names=("share", "limit")),
@@ -185,7 +185,7 @@ _ALL = (
               unknown=T("the direct API has not been checked: no worker has called it yet, "
                         "or MAX_BOT_TOKEN is not set")),
     Indicator("blocking_session", measurements.blocking_session, "s", "≤", LOCK_WARNING_SECONDS, LOCK_CRITICAL_SECONDS,
-              good=T("no session blocks others"), param_names=("seconds", "limit"), bad=BLOCKING_SESSION),
+              good=T("no session blocks other sessions"), param_names=("seconds", "limit"), bad=BLOCKING_SESSION),
     Indicator("rollout_held", measurements.rollout_held, "bool", "≤", 0),
     Indicator("backfill_failed_batches", measurements.backfill_failed_batches, **_NONE),
 )

@@ -16,7 +16,7 @@ TITLES: dict[str, Promise] = {
     "dead_letters": _("Dead letters, 24 hours"),
     "secret_failures": _("Wrong secrets, 1 hour"),
     "redis_connected": _("Redis"),
-    "database_restored": _("PostgreSQL set back"),
+    "database_restored": _("PostgreSQL in an older state"),
     "evictions": _("Evictions"),
     "cache_hit_rate": _("Cache hit rate"),
     "cache_latency": _("Redis latency, ms"),

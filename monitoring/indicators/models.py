@@ -91,8 +91,8 @@ class Round:
 class RoundTrip(models.Model):
     """The result of sending a synthetic update through the webhook, the inbox and the worker."""
 
-    at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
-    took_ms = models.FloatField(_("took, ms"), null=True, help_text=_("empty if the round trip failed"))
+    at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
+    took_ms = models.FloatField(_("duration, ms"), null=True, help_text=_("empty if the round trip failed"))
     error = models.CharField(_("error"), max_length=200, blank=True, default="")
 
     class Meta:

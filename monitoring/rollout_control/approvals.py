@@ -63,7 +63,7 @@ def refuse_former(request: ChangeRequest) -> None:
         return
     permissions = _permissions_of(request.action, is_forced=request.is_forced)
     if user is None or not all(map(user.has_perm, permissions)):
-        raise ChangeRefused(Message("“%(by)s” may no longer make this change.", {"by": request.by}))
+        raise ChangeRefused(Message("“%(by)s” no longer has permission to make this change.", {"by": request.by}))
     changes.refuse_outside_university(replace(request, universities=permission_scope(user).university_ids()))
 
 
@@ -136,7 +136,7 @@ def expire() -> None:
 def _locked(pk: int) -> Approval:
     approval: Approval | None = Approval.objects.waiting().select_for_update().filter(pk=pk).first()
     if approval is None:
-        raise ChangeRefused(Message("This request does not wait for approval."))
+        raise ChangeRefused(Message("This request is not waiting for approval."))
     return approval
 
 
@@ -151,7 +151,7 @@ def _locked_plan(approval: Approval) -> Plan | None:
 
 def _refuse_without_permission(approval: Approval, decider: Decider) -> None:
     if not decider.may_decide(approval):
-        raise NotPermitted(Message("Only somebody who may make this change can decide on it."))
+        raise NotPermitted(Message("Only somebody who has permission to make this change can approve or refuse it."))
 
 
 def _refuse_outdated(request: ChangeRequest) -> None:

@@ -76,7 +76,7 @@ def check_next_step() -> list[str]:
     if step is None:
         return []
     evaluation = gates.check(phase, step)
-    passed = Message("Every gate passes: phase %(phase)d may go on", {"phase": phase})
+    passed = Message("All gates pass: phase %(phase)d can take its next step", {"phase": phase})
     return [str(evaluation.hold_message() if evaluation.failing else passed)]
 
 
@@ -97,7 +97,7 @@ def _check_tripwires(phase: int) -> list[str]:
         GateCheck.objects.create(phase=0, verdict=Verdict.PASS, message="", **row)
         return []
     if rollout.is_paused:
-        message, sentence = to_columns(Message("not judged while the rollout is paused"), MESSAGE_LENGTH)
+        message, sentence = to_columns(Message("not checked while the rollout is paused"), MESSAGE_LENGTH)
         fields = {"verdict": Verdict.INCONCLUSIVE, "message": message, "sentence": sentence}
         GateCheck.objects.create(phase=phase, **fields, **row)
         return []
@@ -152,7 +152,7 @@ def fire(plan: Plan) -> str:
     revision = Rollout.current().revision
     if plan.revision != revision:
         revisions = {"then": plan.revision, "now": revision}
-        plan.stop(Message("Dropped: planned at revision %(then)d, the rollout is at %(now)d", revisions))
+        plan.stop(Message("Cancelled: the rollout changed after planning (revision %(then)d, now %(now)d)", revisions))
         return plan.text
     try:
         if not plan.is_within_hours(timezone.now()) or plan.state == PlanState.WAITING:

@@ -21,8 +21,8 @@ from profiles.rollout.presenters import duration
 _RATE_WINDOW = timedelta(hours=1)
 _LEAST_RATED = timedelta(minutes=1)
 _NO_TIME_YET = Message("no forecast of the time yet: too few measurements")
-_NO_TIME = Message("no forecast of the time: none arrived in the last hour")
-_NEVER = Message("no forecast: at the present share, more comparisons do not reach the limit")
+_NO_TIME = Message("no forecast of the time: nothing new in the last hour")
+_NEVER = Message("no forecast: at the current share, the gate would not pass even with more comparisons")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def forecast(result: GateResult, moments: list[Moment]) -> Message | None:
     when = _NO_TIME_YET if rate is None else _NO_TIME
     if rate and rate > 0:
         when = Message("≈ %(time)s", {"time": duration(timedelta(seconds=missing / rate))})
-    return Message("≈ %(n)s more comparisons, %(when)s", {"n": thousands(missing), "when": when})
+    return Message("≈ %(n)s more needed, %(when)s", {"n": thousands(missing), "when": when})
 
 
 def _rate(moments: list[Moment]) -> float | None:

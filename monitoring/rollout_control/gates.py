@@ -315,7 +315,7 @@ def cohort_errors(step: TransitionStep) -> GateResult:
         verdict, message = (
             Verdict.FAIL,
             Message(
-                "lookups without a name: at least %(mine)s by the cache, at most %(theirs)s by the direct API",
+                "lookups without a name: cache ≥ %(mine)s (lower bound), direct API ≤ %(theirs)s (upper bound)",
                 {"mine": percent_of(lowest), "theirs": percent_of(highest)},
             ),
         )

@@ -27,13 +27,19 @@ GATES: dict[str, Promise] = {gate: TITLES[name] for gate, name in INDICATOR_OF.i
     "rehearsed": _("Rollback rehearsal"),
     "cohort_agreement": _("Agreement of the new cohort"),
     "cohort_errors": _("Lookups without a name"),
-    "cohort_speed": _("Speed"),
+    "cohort_speed": _("Lookup speed"),
     "dwell": _("Dwell time"),
     "phase3_complete": _("Phase 3 complete"),
     "no_alert": _("No open alert"),
     "step": _("One step at a time"),
     "tripwire": _("Tripwire"),
 }
+# Messages that the previous release stored in plans, audit rows and gate checks: they keep their translation.
+_FORMER_MESSAGES = (
+    _("Dropped: planned at revision %(then)d, the rollout is at %(now)d"),
+    _("agreement at most %(agreement)s, conflicts at least %(conflicts)s (n = %(n)s)"),
+    _("lookups without a name: at least %(mine)s by the cache, at most %(theirs)s by the direct API"),
+)
 # The migration checklist; most items have the wording of the migration guide.
 CHECKLIST: dict[Promise, dict[str, Promise]] = {
     _("Pre-Migration"): {

@@ -24,7 +24,7 @@ class Verdict(models.TextChoices):
 class GateCheck(models.Model):
     """The stored result of one check of a gate; some gates count from these rows how many checks in a row passed."""
 
-    at = models.DateTimeField(_("at"), default=timezone.now)
+    at = models.DateTimeField(_("time"), default=timezone.now)
     phase = models.PositiveSmallIntegerField(_("phase"))
     gate = models.CharField(_("gate"), max_length=30, choices=[*GATES.items()])
     verdict = models.CharField(_("verdict"), max_length=12, choices=Verdict)
@@ -32,7 +32,7 @@ class GateCheck(models.Model):
     sentence = models.JSONField(null=True, editable=False)
     value = models.FloatField(_("value"), null=True)
     limit = models.FloatField(_("limit"), null=True)
-    n = models.BigIntegerField(_("sample"), null=True)
+    n = models.BigIntegerField(_("sample size"), null=True)
 
     class Meta:
         ordering: ClassVar = ["-at", "-pk"]
@@ -69,7 +69,7 @@ class Signature(models.Model):
     class Meta:
         ordering: ClassVar = ["-signed_at"]
         permissions: ClassVar = [
-            ("view_audit", _("Can see the audit trail")),
+            ("view_audit", _("Can see the audit log")),
             ("export_employees", _("Can export the employees")),
         ]
         verbose_name = _("signature")

@@ -86,14 +86,14 @@ _EFFECTS: tuple[tuple[Promise, Promise], ...] = (
     ),
     (
         T("These employees lose the fallback: the direct API is called only for people without a profile."),
-        T("These employees get the fallback back: the direct API is called again for stale and partial names."),
+        T("The fallback is restored for these employees: the direct API is called again for stale and partial names."),
     ),
 )
 _PEOPLE: tuple[tuple[Promise, Promise], ...] = (
     (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
     (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
     (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
-    (T("Employees who lose the fallback"), T("Employees who get the fallback back")),
+    (T("Employees who lose the fallback"), T("Employees whose fallback is restored")),
 )
 
 
@@ -203,7 +203,7 @@ def _timeline_step(row: Plan, head: int, revision: int) -> TimelineStep:
         step += f", {hours(*row.hours)}"
     outcome, tone = row.text, _STATE_TONES.get(state, "wait")
     if state in (PlanState.PLANNED, PlanState.WAITING) and row.revision != revision:
-        outcome, tone = _("Void: the rollout has changed since. The step will be dropped."), "bad"
+        outcome, tone = _("The rollout has changed since the step was planned, so the step will be cancelled."), "bad"
     elif state == PlanState.DONE:
         outcome = ""
     return TimelineStep(head, row, step, str(state.label), tone, outcome, is_open)

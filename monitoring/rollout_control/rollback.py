@@ -55,10 +55,10 @@ def verify(part: str) -> Iterator[str]:
     if part == "webhook":
         if is_processing():
             raise NotVerified(_("updates would still be processed"))
-        yield _("updates are stored and wait")
+        yield _("updates are stored and wait to be processed")
     elif part == "monitoring":
         if is_monitored():
-            raise NotVerified(_("the reports still answer"))
+            raise NotVerified(_("the reports are still available"))
         yield _("the reports answer 404, and the gates are inconclusive")
     else:
         yield _cache_is_out(part == "emergency")
@@ -115,7 +115,7 @@ def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
     """Stop serving one university from the cache, then resume; return the facts for the audit row, times in seconds."""
     if UniversityRule.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
         message = Message(
-            "A rule already keeps %(university)s out: choose another one",
+            "A rule already denies %(university)s: choose another university",
             {"university": university_name(university_id)},
         )
         raise ChangeRefused(message)
@@ -126,7 +126,7 @@ def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
     try:
         forget_state()
         if decide(PROBE_PHONE, university_id).stage >= 3:
-            raise NotVerified(_("the cache would still answer for the university"))
+            raise NotVerified(_("names at the university would still come from the cache"))
         await_convergence()
         out_s = time.perf_counter() - started
     finally:

@@ -134,7 +134,7 @@ def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
             try:
                 # The gates do not check whether an earlier phase limits this one or the rollout is paused.
                 settings.percents_after(name, step)
-                yield f"Every gate passes: phase {number} may go on"
+                yield f"All gates pass: phase {number} can take its next step"
             except ChangeRefused as refusal:
                 yield f"Every gate passes, but not yet: {refusal}"
     if number >= 3:

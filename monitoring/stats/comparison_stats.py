@@ -122,7 +122,9 @@ class ComparisonStats:
             "conflicts": percent_of(self.conflict_bounds[0]),
             "n": thousands(self.n),
         }
-        return Message("agreement at most %(agreement)s, conflicts at least %(conflicts)s (n = %(n)s)", params)
+        return Message(
+            "agreement ≤ %(agreement)s (upper bound), conflicts ≥ %(conflicts)s (lower bound), n = %(n)s", params
+        )
 
 
 def recent(window: timedelta = WINDOW) -> QuerySet[Comparison]:

@@ -101,7 +101,7 @@ class Sample(models.Model):
     """A record that a periodic task has run: ``name`` identifies the task (see monitoring.alerts.engine)."""
 
     name = models.CharField(_("name"), max_length=40)
-    at = models.DateTimeField(_("at"), default=timezone.now)
+    at = models.DateTimeField(_("time"), default=timezone.now)
     value = models.FloatField(_("value"))
 
     class Meta:

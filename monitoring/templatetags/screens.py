@@ -13,7 +13,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from config.lib import clock, times
 from monitoring.alerts.models import Alert
@@ -27,7 +27,7 @@ from webhooks.selections import received_between
 register = template.Library()
 _COMMAND = re.compile(r" \((?:manage\.py|POST) [^()]*\)")
 T = gettext_lazy
-_BREAKER = {"closed": T("closed"), "open": T("open"), "half-open": T("half-open")}
+_BREAKER = {"closed": T("closed"), "open": pgettext_lazy("circuit breaker", "open"), "half-open": T("half-open")}
 
 
 @register.filter

@@ -8,15 +8,15 @@ class DirectAnswer(models.Model):
     """Store a request to the direct API for a phone, and its response, which all processes reuse for a few minutes."""
 
     class Result(models.TextChoices):
-        ASKING = "asking", _("being asked")
+        ASKING = "asking", _("request sent")
         FOUND = "found", _("found")
         ABSENT = "absent", _("not in MAX")
         FAILED = "failed", _("no answer")
 
     phone = models.CharField(_("phone"), max_length=16, primary_key=True)
-    asked_at = models.DateTimeField(_("asked at"))
+    asked_at = models.DateTimeField(_("requested at"))
     outcome = models.CharField(_("outcome"), max_length=10, choices=Result)
-    user_id = models.CharField(_("MAX id"), max_length=64, blank=True)
+    user_id = models.CharField(_("MAX ID"), max_length=64, blank=True)
     first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, blank=True)
     last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, blank=True)
 

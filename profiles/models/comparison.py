@@ -19,13 +19,13 @@ class ComparisonOutcome(models.TextChoices):
     API_ERROR = "api_error", _("the direct API failed")
     CACHE_ERROR = "cache_error", _("the cache failed")
     TIMEOUT = "timeout", _("the direct API was too slow")
-    BOTH_EMPTY = "both_empty", _("unknown to both")
+    BOTH_EMPTY = "both_empty", _("no name in either source")
 
 
 class Pattern(models.TextChoices):
-    SCRIPT = "script", _("another alphabet")
-    LAST_NAME = "last_name", _("another last name")
-    FIRST_NAME = "first_name", _("another first name")
+    SCRIPT = "script", _("different alphabet")
+    LAST_NAME = "last_name", _("different last name")
+    FIRST_NAME = "first_name", _("different first name")
     BOTH_NAMES = "both_names", _("both names differ")
 
 
@@ -44,8 +44,8 @@ class WaitingComparison(models.Model):
 
     class Meta:
         db_table = "comparisons_waiting"
-        verbose_name = _("waiting comparison")
-        verbose_name_plural = _("waiting comparisons")
+        verbose_name = _("pending comparison")
+        verbose_name_plural = _("pending comparisons")
 
     def __str__(self) -> str:
         return str(self.pk)
@@ -54,14 +54,14 @@ class WaitingComparison(models.Model):
 class Comparison(models.Model):
     """Record the names that the cache and the direct API had for one lookup, masked, with a hash of the phone."""
 
-    at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
+    at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
     key_hash = models.CharField(_("hash of the phone"), max_length=32)
     bucket = models.PositiveSmallIntegerField(_("bucket"))
-    university_id = models.BigIntegerField(_("university id"), null=True)
+    university_id = models.BigIntegerField(_("university ID"), null=True)
     stage = models.PositiveSmallIntegerField(_("stage"))
     outcome = models.CharField(_("outcome"), max_length=20, choices=ComparisonOutcome)
     pattern = models.CharField(
-        _("pattern"),
+        _("kind of difference"),
         max_length=20,
         choices=[*Pattern.choices, *ComparisonOutcome.choices],
         blank=True,

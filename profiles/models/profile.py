@@ -18,7 +18,7 @@ from profiles.models.tombstones import Tombstone
 
 class ProfileSource(models.TextChoices):
     WEBHOOK = "webhook", _("webhook")
-    USER_INPUT = "user_input", _("named by the person")
+    USER_INPUT = "user_input", _("set by the person")
     API = "api", _("direct API")
     MANUAL = "manual", _("entered by hand")
     DEFAULT = "default", _("unknown")
@@ -105,7 +105,7 @@ class Profile(models.Model):
     update that changed the row, and determines whether a MAX name is still fresh.
     """
 
-    user_id = models.CharField(_("MAX id"), max_length=64, primary_key=True)
+    user_id = models.CharField(_("MAX ID"), max_length=64, primary_key=True)
     first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
     first_name_set_at = models.DateTimeField(null=True)
     is_first_name_real = models.BooleanField(
@@ -115,7 +115,7 @@ class Profile(models.Model):
     )
     last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
     last_name_set_at = models.DateTimeField(null=True)
-    user_provided_name = models.CharField(_("own name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
+    user_provided_name = models.CharField(_("user-provided name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
     user_provided_name_set_at = models.DateTimeField(null=True)
     last_updated = models.DateTimeField(_("last updated"))
     source = models.GeneratedField(
@@ -189,8 +189,8 @@ class PhoneLink(models.Model):
     """Link a phone to the MAX user who shared it as their own; a hash from MAX has verified that it is theirs."""
 
     phone = models.CharField(_("phone"), max_length=16, primary_key=True)
-    user_id = models.CharField(_("MAX id"), max_length=64, db_index=True)
-    observed_at = models.DateTimeField(_("shared at"), db_column="said_at")
+    user_id = models.CharField(_("MAX ID"), max_length=64, db_index=True)
+    observed_at = models.DateTimeField(_("contact shared at"), db_column="said_at")
 
     objects: ClassVar[PhoneLinkQuerySet] = PhoneLinkQuerySet.as_manager()  # type: ignore[assignment]
 

@@ -87,7 +87,7 @@ class Tombstone(models.Model):
     ``progress`` stores how far the passes have got in the tables that are too large for one pass.
     """
 
-    key = models.CharField(_("hash of the MAX id"), max_length=64, primary_key=True)
+    key = models.CharField(_("hash of the MAX ID"), max_length=64, primary_key=True)
     erased_at = models.DateTimeField(_("erased at"))
     unfinished_id = models.CharField(max_length=64, blank=True, default="")
     progress = models.JSONField(default=dict, db_default={}, editable=False)
@@ -109,10 +109,10 @@ class Tombstone(models.Model):
 class Erasure(models.Model):
     """Record an erasure for audit; a trigger rejects edits and deletions."""
 
-    at = models.DateTimeField(_("at"), auto_now_add=True)
+    at = models.DateTimeField(_("time"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)
     reason = models.CharField(_("reason"), max_length=500, help_text=_("stored permanently: do not include names"))
-    person = models.CharField(_("hash of the MAX id"), max_length=64)
+    person = models.CharField(_("hash of the MAX ID"), max_length=64)
     counts = models.JSONField(_("erased rows by table"), default=dict)
 
     class Meta:
@@ -129,9 +129,9 @@ class Erasure(models.Model):
 class PersonExport(models.Model):
     """Record for audit that a person's data was exported; a trigger rejects edits and deletions."""
 
-    at = models.DateTimeField(_("at"), auto_now_add=True)
+    at = models.DateTimeField(_("time"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)
-    person = models.CharField(_("hash of the MAX id or phone"), max_length=64, db_index=True)
+    person = models.CharField(_("hash of the MAX ID or phone"), max_length=64, db_index=True)
     counts = models.JSONField(_("exported rows by table"), default=dict)
 
     class Meta:

@@ -48,7 +48,7 @@ class ApprovalNeeded(ChangeRefused):
         if self.approval is None:
             return ""
         params = {"id": self.approval.pk, "until": times.text(self.approval.expires_at, has_seconds=False)}
-        return _("Request %(id)s waits until %(until)s.") % params
+        return _("Request %(id)s waits for approval until %(until)s.") % params
 
     def store(self) -> None:
         """Store the request, unless an equal request by the same person waits already."""

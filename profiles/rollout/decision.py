@@ -44,8 +44,8 @@ class Reason(TextChoices):
     HARD_OFF = "HARD_OFF", _("an environment variable turns the cache off")
     SWITCH_OFF = "SWITCH_OFF", _("the cache is switched off")
     SERVICE_OFF = "SERVICE_OFF", _("the service is switched off")
-    DENIED = "DENIED", _("a rule excludes the university")
-    ALLOWED = "ALLOWED", _("a rule includes the university")
+    DENIED = "DENIED", _("a rule denies the university")
+    ALLOWED = "ALLOWED", _("a rule allows the university")
     SPLIT = "SPLIT", _("the percentage includes this phone")
     DEFAULT = "DEFAULT", _("no phase includes this phone yet")
 

@@ -22,7 +22,7 @@ def check_moment(due_at: datetime) -> datetime:
     """Return the time of a step; raise ChangeRefused if it is in the past or more than a year ahead."""
     now = timezone.now()
     if due_at <= now:
-        raise ChangeRefused(Message("Choose a moment in the future."))
+        raise ChangeRefused(Message("Choose a time in the future."))
     if due_at > now + FARTHEST:
         raise ChangeRefused(Message("A step can be planned at most one year ahead."))
     return due_at

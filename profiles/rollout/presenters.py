@@ -206,7 +206,7 @@ def _stored_step(plan: Mapping[str, Any], step: Mapping[str, Any]) -> str:
 def planned_step(phase: int, percent: Decimal | str, due_at: datetime, *, waits_for_gates: bool = False) -> str:
     params = {"phase": phase, "percent": percentage(percent), "at": moment(due_at)}
     if waits_for_gates:
-        return _("phase %(phase)d to %(percent)s when its gates pass, from %(at)s") % params
+        return _("phase %(phase)d to %(percent)s when its gates pass, not before %(at)s") % params
     return _("phase %(phase)d to %(percent)s on %(at)s") % params
 
 
@@ -251,11 +251,11 @@ _FIELDS: dict[str, Promise] = {
     "expires_at": T("expires at"),
     "waits_for_gates": T("waits for the gates"),
     "hours": T("hours"),
-    "out_s": T("out of the cache after, s"),
-    "total_s": T("back after, s"),
-    "out": T("out of the cache"),
-    "back": T("back"),
-    "remembered": T("before the emergency"),
+    "out_s": T("removed from the cache after, s"),
+    "total_s": T("returned to the cache after, s"),
+    "out": T("removed from the cache"),
+    "back": T("returned to the cache"),
+    "remembered": T("before the emergency stop"),
 }
 
 

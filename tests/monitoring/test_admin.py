@@ -85,7 +85,7 @@ def test_a_change_is_shown_without_codes(operator: Client, phases: Phases) -> No
         "Phase 3, Gradual transition: 5%<br>",
         "Processing of updates: on<br>",
         "Processing of updates: off<br>",
-        "before the emergency: Phase 3, Gradual transition: 5%",
+        "before the emergency stop: Phase 3, Gradual transition: 5%",
     ):
         assert text in shown, text
     assert not any(code in shown for code in (*PHASES, "webhook_processing", "held_for", "on_breach", "{}"))

@@ -195,4 +195,4 @@ def test_deletions_and_names_of_fields_are_shown(admin: Client, university: Univ
     with translation.override("en"):
         deleted, changed = entries(kind="admin")[:2]
     assert deleted.reason == "Deleted"
-    assert "MAX id" in changed.reason
+    assert "MAX ID" in changed.reason

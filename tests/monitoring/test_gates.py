@@ -220,7 +220,7 @@ def test_a_planned_step_is_dropped_when_the_rollout_moved(all_green: None) -> No
     plan = due()
     change("emergency")
     Plan.objects.update(state="planned")
-    assert controller.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
+    assert controller.fire(Plan.objects.get(pk=plan.pk)).startswith("Cancelled: the rollout changed after planning")
     assert Flag.objects.get(name=PHASES[2]).percent == 0
 
 
@@ -235,7 +235,7 @@ def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnB
     controller.check()
     rollout = Rollout.current()
     assert rollout.is_paused
-    assert rollout.held_for.startswith("Phase 3 is held at 25%: agreement at most")
+    assert rollout.held_for.startswith("Phase 3 is held at 25%: agreement ≤")
     assert Flag.objects.get(name=PHASES[2]).percent == percent
     with pytest.raises(ChangeRefused, match="paused"):
         changes.apply(request("set", phase=3, percent=100, reason="r", is_forced=True))

@@ -110,7 +110,7 @@ def test_it_works(operator: Client, clock: Clock, university: University) -> Non
     actions = links(page)
     assert set(actions) == {"back", "conflicts", "named", "resume"}
     assert "Back to 5%…" in page
-    assert "See the conflicts: 300" in page
+    assert "Show the conflicts: 300" in page
     conflicts = operator.get(actions["conflicts"])
     assert conflicts.context["stats"].conflicts == 300
     assert operator.get(actions["named"]).context["cl"].result_count == 3
@@ -125,7 +125,7 @@ def test_it_works(operator: Client, clock: Clock, university: University) -> Non
     assert Rollout.current().is_paused
 
     stopped = operator.post("/admin/emergency/", {"word": confirmation(), "reason": "wrong names"})
-    assert "See the people named since the step" in stopped.content.decode()
+    assert "Show the people who got a name after the step" in stopped.content.decode()
     assert operator.get(stopped.context["named"]).context["cl"].result_count == 3
     assert "0 employees still get names" in operator.get("/admin/rollout/").content.decode()
 

@@ -38,13 +38,13 @@ from tests.rollout.changing import change, plan_step
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 HELD = {
-    "en": "Phase 3 is held at 25%: agreement at most",
-    "ru": "Фаза 3 остаётся на 25 %: совпадение имён не больше",
+    "en": "Phase 3 is held at 25%: agreement ≤",
+    "ru": "Фаза 3 остаётся на 25 %: совпадение имён ≤",
 }
 WAITING = {"en": "rollback not rehearsed", "ru": "откат не проверяли"}
 EVIDENCE = {
-    "en": "Tripwire: fail — agreement at most",
-    "ru": "Предохранитель: не выполнено — совпадение имён не больше",
+    "en": "Tripwire: fail — agreement ≤",
+    "ru": "Предохранитель: не выполнено — совпадение имён ≤",
 }
 
 
@@ -276,7 +276,7 @@ def test_every_gate_message_is_translated(phases: Phases, has_seen_something: bo
             assert result.message
 
 
-_PLANNED = "Dropped: planned at revision %(then)d, the rollout is at %(now)d"
+_PLANNED = "Cancelled: the rollout changed after planning (revision %(then)d, now %(now)d)"
 # A word that is missing, a form that is none, a message within one, no message.
 BROKEN: list[dict[str, Any]] = [
     {"msgid": _PLANNED, "words": {"then": 1}},

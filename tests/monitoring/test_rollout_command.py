@@ -163,7 +163,7 @@ def test_gates_that_pass_do_not_hide_the_phase_before(phases: Phases, monkeypatc
     monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {1: (), 2: (), 3: (), 4: ()})
     output = run("rollout", "gates", "--phase", 2, "--dry-run")
     assert "Every gate passes, but not yet: Phase 2 cannot go to 100%: phase 1 is at 0%" in output
-    assert "Every gate passes: phase 1 may go on" in run("rollout", "gates", "--phase", 1, "--dry-run")
+    assert "All gates pass: phase 1 can take its next step" in run("rollout", "gates", "--phase", 1, "--dry-run")
 
 
 def test_a_schedule_takes_a_moment_or_a_duration(phases: Phases) -> None:

@@ -28,7 +28,7 @@ def test_it_works(reader: Client) -> None:
     assert 'data-label="Phone"' in page, "phones show the heading beside the value"
     assert len(re.findall(r'<button type="button"[^>]*aria-label="Show or hide the menu"', page)) == 2
     assert '<td class="' in page
-    assert re.search(r'data-label="MAX id">—</td>', page)
+    assert re.search(r'data-label="MAX ID">—</td>', page)
 
 
 def test_the_delete_button_names_no_model(reader: Client) -> None:

@@ -57,7 +57,9 @@ def test_an_own_name_is_refused_as_by_the_api(operator: Client, redis: Redis, te
 @pytest.mark.parametrize("names", [{}, {"first_name": " ", "last_name": ""}, {"first_name": "⁠"}])
 def test_a_profile_without_a_name_is_refused(operator: Client, redis: Redis, names: dict[str, str]) -> None:
     answer = operator.post(reverse("admin:profiles_profile_add"), {"user_id": "42"} | names)
-    assert "Enter a first name, a last name or an own name." in str(answer.context["adminform"].form.non_field_errors())
+    assert "Enter a first name, a last name or a user-provided name." in str(
+        answer.context["adminform"].form.non_field_errors()
+    )
     assert not Profile.objects.exists()
 
 

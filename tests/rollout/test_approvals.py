@@ -223,7 +223,7 @@ def test_every_surface_refuses_in_the_same_words(
         change("pause")
     if surfaces is FORCED:
         monkeypatch.setattr(changes, "_gate_checks", [lambda *_: REFUSED])
-    notice = re.compile(r" Request \d+ waits until .+ (?:UTC|MSK)\.")
+    notice = re.compile(r" Request \d+ waits for approval until .+ (?:UTC|MSK)\.")
     answers, before = {}, state()
     for surface, ask in surfaces.items():
         with transaction.atomic():
@@ -335,7 +335,7 @@ def test_a_second_person_approves(second: User, surface: str) -> None:
     assert row.after["percents"][PHASES[2]] == "25"
     approval.refresh_from_db()
     assert approval.state == "approved"
-    assert APPROVING[surface](approval.pk, "second") == "This request does not wait for approval."
+    assert APPROVING[surface](approval.pk, "second") == "This request is not waiting for approval."
 
 
 @pytest.mark.parametrize("surface", APPROVING)
@@ -354,14 +354,20 @@ def test_who_may_not_make_the_change_may_not_approve_it(second: User) -> None:
     approval = asked()
     viewer = User.objects.create_user("viewer", password="viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))
-    assert by_command(approval.pk, "viewer") == "Only somebody who may make this change can decide on it."
+    assert (
+        by_command(approval.pk, "viewer")
+        == "Only somebody who has permission to make this change can approve or refuse it."
+    )
     assert browser("viewer").post(f"/admin/approvals/{approval.pk}/", {"verdict": "approve"}).status_code == 403
     assert api("viewer").post(f"/monitoring/rollout/approvals/{approval.pk}/approve").status_code == 403
     approval.is_forced = True
     approval.save()
     manager = User.objects.create_user("manager", is_staff=True)
     manager.user_permissions.add(Permission.objects.get(codename="operate_rollout"))
-    assert by_api(approval.pk, "manager") == "Only somebody who may make this change can decide on it."
+    assert (
+        by_api(approval.pk, "manager")
+        == "Only somebody who has permission to make this change can approve or refuse it."
+    )
 
 
 def test_a_wrong_password_approves_nothing(second: User) -> None:
@@ -404,14 +410,14 @@ def test_a_requester_who_was_demoted_gets_nothing(second: User, superadmin: User
         superadmin.delete()
     else:
         User.objects.filter(pk=superadmin.pk).update(**{loss: False})
-    assert by_api(approval.pk, "second") == "“root” may no longer make this change."
+    assert by_api(approval.pk, "second") == "“root” no longer has permission to make this change."
     assert Flag.objects.get(name=PHASES[2]).percent == 5
 
 
 def test_a_request_expires(second: User) -> None:
     approval = asked()
     Approval.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert by_api(approval.pk, "second") == "This request does not wait for approval."
+    assert by_api(approval.pk, "second") == "This request is not waiting for approval."
     controller.run()
     approval.refresh_from_db()
     assert approval.state == "expired"
@@ -422,7 +428,7 @@ def test_a_request_is_refused_or_withdrawn(second: User) -> None:
     assert posted(api("second"), f"approvals/{approval.pk}/refuse", reason="not now") == ""
     approval.refresh_from_db()
     assert (approval.state, approval.decided_by, approval.decision_reason) == ("refused", "second", "not now")
-    assert by_api(approval.pk, "second") == "This request does not wait for approval."
+    assert by_api(approval.pk, "second") == "This request is not waiting for approval."
     Approval.objects.all().delete()
     approval = asked()
     browser().post(f"/admin/approvals/{approval.pk}/", {"reason": "wrong", "verdict": "refuse"})
@@ -467,7 +473,7 @@ def test_a_switch_and_a_resume_are_approved(second: User) -> None:
 
 def test_pages_and_commands_show_who_waits(second: User) -> None:
     empty = browser().get("/admin/rollout/").content.decode()
-    assert "No change waits for approval." in empty
+    assert "No changes are waiting for approval." in empty
     approval = asked()
     home = browser("second").get("/admin/").content.decode()
     assert "1 change waits for approval by a second person." in home

@@ -168,8 +168,8 @@ def test_a_phase_refuses_users_and_groups_from_both_sides(phases: Phases) -> Non
         assert str(refused.value) == MESSAGE.format(field)
     with translation.override("ru"):
         assert str(refused.value) == (
-            "Фаза 3 зависит только от телефона сотрудника, а не от «groups», случая или cookie. Задайте её процент или"
-            " правило для вуза."
+            "Фаза 3 зависит только от телефона сотрудника, а не от «groups», случайного выбора или cookie. "
+            "Задайте её процент или правило для вуза."
         )
 
 

@@ -155,7 +155,7 @@ def test_a_step_of_somebody_who_was_demoted_is_not_taken(gates: Gates, loss: str
         User.objects.filter(pk=superadmin.pk).update(**{loss: False})
     controller.fire_due()
     assert states() == ["dropped", "dropped"]
-    assert steps_now()[0].text == "“root” may no longer make this change."
+    assert steps_now()[0].text == "“root” no longer has permission to make this change."
     assert percent() == 0
 
 
@@ -163,7 +163,7 @@ def test_a_plan_of_an_earlier_release_is_judged_by_the_name(gates: Gates) -> Non
     step = plan_step(3, 1, timezone.now(), by="root")
     assert step.account is None
     User.objects.update(is_superuser=False)
-    assert controller.fire(step) == "“root” may no longer make this change."
+    assert controller.fire(step) == "“root” no longer has permission to make this change."
 
 
 def test_somebody_in_the_shell_needs_no_account(gates: Gates) -> None:
@@ -293,7 +293,7 @@ def test_the_page_the_command_and_the_report_show_the_timeline(gates: Gates) -> 
     for text in texts:
         assert "the fair" in text
         assert "held by the gates" in text
-        assert "waits for the step before it" in text
+        assert "waits for the previous step" in text
         assert "phase 3 to 5% when its gates pass" in text
         assert "only from 9:00 to 18:00" in text
     [row] = client_of(User.objects.get(username="root")).get("/monitoring/rollout").json()["plans"]

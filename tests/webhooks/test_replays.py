@@ -56,7 +56,7 @@ def test_it_works(operator: Client) -> None:
     cancel = reverse("admin:webhooks_replay_cancel", args=[replay.pk])
     assert f'href="{cancel}"' in progress.content.decode()
     answer = operator.post(cancel, {"reason": "too early"}, follow=True)
-    assert "3 updates are as they were before." in answer.content.decode()
+    assert "3 updates are in their old state." in answer.content.decode()
     assert [one for one in stored() if one[0] != done.pk] == [one for one in before if one[0] != done.pk]
     assert (answer.context["processed"], answer.context["cancelled"], answer.context["percent"]) == (1, 3, 100)
     record = Replay.objects.get(cancels=replay)
@@ -132,7 +132,7 @@ def test_it_refuses_without_a_reason(operator: Client) -> None:
         ("received_at_from_0=2026-11-25&received_at_from_1=10:30&o=1&p=2", "received from: 25 Nov 2026, 10:30:00 MSK"),
         ("--since 2026-11-25T07:30:00+00:00", "received from: 25 Nov 2026, 10:30:00 MSK"),
         ("received_at_to_0=tomorrow&received_at_to_1=25:61", "received until: tomorrow 25:61"),
-        ("q=77", "MAX id or update number: 77"),
+        ("q=77", "MAX ID or update number: 77"),
         ("--state dead done --until 2026-11-25", "state: dead letter, done; received before: 2026-11-25"),
         ("all of them", "all of them"),
     ],

@@ -409,7 +409,7 @@ class ReplayAdmin(LargeTableAdmin):
             try:
                 cancelled = replay.cancel(by=request.user.get_username(), reason=form.cleaned_data["reason"])
                 count = cancelled.count
-                text = ngettext("%d update is as it was before.", "%d updates are as they were before.", count) % count
+                text = ngettext("%d update is in its old state.", "%d updates are in their old state.", count) % count
                 messages.success(request, text)
             except ReplayRefused as refused:
                 messages.error(request, str(refused))

@@ -27,7 +27,7 @@ class Command(waffle_flag.Command):
         super().add_arguments(parser)
         # In place of waffle's, which refuses 12.5.
         parser.add_argument("-p", "--percent", help="0 to 100, up to two decimals")
-        parser.add_argument("--force", action="store_true", help="go ahead although gates do not pass (phases only)")
+        parser.add_argument("--force", action="store_true", help="take the step although gates do not pass (phases)")
         add_terms(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -119,7 +119,7 @@ def _types_arrived(readings: Round) -> tuple[bool, str]:
     known = reports.webhook_stats("month")["events_by_type"]
     types = {*_days_of_traffic().values_list("update_type", flat=True), *known}
     types -= {"", OTHER}
-    return bool(types), _("event types received: %s") % (", ".join(sorted(types)) or "—")
+    return bool(types), _("update types received: %s") % (", ".join(sorted(types)) or "—")
 
 
 def _days_of_traffic() -> QuerySet[Rollup]:

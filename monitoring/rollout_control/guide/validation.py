@@ -138,7 +138,7 @@ class Validation:
             raise Failed(_("collection is off: phase 2 is at 0%, or switched off"))
         if update.state != State.DONE:
             params = {"state": update.state, "why": update.reason}
-            raise Failed(_("the update ended as %(state)s: %(why)s") % params)
+            raise Failed(_("the update ended in the state “%(state)s”: %(why)s") % params)
         return _("processed in %d ms") % (1000 * (time.perf_counter() - started))
 
     def profile(self) -> str:
@@ -162,7 +162,7 @@ class Validation:
         phones = (f"+7000{number:07d}" for number in range(_PHONES))
         phone = next((phone for phone in phones if decide(phone).stage >= 3), None)
         if phone is None:
-            raise Skipped(_("the cache serves nobody yet: phase 3 is at 0%, or switched off"))
+            raise Skipped(_("no names come from the cache yet: phase 3 is at 0%, or switched off"))
         with transaction.atomic():
             name = resolve(phone=phone, max_id=self.user_id, university_id=None)
             university = University.objects.first() or University.objects.create(name="synthetic")
@@ -179,9 +179,9 @@ class Validation:
         reports.quality()
         reports.cache_health()
         if not covered["users_with_profiles"]:
-            raise Failed(_("the reports do not see the synthetic person"))
+            raise Failed(_("the reports do not include the synthetic person"))
         params = {"coverage": covered["coverage_percentage"], "events": stats["total_events"]}
-        return _("the reports answer: coverage %(coverage)s%%, updates in the last hour: %(events)d") % params
+        return _("the reports work: coverage %(coverage)s%%, updates in the last hour: %(events)d") % params
 
     def no_trace(self) -> str:
         rows = (
@@ -197,7 +197,7 @@ class Validation:
         if left:
             params = {"count": left, "id": self.user_id}
             raise Failed(_("rows of the synthetic person %(id)s are left: %(count)d") % params)
-        return _("nothing of the synthetic person is left")
+        return _("no rows of the synthetic person are left")
 
     @transaction.atomic
     def _remove(self) -> None:

@@ -44,7 +44,7 @@ class Approval(ChangeRecord):
     state = models.CharField(_("state"), max_length=10, choices=ApprovalState, default=ApprovalState.WAITING)
     decided_by = models.CharField(_("decided by"), max_length=150, blank=True, default="")
     decided_at = models.DateTimeField(_("decided at"), null=True)
-    decision_reason = models.CharField(_("reason of the decision"), max_length=REASON_LENGTH, blank=True, default="")
+    decision_reason = models.CharField(_("reason for the decision"), max_length=REASON_LENGTH, blank=True, default="")
 
     objects: ClassVar[ApprovalQuerySet] = ApprovalQuerySet.as_manager()  # type: ignore[assignment]
 

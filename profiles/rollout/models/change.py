@@ -29,7 +29,7 @@ class Action(models.TextChoices):
     DELETE = "delete", _("Flag deleted")
     PLAN = "plan", _("Step planned")
     CANCEL = "cancel", _("Planned step cancelled")
-    REHEARSAL = "rehearsal", _("Rollback checked")
+    REHEARSAL = "rehearsal", _("Rollback rehearsed")
     SCHEMA = "schema", _("Schema rolled back")
     # Only for commands: the admin's log records the actions of its users and of users of the API.
     BACKFILL_PAUSE = "backfill-pause", _("Backfill paused")
@@ -49,7 +49,7 @@ class ChangeQuerySet(models.QuerySet[Any]):
 class ChangeRecord(models.Model):
     """Hold who changes what, and why. A reason given by the system is stored in the site's language."""
 
-    at = models.DateTimeField(_("at"), default=timezone.now)
+    at = models.DateTimeField(_("time"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150)
     action = models.CharField(_("action"), max_length=20, choices=Action)
     reason = models.CharField(_("reason"), max_length=REASON_LENGTH)
@@ -86,7 +86,9 @@ class Change(ChangeRecord):
     """Record a change for audit; a trigger rejects edits and deletions."""
 
     approved_by = models.CharField(_("approved by"), max_length=150, default="", db_default="")
-    approval_reason = models.CharField(_("reason of the approval"), max_length=REASON_LENGTH, default="", db_default="")
+    approval_reason = models.CharField(
+        _("reason for the approval"), max_length=REASON_LENGTH, default="", db_default=""
+    )
 
     class Meta(ChangeRecord.Meta):
         verbose_name = _("change")

@@ -21,8 +21,8 @@ class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
 class Heartbeat(models.Model):
     process = models.CharField(_("process"), max_length=100, primary_key=True)
     revision = models.BigIntegerField(_("revision"))
-    revision_seen_at = models.DateTimeField(_("revision seen at"), db_default=Now())
-    seen_at = models.DateTimeField(_("seen at"), db_default=Now())
+    revision_seen_at = models.DateTimeField(_("revision applied at"), db_default=Now())
+    seen_at = models.DateTimeField(_("last heartbeat at"), db_default=Now())
 
     objects: ClassVar[HeartbeatQuerySet] = HeartbeatQuerySet.as_manager()  # type: ignore[assignment]
 

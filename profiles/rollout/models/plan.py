@@ -13,11 +13,11 @@ from profiles.rollout.models.change import REASON_LENGTH
 
 
 class PlanState(models.TextChoices):
-    QUEUED = "queued", _("waits for the step before it")
+    QUEUED = "queued", _("waits for the previous step")
     PLANNED = "planned", _("planned")
     WAITING = "waiting", _("waits for approval")
     DONE = "done", _("done")
-    DROPPED = "dropped", _("dropped")
+    DROPPED = "dropped", _("cancelled")
 
 
 class PlanQuerySet(models.QuerySet["Plan"]):

@@ -15,7 +15,7 @@ HELD_LENGTH = 300
 class OnBreach(models.TextChoices):
     """List what the rollout controller can do after three breaches in a row."""
 
-    HOLD = "hold", _("hold")
+    HOLD = "hold", _("pause the rollout")
     ROLL_BACK = "roll-back", _("roll back one step")
 
 
@@ -25,10 +25,10 @@ class Rollout(models.Model):
     revision = models.BigIntegerField(_("revision"), default=0)
     revised_at = models.DateTimeField(_("revised at"), db_default=Now())
     is_paused = models.BooleanField(_("paused"), default=False)
-    held_for = models.CharField(_("held for"), max_length=HELD_LENGTH, blank=True, default="")
+    held_for = models.CharField(_("reason for the pause"), max_length=HELD_LENGTH, blank=True, default="")
     held_sentence = models.JSONField(null=True, editable=False)
     on_breach = models.CharField(_("on a breach"), max_length=10, choices=OnBreach, default=OnBreach.HOLD)
-    remembered = models.JSONField(_("percentages before the emergency"), default=dict, blank=True)
+    remembered = models.JSONField(_("percentages before the emergency stop"), default=dict, blank=True)
 
     class Meta:
         verbose_name = _("rollout")

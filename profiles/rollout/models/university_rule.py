@@ -18,7 +18,7 @@ class UniversityRuleQuerySet(models.QuerySet["UniversityRule"]):
 class UniversityRule(models.Model):
     """Admit a university to a phase or exclude it, whatever the percentage. If both rules exist, it is excluded."""
 
-    university_id = models.BigIntegerField(_("university id"))
+    university_id = models.BigIntegerField(_("university ID"))
     phase = models.PositiveSmallIntegerField(_("phase"), choices=[(3, "3"), (4, "4")], default=3)
     is_allowed = models.BooleanField(_("allowed"), default=False)
     reason = models.CharField(_("reason"), max_length=500)
@@ -49,8 +49,8 @@ class UniversityRule(models.Model):
     def __str__(self) -> str:
         params = {"university": university_name(self.university_id), "phase": self.phase}
         if self.is_allowed:
-            return gettext("%(university)s is let into phase %(phase)d") % params
-        return gettext("%(university)s is kept out of phase %(phase)d") % params
+            return gettext("%(university)s is allowed in phase %(phase)d") % params
+        return gettext("%(university)s is denied in phase %(phase)d") % params
 
 
 def university_name(pk: int) -> str:

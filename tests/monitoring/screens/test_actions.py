@@ -46,14 +46,14 @@ def test_it_offers_the_phase_whose_turn_it_is(operator: Client, phases: Phases) 
 def test_a_planned_step_that_is_outdated_says_so(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     planned = plan_step(3, 50, timezone.now() + timedelta(hours=1), by="anna", reason="tonight")
-    void = "Void: the rollout has changed since. The step will be dropped."
+    void = "The rollout has changed since the step was planned, so the step will be cancelled."
     assert void not in operator.get("/admin/rollout/").content.decode()
     change("set", phase=3, percent=5, by="boris", reason="too fast")
     assert void in operator.get("/admin/rollout/").content.decode()
     out = StringIO()
     call_command("rollout", "status", stdout=out)
     assert void in " ".join(out.getvalue().split())
-    assert controller.fire(planned).startswith("Dropped")
+    assert controller.fire(planned).startswith("Cancelled")
 
 
 def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:

@@ -50,7 +50,7 @@ def test_it_works(clock: Clock, phases: Phases) -> None:
     phases(100, 100)
     collect(clock, 60, 60, 60, 60, 60, 60)
     found = of("agreement")
-    assert str(found.forecast) == "≈ 299 more comparisons, ≈ 60\u00a0min"
+    assert str(found.forecast) == "≈ 299 more needed, ≈ 60\u00a0min"
     assert found.trend is not None
     assert (found.trend.lowest, found.trend.highest) == ("60", "659")
     assert len(found.trend.lines) == len(found.trend.limits) == 1
@@ -59,8 +59,8 @@ def test_it_works(clock: Clock, phases: Phases) -> None:
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ((400, 0, 0, 0, 0, 0, 0), "≈ 259 more comparisons, no forecast of the time: none arrived in the last hour"),
-        ((400,), "≈ 259 more comparisons, no forecast of the time yet: too few measurements"),
+        ((400, 0, 0, 0, 0, 0, 0), "≈ 259 more needed, no forecast of the time: nothing new in the last hour"),
+        ((400,), "≈ 259 more needed, no forecast of the time yet: too few measurements"),
     ],
 )
 def test_without_a_rate_there_is_no_forecast(
@@ -109,7 +109,7 @@ def test_a_resume_begins_the_history(clock: Clock, phases: Phases) -> None:
     Change.objects.create(action="resume", by="a", reason="r", revision=1000, at=timezone.now())
     clock.shift(timedelta(seconds=20))
     found = of("agreement")
-    assert str(found.forecast) == "≈ 659 more comparisons, no forecast of the time yet: too few measurements"
+    assert str(found.forecast) == "≈ 659 more needed, no forecast of the time yet: too few measurements"
     assert found.trend is None
 
 
@@ -134,7 +134,7 @@ def test_the_page_shows_it_and_checks_now(
     page = operator.get("/admin/rollout/").content.decode()
     assert "<polyline" in page
     assert "sample: 180" in page
-    assert "more comparisons" in page
+    assert "more needed" in page
     answer = operator.post("/admin/rollout/check/", follow=True)
     assert "Phase 3 is held at 0%" in answer.content.decode()
     assert set(GateCheck.objects.values_list("gate", flat=True)) >= {"agreement", "cohort_agreement", "rehearsed"} - {

@@ -35,7 +35,7 @@ def test_how_names_differ(operator: Client, path: str) -> None:
         compared(1, "conflict", pattern=pattern)
     compared(1, "cache_stale", pattern="cache_richer")
     pages = read(operator, path)
-    for words in ("another alphabet", "another last name", "both names differ", "the cache has a fuller name"):
+    for words in ("different alphabet", "different last name", "both names differ", "the cache has a fuller name"):
         assert words in pages["en"]
     for words in ("другой алфавит", "другая фамилия", "другие имя и фамилия", "в кэше имя полнее"):
         assert words in pages["ru"]
@@ -75,7 +75,7 @@ def texts(client: Client, path: str, language: str) -> list[str]:
     return [text.strip() for text in reader.texts]
 
 
-@pytest.mark.parametrize(("language", "word"), [("en", "named by the person"), ("ru", "указал сам")])
+@pytest.mark.parametrize(("language", "word"), [("en", "set by the person"), ("ru", "указал сам")])
 def test_where_a_profile_is_from(operator: Client, language: str, word: str) -> None:
     path = "/admin/profiles/profile/"
     # The filter names it too.
