@@ -113,7 +113,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.ROLLOUT_HELD: (
         _("Read the reason on the page Rollout. The percentages stay as they are and cannot be increased for now."),
         _("If employees are getting wrong names, or you do not know, lower the percentage or stop everything."),
-        _("Look at the conflicts and at the people who got a name after the step, and fix the cause."),
+        _("Look at the conflicts and at the people who got a name from the cache after the step, and fix the cause."),
         _("Resume with a reason. A new monitored period starts: earlier breaches and comparisons no longer count."),
     ),
     Kind.BACKFILL_FAILED: (

@@ -86,9 +86,7 @@ class Change(ChangeRecord):
     """Record a change for audit; a trigger rejects edits and deletions."""
 
     approved_by = models.CharField(_("approved by"), max_length=150, default="", db_default="")
-    approval_reason = models.CharField(
-        _("reason for the approval"), max_length=REASON_LENGTH, default="", db_default=""
-    )
+    approval_reason = models.CharField(_("reason for approval"), max_length=REASON_LENGTH, default="", db_default="")
 
     class Meta(ChangeRecord.Meta):
         verbose_name = _("change")
