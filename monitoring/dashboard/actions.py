@@ -209,7 +209,7 @@ ACTIONS = {
     ),
     "rehearsal": ActionPage(
         T("Rehearse the rollback"),
-        T("One university leaves the cache and comes back; this takes a few seconds. Phase 3 requires a rehearsal."),
+        T("One university moves to the direct API and back; this takes a few seconds. Phase 3 requires a rehearsal."),
         T("Rehearse now"),
         _rehearse,
         RehearsalForm,

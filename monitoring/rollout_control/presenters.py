@@ -26,7 +26,7 @@ from profiles.rollout.rollout_settings import RolloutSettings
 T = gettext_lazy
 MEANINGS: tuple[Promise, ...] = (
     T("Everything is deployed. Names come from the direct API."),
-    T("Updates become profiles. Names come from the direct API, and those in the cache are compared with them."),
+    T("Updates create profiles. Names come from the direct API, and those in the cache are compared with them."),
     T("Names come from the cache, or from the direct API if the cache has no fresh full name."),
     T("Names come from the cache. The direct API is called only for people without a stored profile."),
 )
@@ -74,7 +74,7 @@ _EFFECTS: tuple[tuple[Promise, Promise], ...] = (
         T("Employees whose names come from the cache move back to the direct API."),
     ),
     (
-        T("Updates become profiles, and names are compared. All names still come from the direct API."),
+        T("Updates create profiles, and names are compared. All names still come from the direct API."),
         T("Updates are only stored. Employees whose names come from the cache move back to the direct API."),
     ),
     (
