@@ -18,7 +18,7 @@ from profiles.models.tombstones import Tombstone
 
 class ProfileSource(models.TextChoices):
     WEBHOOK = "webhook", _("webhook")
-    USER_INPUT = "user_input", _("set by the person")
+    USER_INPUT = "user_input", _("named by the person")
     API = "api", _("direct API")
     MANUAL = "manual", _("entered by hand")
     DEFAULT = "default", _("unknown")

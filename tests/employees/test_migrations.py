@@ -21,7 +21,7 @@ from employees import name_source_archive
 from tests.employees.conftest import FEW, ROWS
 
 LONGEST_STALL_MS = 150
-HEAD = "0104"
+HEAD = "0105"
 BACK = "rollback schema"
 STEPS = ["0001", "0002", "0003", HEAD, BACK, HEAD, "0003", "0002", "0001", HEAD]
 

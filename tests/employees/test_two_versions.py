@@ -67,7 +67,7 @@ class NewClient:
 def api_client(superadmin: User, redis: Redis, phases: Phases) -> Iterator[APIClient]:
     add_profile("7")
     yield client_of(superadmin)
-    migrate("0104")
+    migrate("0105")
 
 
 def back(name: str) -> None:
@@ -91,14 +91,14 @@ def served(client: NewClient, step: str) -> None:
 def test_it_works(people: None, api_client: APIClient, university: University) -> None:
     with OldClient() as old:
         with NewClient(api_client, university, 0) as new:
-            for step in ("-0104", "-0103", "-0102", "-0101", "-0100", "-0003"):
+            for step in ("-0105", "-0104", "-0103", "-0102", "-0101", "-0100", "-0003"):
                 served(new, step)
         back("0002")
         assert not name_source_archive.has_column()
         created_without = old.mark()[0]
         migrate("0002")
         with NewClient(api_client, university, 1_000_000) as newer:
-            for step in ("0003", "0104"):
+            for step in ("0003", "0105"):
                 served(newer, step)
         assert old.mark()[0] > created_without > 0
         old.process.terminate()
@@ -115,5 +115,5 @@ def test_a_release_that_is_too_new_answers_503(api_client: APIClient, university
         assert answer.status_code == 503
         assert answer["Retry-After"]
         assert answer.json()["error"]["message"] == "The database schema does not match this release."
-    migrate("0104")
+    migrate("0105")
     assert api_client.post("/employees", body, format="json").status_code == 201

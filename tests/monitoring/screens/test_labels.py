@@ -75,7 +75,7 @@ def texts(client: Client, path: str, language: str) -> list[str]:
     return [text.strip() for text in reader.texts]
 
 
-@pytest.mark.parametrize(("language", "word"), [("en", "set by the person"), ("ru", "указал сам")])
+@pytest.mark.parametrize(("language", "word"), [("en", "named by the person"), ("ru", "указал сам")])
 def test_where_a_profile_is_from(operator: Client, language: str, word: str) -> None:
     path = "/admin/profiles/profile/"
     # The filter names it too.
