@@ -56,7 +56,7 @@ def recommended_actions(counts: Mapping[str, int], score: float) -> Iterator[str
         yield _("Profiles without a name: %d. Replay their updates (manage.py replay_updates --help).") % n
     if n := counts["unnamed"] - counts["unnamed_to_backfill"]:
         text = _(
-            "Employees for whom a backfill finds no name: %d. Ask them to message the bot, or search for their MAX "
+            "Employees that a backfill finds no name for: %d. Ask them to message the bot, or search for their MAX "
             "IDs (POST /employees/batch-update-max-id)."
         )
         yield text % n

@@ -235,7 +235,7 @@ def test_it_recommends_as_many_names_as_the_dry_run(
     assert {issue["type"]: issue["count"] for issue in judged["data_issues"]}["names_to_backfill"] == 3
     actions = judged["recommended_actions"]
     assert "Names to backfill from the cache: 3 (manage.py backfill start --dry-run)." in actions
-    assert any(text.startswith("Employees for whom a backfill finds no name: 2.") for text in actions)
+    assert any(text.startswith("Employees that a backfill finds no name for: 2.") for text in actions)
     call_command("backfill", "start", "--reason", "tested", stdout=out)
     if is_large:
         CachedStatistic.objects.update(at=timezone.now() - timedelta(hours=1))

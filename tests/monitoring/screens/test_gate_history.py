@@ -78,8 +78,8 @@ def test_a_share_below_the_limit_never_reaches_it(clock: Clock, phases: Phases) 
     collect(clock, 300, 300)
     compared(60, "conflict", ago=timedelta())
     rounds.take_round()
-    assert str(of("agreement").forecast).startswith("no forecast: at the present share")
-    assert str(of("conflicts").forecast).startswith("no forecast: at the present share")
+    assert str(of("agreement").forecast).startswith("no forecast: at the current share")
+    assert str(of("conflicts").forecast).startswith("no forecast: at the current share")
 
 
 @pytest.mark.parametrize("share", [None, 1.0, 0.99, 0.985])
