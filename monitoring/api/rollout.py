@@ -188,7 +188,7 @@ class RolloutChangeView(APIView):
         serializer.is_valid(raise_exception=True)
         values = serializer.validated_data
         if values.get("is_forced") and not request.user.has_perm(FORCE):
-            raise PermissionDenied(_("You do not have permission to take a step while its gates do not pass."))
+            raise PermissionDenied(_("You do not have permission to take a step while gates do not pass."))
         try:
             limits = permission_scope(request.user).university_ids()
             by = request.user.get_username()

@@ -108,7 +108,7 @@ def test_it_refuses_within_three_seconds(held: object) -> None:
 
 def test_an_emergency_still_latches(held: psycopg.Connection[tuple[object, ...]]) -> None:
     started = time.monotonic()
-    with pytest.raises(CommandError, match=f"^Latched: all names come from the direct API.*{HELD}") as failed:
+    with pytest.raises(CommandError, match=f"^Stopped: all names come from the direct API.*{HELD}") as failed:
         command("rollback", "emergency", "--reason", "names are wrong")
     assert failed.value.returncode == 3
     assert time.monotonic() - started < 3
@@ -123,7 +123,7 @@ def test_an_emergency_by_the_api_still_latches(held: object, api: APIClient, mon
     monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     answer = api.post("/monitoring/rollout/emergency", {"reason": "r"}, format="json")
     assert answer.status_code == 409
-    assert answer.json()["error"]["message"].startswith("Latched: all names come from the direct API")
+    assert answer.json()["error"]["message"].startswith("Stopped: all names come from the direct API")
     assert Switch.objects.get(name="emergency_stop").active
 
 
@@ -134,7 +134,7 @@ def test_an_emergency_by_the_page_still_latches(
     client.force_login(superadmin)
     assert client.get("/admin/emergency/").status_code == 200
     page = client.post("/admin/emergency/", {"word": confirmation(), "reason": "r"})
-    assert page.context["refusal"].startswith("Latched: all names come from the direct API")
+    assert page.context["refusal"].startswith("Stopped: all names come from the direct API")
     assert Switch.objects.get(name="emergency_stop").active
 
 

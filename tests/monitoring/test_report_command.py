@@ -63,7 +63,7 @@ def test_the_daily_report_begins_with_what_is_wrong(redis: object) -> None:
 
 def test_titles_and_units_are_in_the_readers_language(redis: object) -> None:
     text = report("--weekly", "--language", "ru")
-    for title in ("ВЕБХУК", "КАЧЕСТВО", "Получено событий", "Попадания в кэш"):
+    for title in ("ВЕБХУК", "КАЧЕСТВО", "Получено событий", "Доля попаданий в кэш"):
         assert title in text
     assert "Received" not in text
 

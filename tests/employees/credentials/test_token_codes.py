@@ -60,7 +60,7 @@ def test_it_refuses_a_missing_code(user: User, caplog: pytest.LogCaptureFixture)
     for body in ({}, {"code": ""}):
         answer = log_in(**body)
         assert refused(answer) == (401, "SECOND_FACTOR_REQUIRED")
-        assert "Send its present code" in answer.json()["error"]["message"]
+        assert "Send its current code" in answer.json()["error"]["message"]
         assert [line.get("outcome") for line in lines(caplog)] == ["second_factor_required", None]
     assert refused(log_in(code="000000", password="wrong")) == (401, "UNAUTHORIZED")
     assert log_in(code=code()).status_code == 200
