@@ -240,8 +240,12 @@ def is_collecting(state: RolloutState | None = None) -> bool:
 
 
 def is_processing(state: RolloutState | None = None) -> bool:
-    """Return whether updates in the inbox are processed; if they are not, new updates are stored and wait."""
-    return settings.WEBHOOK_ENABLED and (state or current_state()).is_on("webhook_processing")
+    """Return whether updates in the inbox are processed; if they are not, new updates are stored and wait.
+
+    An emergency stop that could set only its latch has left the switch on, but its updates must wait like all others.
+    """
+    state = state or current_state()
+    return settings.WEBHOOK_ENABLED and state.is_on("webhook_processing") and not state.is_on(EMERGENCY_STOP)
 
 
 def is_monitored() -> bool:

@@ -57,13 +57,14 @@ class Recovery:
     """Seconds from the end of a fault until the stores accepted writes, and from then until all else worked.
 
     ``service`` is about requests and updates, ``check`` about alerts; None if it took WELL_SECONDS. ``waited_for`` is
-    what did not work then.
+    what did not work then. ``parts`` has the seconds that each part of it took, one after the other.
     """
 
     stores: float = 0.0
     service: float | None = None
     check: float | None = None
     waited_for: str = ""
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,7 +93,9 @@ class Fault:
             for name, bound in bounds.items():
                 seconds, most = getattr(recovery, name), bound + (RESTART_SECONDS if restarts else 0)
                 if seconds is not None and seconds > most:
-                    found.append(f"{when} {self.name}, kill -9 {self.killed or 'nothing'}: {name} {seconds:.1f} s")
+                    parts = ", ".join(f"{title} {took:.1f} s" for title, took in recovery.parts.items())
+                    killed = self.killed or "nothing"
+                    found.append(f"{when} {self.name}, kill -9 {killed}: {name} {seconds:.1f} s ({parts})")
         return found
 
 
@@ -220,12 +223,14 @@ class Scenario:
             "check": ("the check of alerts", are_alerts_checked),
         }
         for name, (title, is_well) in checks.items():
+            began = time.monotonic()
             while not _attempt(is_well):
                 if time.monotonic() - started > WELL_SECONDS:
                     recovery.waited_for = title
                     return recovery
                 _attempt(are_alerts_checked)
                 time.sleep(0.1)
+            recovery.parts[title] = time.monotonic() - began
             _attempt(are_alerts_checked)
             if name in ("stores", "service", "check"):
                 earlier = 0.0 if name == "stores" else recovery.stores
