@@ -47,7 +47,8 @@ class _Tolerant(redis.Channel):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Open the channel, and remove keys of other types than those that Kombu stores under these names."""
         super().__init__(*args, **kwargs)
-        types = {"celery": b"list", self.unacked_key: b"hash", self.unacked_index_key: b"zset"}
+        types = dict.fromkeys((self._q_for_pri("celery", step) for step in self.priority_steps), b"list")
+        types |= {self.unacked_key: b"hash", self.unacked_index_key: b"zset"}
         types |= {self.unacked_mutex_key: b"string", self.keyprefix_queue % "celery": b"set"}
         with self.conn_or_acquire() as client:
             for key, wanted in types.items():

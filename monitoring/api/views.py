@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.utils import translation
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -60,7 +61,8 @@ def ready(request: HttpRequest) -> HttpResponse:
     has_cache = redis["redis_connected"]
     if is_read_only:
         return _not_ready("PostgreSQL is read-only", has_cache, has_database=True)
-    reasons = [] if has_cache else [f"Redis: {failures.message_for(redis['last_error'])}"]
+    with translation.override("en"):  # As the other reasons are.
+        reasons = [] if has_cache else [f"Redis: {failures.message_for(redis['last_error'])}"]
     reasons += [last_check.warning()] if last_check.is_late else []
     body: dict[str, Any] = {"status": "degraded" if reasons else "ok", "database": True, "cache": has_cache}
     return JsonResponse(body | ({"reason": "; ".join(reasons)} if reasons else {}))

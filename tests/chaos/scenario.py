@@ -17,7 +17,7 @@ from tests.chaos.checks import ERASED, UNAVAILABLE, WAITED_FOR, Findings, Loads,
 from tests.chaos.client import Client
 from tests.chaos.employee_load import EmployeeLoad
 from tests.chaos.fake_direct_api import DirectApi
-from tests.chaos.faults import Context, Kind, kinds
+from tests.chaos.faults import LATE_CHECK, Context, Kind, kinds
 from tests.chaos.people_load import Erasures, Renames
 from tests.chaos.readers import Readers
 from tests.chaos.responses import BOUNDS, Answers
@@ -207,7 +207,10 @@ class Scenario:
         self.faults.append(fault)
 
     def _await_well(self, may_say: str = "") -> Recovery:
-        """Wait until all works, and return when it did; /ready may be degraded for the reason ``may_say``."""
+        """Wait until all works, and return when it did; /ready may be degraded for the reason ``may_say``.
+
+        That alerts were not checked belongs to the check, which is made after all others.
+        """
         recovery, started = Recovery(), time.monotonic()
         seen: set[object] = set()
 
@@ -217,10 +220,10 @@ class Scenario:
 
         checks: dict[str, tuple[str, Callable[[], object]]] = {
             "stores": ("the stores", self._accept_writes),
-            "ready": ("/ready", partial(self._is_ready, may_say)),
+            "ready": ("/ready", partial(self._is_ready, LATE_CHECK)),
             "update": ("the processing of updates", self._is_update_processed),
             "service": ("creates", self._is_employee_created),
-            "check": ("the check of alerts", are_alerts_checked),
+            "check": ("the check of alerts", lambda: are_alerts_checked() and self._is_ready(may_say)),
         }
         for name, (title, is_well) in checks.items():
             began = time.monotonic()

@@ -124,13 +124,13 @@ def test_a_damaged_message_that_was_not_acknowledged_is_removed(redis: Redis, en
     assert (rejected(), redis.hlen("unacked"), redis.zcard("unacked_index")) == (count + 1, 0, 0)
 
 
-@pytest.mark.parametrize("key", ["celery", "unacked", "unacked_index", "_kombu.binding.celery"])
+@pytest.mark.parametrize("key", ["celery", "celery\x06\x169", "unacked", "unacked_index", "_kombu.binding.celery"])
 def test_a_key_of_another_type_is_removed(redis: Redis, key: str) -> None:
     redis.delete(key)
     redis.set(key, SECRET)
     count = rejected()
     with app.connection_for_read() as connection:
         assert connection.default_channel
-        app.send_task(GOOD)
+        app.send_task(GOOD, priority=9)
         assert receive(connection) == GOOD
     assert rejected() == count + 1
