@@ -1,4 +1,4 @@
-"""Batch statements and advisory locks, on Django's connection."""
+"""Batch statements on Django's connection, and advisory locks on connections of their own."""
 
 import time
 from collections.abc import Iterator, Sequence
