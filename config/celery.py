@@ -88,7 +88,7 @@ def stop_heartbeat(**_: object) -> None:
 @signals.beat_init.connect
 @signals.beat_embedded_init.connect
 def start_scheduler(**_: object) -> None:
-    """Start beat's heartbeat and check the alerts at once: beat would first check them after a full interval."""
+    """Start beat's heartbeat, and send a check of the alerts at once, also while another beat sends the tasks."""
     _start_heartbeat("beat")
     check = app.conf.beat_schedule["monitoring.tasks.check_alerts"]
     app.send_task(check["task"], retry=False, **check["options"])

@@ -113,7 +113,7 @@ class _Search:
         return found
 
     def next(self) -> dict[str, Any]:
-        """Return the state for the next pass: this search or, if it is complete, one for updates received since."""
+        """Return the state for the next pass: this search or, if it is complete, one for updates since it began."""
         return {"since": self.began} if self.is_complete else asdict(self)
 
 

@@ -284,8 +284,7 @@ class Replay(models.Model):
     def cancel(self, *, by: str, reason: str) -> Replay:
         """Restore the earlier state of the waiting updates; return the record of the cancellation, with their number.
 
-        An update that a worker is processing at this moment stays processed. Raise ReplayRefused if no update is
-        waiting.
+        An update that a worker is processing is not restored. Raise ReplayRefused if no update is waiting.
         """
         with transaction.atomic():
             restored = {name: Cast(KT(f"before_replay__{name}"), field) for name, field in _REPLAYED.items()}

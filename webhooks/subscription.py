@@ -96,7 +96,7 @@ def stale_in(existing: Sequence[Subscription], kept: str, hosts: Collection[str]
 
 
 def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Problem]:
-    """Return the differences from the only subscription that should exist: to ``url``, with all update types.
+    """Return the problems of the subscriptions: only one should exist, to ``url`` and with all update types.
 
     Update types that MAX has refused do not count as missing.
     """

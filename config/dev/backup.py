@@ -24,7 +24,7 @@ _FILLED = "SELECT EXISTS (SELECT FROM employees) OR EXISTS (SELECT FROM webhook_
 
 
 def create(launch: Launch) -> str:
-    """Write a dump to FILE, by default a new file in DATA_DIR/backups; return a message. Only the owner can read it."""
+    """Write a dump that only its owner can read to FILE, by default a file in DATA_DIR/backups; return a message."""
     now = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}"
     file = _file() or launch.data_dir / "backups" / f"directory-{now}.dump"
     if file.exists():

@@ -88,8 +88,8 @@ class InputMiddleware(MiddlewareMixin):
     """Clean the text in the query of every request and in the forms of the admin.
 
     In the admin, also respond with 400 to values that PostgreSQL would refuse, such as NUL characters. The notes of
-    flags keep their line breaks. Not cleaned are the fields in AS_GIVEN and NUMBERS, and the hidden fields with the
-    values that a form originally showed, which are only compared with the new values.
+    flags keep their line breaks. Fields in AS_GIVEN and NUMBERS are not cleaned, and neither are the hidden fields with
+    the values that a form originally showed, which are only compared with the new values.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:

@@ -1,4 +1,4 @@
-"""Rate limits, counted in Redis for all processes and hosts together; while Redis fails, each process counts its own.
+"""Rate limits, counted in Redis for all processes and hosts together; without Redis, each process counts separately.
 
 Without this fallback, nobody could log in for an emergency stop during an outage of Redis. Libraries such as ``limits``
 have no such fallback, and they store a key for each caller, which would count as a cached profile.

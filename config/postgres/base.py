@@ -96,7 +96,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         self.execute_wrappers.append(self._execute)
 
     def _execute(self, execute: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a statement, in a transaction if there is a lock timeout: it is set at the start of each transaction."""
+        """Run a statement, in a transaction if there is a lock timeout, because the timeout is set per transaction."""
         with nullcontext() if self.in_atomic_block or not self.lock_timeout_ms else transaction.atomic(self.alias):
             return execute(*arguments)
 

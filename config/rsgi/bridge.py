@@ -220,7 +220,7 @@ class Bridge:
 
 
 def _file_of(content: bytes) -> IO[bytes]:
-    """Return an unnamed file with the content, of which nothing is left even if the process is killed."""
+    """Return an unnamed temporary file with the content; it disappears even if the process is killed."""
     file = TemporaryFile()  # noqa: SIM115 (closed when the server has opened it)
     file.write(content)
     file.flush()
@@ -228,7 +228,7 @@ def _file_of(content: bytes) -> IO[bytes]:
 
 
 def _too_large(scope: Scope, answer: Answer) -> Answer:
-    """For an answer 413 in the admin, return a page in the user's language; return other answers unchanged."""
+    """For a 413 answer in the admin, return a page in the user's language; return other answers unchanged."""
     if answer.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or not error_pages.is_for_people(scope.path):
         return answer
     page = error_pages.too_large(wsgi_environ(scope))

@@ -76,9 +76,9 @@ def parse(body: bytes) -> Any:
 
 
 def _parse_carefully(text: str) -> Any:
-    """Parse a text that the fast scanner refused because of outer white space, long integers or invalid JSON.
+    """Parse a string that the fast scanner refused because of outer white space, long integers or invalid JSON.
 
-    Raise MalformedUpdate for text that is not JSON, and for JSON that is nested too deeply.
+    Raise MalformedUpdate for a string that is not JSON, and for JSON that is nested too deeply.
     """
     try:
         return _careful_decoder.decode(text)

@@ -20,7 +20,7 @@ _WAID = re.compile(r";waid=\"?([0-9]+)", re.IGNORECASE)
 
 
 def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
-    """Return the phone in a contact attachment; None unless the contact is verifiably the sender.
+    """Return the phone in a contact attachment if the contact is verifiably the sender's own, otherwise None.
 
     MAX signs a contact card with the bot's token only when people share their own contact; ``hash`` is the signature. A
     signed card without exactly one phone is refused too, which is logged.

@@ -60,7 +60,7 @@ class Snapshot:
 
 @dataclass
 class Simulation:
-    """The rows of the two weeks, as they would be now; ``count`` is the number of employees."""
+    """The rows that the two weeks leave in the tables; ``count`` is the number of employees."""
 
     story: Story
     universities: list[int]
@@ -142,7 +142,7 @@ class Simulation:
                 return at
 
     def _receive(self, at: datetime, who: Person) -> None:
-        """Store an update of the person, and merge its names into the profile if updates are collected."""
+        """Store an update from the person, and merge its names into the profile if updates are collected."""
         update = self._update_of(who, at)
         row = self._store(update, at)
         draw, age = self.random.random(), self.story.now - at

@@ -168,7 +168,7 @@ class GlobalScopeAdmin(ModelAdmin):
 
 
 class SharedRowsAdmin(ModelAdmin):
-    """Let only users who see all universities add, change and delete the rows, because these concern all of them."""
+    """Let only users who see all universities add, change and delete the rows, which apply to all universities."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return scope_of(request).sees_all and bool(super().has_add_permission(request))

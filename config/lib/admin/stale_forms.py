@@ -23,7 +23,7 @@ else:
 class ShownValues(forms.HiddenInput):
     """A hidden input with the originally shown value of a field that has several inputs or choices.
 
-    Browsers send no field for a choice of nothing, but always send this input.
+    Browsers send nothing for an empty choice, but always send this input.
     """
 
     def __init__(self, visible: forms.Widget) -> None:
@@ -61,7 +61,7 @@ class MergingForm(_Form):
                 field.hidden_widget = partial(ShownValues, field.widget)  # type: ignore[assignment]
 
     def _merged_fields(self) -> list[tuple[str, forms.Field]]:
-        """Return the names and fields of the form that are columns of the model and can be edited.
+        """Return pairs of name and field for the form's fields that are columns of the model and can be edited.
 
         The hash of a password is not among them.
         """
