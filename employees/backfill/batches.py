@@ -94,7 +94,7 @@ class NameChange(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """What a run would change: tuples of university, current source, new source and row count, and some examples."""
+    """The changes a run would make: tuples (university, current source, new source, row count), and some examples."""
 
     rows: list[tuple[str, str, str, int]]
     examples: list[NameChange]
@@ -111,10 +111,10 @@ class Preview(NamedTuple):
 
 
 def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
-    """Start a run as a rollout step is taken: with a reason, and not while the rollout is paused.
+    """Start a run under the same conditions as a rollout step: with a reason, and not while the rollout is paused.
 
-    ``by`` is the user who starts it, and ``options`` are fields of BackfillRun. Raise ChangeRefused if the reason is
-    missing, the rollout is paused or another run is open.
+    ``by`` is the name of the user who starts it, and ``options`` are fields of BackfillRun. Raise ChangeRefused if the
+    reason is missing, the rollout is paused or another run is open.
     """
     reason = check_reason(reason)
     refuse_while_held()
@@ -129,7 +129,7 @@ def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
 
 
 def act(name: str, run: BackfillRun, reason: str) -> None:
-    """Pause, resume or undo a run.
+    """Pause, resume or undo a run; ``name`` is the action.
 
     Raise ChangeRefused for a resume while the rollout is paused, and for an undo that is no longer possible.
     """
@@ -147,10 +147,7 @@ def act(name: str, run: BackfillRun, reason: str) -> None:
 
 
 def record(action: Action, run: BackfillRun, *, by: str, reason: str) -> None:
-    """Write the audit row of an action by a command.
-
-    The admin log cannot hold it, because a command has no user account.
-    """
+    """Write the audit row of an action by a management command, which has no user account for the admin log."""
     after = {"backfill": run.pk} | ({"university": run.university_id} if run.university_id else {})
     reason = check_reason(reason or "by command")
     Change.objects.create(by=by[:150], action=action, reason=reason, revision=Rollout.current().revision, after=after)
@@ -203,12 +200,12 @@ def begin(run: BackfillRun) -> BackfillRun:
 
 
 def preview(university: University | None = None, *, replaces_names: bool = False) -> list[tuple[str, str, str, int]]:
-    """Return what a run would change, as tuples of university name, current source, new source and row count."""
+    """Return the changes that a run would make, as tuples (university name, current source, new source, row count)."""
     return preview_names(university, replaces_names=replaces_names, limit=0).rows
 
 
 def preview_names(university: University | None = None, *, replaces_names: bool = False, limit: int) -> Preview:
-    """Return what a run would change, with at most ``limit`` examples."""
+    """Return the changes that a run would make, with at most ``limit`` examples."""
     counts: Counter[tuple[int, str, str]] = Counter()
     first: list[tuple[Candidate, NameChoice]] = []
     context = DecisionContext.read(replaces_names=replaces_names)
@@ -264,7 +261,7 @@ def run_batch(run: BackfillRun) -> bool:
 def _lock(run: BackfillRun) -> DecisionContext:
     """Lock and refresh the run, and return the context for its next batch.
 
-    Pause the run if the rollout is paused or keeps the cache off.
+    Pause the run if the rollout is paused or the cache is off.
     """
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_TIMEOUT)
@@ -277,7 +274,7 @@ def _lock(run: BackfillRun) -> DecisionContext:
 
 
 def _next_range(run: BackfillRun) -> tuple[int, int]:
-    """Return the last employee id in the next batch and the batch's number of employees; (0, 0) if none are left."""
+    """Return the last employee ID in the next batch and the batch's number of employees; (0, 0) if none are left."""
     rows = Employee.objects.filter(pk__gt=run.last_id, pk__lte=run.until_id)
     if run.university_id:
         rows = rows.filter(university_id=run.university_id)
@@ -286,9 +283,9 @@ def _next_range(run: BackfillRun) -> tuple[int, int]:
 
 
 def _fill(run: BackfillRun, context: DecisionContext, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
-    """Set the names of the employees with ids above ``after_id`` and up to ``until_id``, and record the batch.
+    """Set the names of the employees with IDs above ``after_id`` and up to ``until_id``, and record the batch.
 
-    The batch stores their previous values and ``seen``, the number of employees in the range. Return the batch's id and
+    The batch stores their previous values and ``seen``, the number of employees in the range. Return the batch's ID and
     the number of employees changed.
     """
     where: dict[str, Any] = {"after_id": after_id, "until_id": until_id, "university_id": run.university_id}
@@ -342,9 +339,9 @@ def _record_failure(run: BackfillRun, error: DatabaseError) -> bool:
 
 
 def retry_failed(run: BackfillRun) -> int:
-    """Retry the failed batches until the rollout is paused or turns the cache off; return the number of batches done.
+    """Retry the failed batches; return the number of batches done.
 
-    Skip a batch that another process has retried meanwhile, and retry none of a run that is being undone or was undone.
+    Stop if the rollout is paused, the cache is off or an undo has begun; skip batches retried by another process.
     """
     done = 0
     for batch in run.batches.filter(status=BatchStatus.FAILED):
