@@ -131,7 +131,7 @@ def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
 def act(name: str, run: BackfillRun, reason: str) -> None:
     """Pause, resume or undo a run; ``name`` is the action.
 
-    Raise ChangeRefused for a resume while the rollout is paused, and for an undo that is no longer possible.
+    Raise ChangeRefused for a resume while the rollout is paused or stopped, and for an undo that is no longer possible.
     """
     if name == "pause":
         BackfillRun.objects.filter(pk=run.pk).pause(reason)
@@ -167,10 +167,8 @@ def check_reason(reason: Text) -> str:
 
 
 def refuse_while_held() -> None:
-    """Raise ChangeRefused while the rollout is paused, with the same message as for a rollout step."""
-    settings = RolloutSettings.read(Rollout.current())
-    if settings.held_for and not settings.is_latched:
-        settings.refuse_raise()
+    """Raise ChangeRefused while the rollout is paused or stopped, with the same message as for a rollout step."""
+    RolloutSettings.read(Rollout.current()).refuse_raise()
 
 
 def hindrance(context: DecisionContext) -> str:

@@ -101,6 +101,13 @@ def test_a_held_rollout_holds_it_in_the_same_words() -> None:
 
 
 @pytest.mark.usefixtures("_people", "superadmin")
+def test_an_emergency_stop_refuses_it_in_the_same_words() -> None:
+    change("emergency")
+    assert {start(reason="r") for start in SURFACES} == {"The emergency stop is latched: only a resume ends it."}
+    assert not BackfillRun.objects.exists()
+
+
+@pytest.mark.usefixtures("_people", "superadmin")
 @pytest.mark.parametrize("start", [by_command, by_api])
 def test_it_refuses_without_a_reason(start: Callable[..., str]) -> None:
     assert "reason" in start(reason=" ") or start(reason=" ")

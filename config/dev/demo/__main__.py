@@ -128,6 +128,7 @@ class DemoSupervisor(Supervisor):
         if age is None or age > KEPT_FOR or self.options.is_fresh:
             self.data = "new; the next start continues with it, for twelve hours"
             self._clear()
+            made_at = None
         prepared = super().start()
         marker.write_text(json.dumps({"made_at": made_at or datetime.now(UTC).isoformat(timespec="seconds")}))
         return prepared
