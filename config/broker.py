@@ -31,6 +31,20 @@ def reject(reason: str, error: str) -> None:
 
 
 class QoS(redis.QoS):  # type: ignore[misc]
+    def ack(self, delivery_tag: Any) -> None:
+        """Acknowledge a message, and end its place in the prefetch window even if the broker does not respond.
+
+        Otherwise, each acknowledgement that fails would take a place until the worker ends, and without a place it
+        takes no further message. The broker delivers the message again an hour later.
+        """
+        self._quick_ack(delivery_tag)
+        super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        """Reject a message, and end its place in the prefetch window as ``ack`` does."""
+        self._quick_ack(delivery_tag)
+        super().reject(delivery_tag, requeue)
+
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         """Put a message that was not acknowledged back into the queue, or remove it if it cannot be read."""
         try:
