@@ -60,7 +60,7 @@ def with_code(name: str) -> str:
 
 
 def actor(by: str) -> str:
-    """Return the title of the installation, the controller or code as an author; for a person, return the login."""
+    """Return an author's display name: a person's login, or a title for the installation, the controller or code."""
     return str(ACTORS.get(by) or shell_user.displayed(by))
 
 
