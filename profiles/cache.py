@@ -278,8 +278,7 @@ def _try_to_refill(user_id: str) -> None:
 def write_through(profiles: list[Profile]) -> bool:
     """Write profiles to Redis in the transaction that changed them; return whether it succeeded.
 
-    If Redis fails, leave them to the refill task; from LEASE_SECONDS after the commit, no process serves the old
-    entries.
+    If Redis fails, leave them to the refill task; LEASE_SECONDS after the commit, no process serves the old entries.
     """
     try:
         write(profiles)
@@ -383,7 +382,7 @@ def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
 
 
 def _refused(refusal: redis.ResponseError) -> str:
-    """Open the breaker; return the error's class or, if the client has no class for it, its code, such as MISCONF.
+    """Open the breaker; return the name of the error's class or, for a plain ResponseError, its code, e.g. MISCONF.
 
     A server that refuses writes may still serve entries, which become outdated.
     """

@@ -105,7 +105,7 @@ def lookup_name(
 def _read_stores(max_id: str | None) -> Known:
     """Read Redis and, unless it has a full name, PostgreSQL.
 
-    Only PostgreSQL distinguishes a last name that is unknown from one that the person does not have.
+    Only PostgreSQL records whether a missing last name is unknown or does not exist.
     """
     if not max_id:
         return Known()

@@ -117,7 +117,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
 
 def checked_id(user_id: str) -> str:
-    """Return the ID in a path; raise ValidationError if it is invalid. Unlike an ID in a form, it is not corrected."""
+    """Return the ID from a URL path; raise ValidationError if it is invalid. Unlike in a form, nothing is corrected."""
     try:
         return user_id_of(user_id)
     except ValueError as error:

@@ -71,7 +71,7 @@ RETURNING {fields}
 
 class ProfileQuerySet(models.QuerySet["Profile"]):
     def merge(self, updates: Iterable[ProfileUpdate]) -> list[Profile]:
-        """Merge updates into the table, except those from before an erasure; return the profiles that changed."""
+        """Merge updates into the table, except those older than their person's erasure; return the changed profiles."""
         merged = merge_all(Tombstone.objects.exclude_erased(updates))
         if not merged:
             return []

@@ -36,7 +36,7 @@ def hash_of(user_id: str) -> str:
 
 @cache
 def _hash_key(secret: str) -> bytes:
-    """Return the HMAC key from the cache; Django's ``salted_hmac`` would derive the same key again for every hash."""
+    """Return the HMAC key, which is cached: Django's ``salted_hmac`` would derive it again for every hash."""
     return hashlib.sha256(b"profiles.tombstone" + secret.encode()).digest()
 
 
@@ -59,7 +59,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
             cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
 
     def exclude_erased(self, updates: Iterable[T]) -> list[T]:
-        """Return the updates without those from before their person's erasure.
+        """Return the updates without those that are older than their person's erasure.
 
         Call this in the transaction that writes the updates.
         """

@@ -1,4 +1,4 @@
-"""Erasure of a person: from this app's tables and Redis here, from other apps' tables by their signal receivers.
+"""Erasure of a person: this module clears this app's tables and Redis, signal receivers the tables of other apps.
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
 task makes a second pass. It erases data that was being written at the time, that Redis failed to delete, that a crash

@@ -111,7 +111,7 @@ def lets_more_in(rule: UniversityRule, *, is_kept: bool) -> bool:
 
 
 def approval_of(request: ChangeRequest, before: dict[str, Any], after: dict[str, Any], revision: int) -> Approval:
-    """Return an unsaved request for approval, with the state before and after the change for its readers."""
+    """Return an unsaved request for approval, with the state before and after the change for display."""
     rule = request.rule
     expires_at = rule.expires_at.isoformat() if rule.expires_at else None
     stored = {

@@ -113,7 +113,7 @@ class Convergence:
 
     @property
     def cut_off(self) -> list[str]:
-        """Return the hosts without a living process, where one fell silent in the last hour without signing off."""
+        """Return the hosts that have silent processes and no living one."""
         return sorted(
             {_host_of(process) for process in self.silent} - set(map(_host_of, (*self.reached, *self.behind)))
         )

@@ -79,7 +79,7 @@ def refuse_stale(expected: int | None, revision: int) -> None:
 
 
 def refuse_criterion(flag: str, criterion: str) -> None:
-    """Refuse a criterion of waffle's, such as staff, for a flag that only the employee's phone decides."""
+    """Raise ChangeRefused for a criterion of waffle's, such as staff, if only the employee's phone decides the flag."""
     if flag in PHASES:
         params = {"phase": phase_number(flag), "criterion": criterion}
         raise ChangeRefused(
