@@ -1,4 +1,4 @@
-"""How the operations report shows a row: as a title, and the value with its unit."""
+"""Format the rows of the operations report: their titles, and their values with units."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ UNKNOWN = "—"
 
 
 def title_of(name: str) -> str:
-    """Return the title of a row; return names without a title, such as tables and kinds of errors, as they are."""
+    """Return the title of a row; a name without a title, such as a table or a kind of error, is returned unchanged."""
     return str(TITLES.get(name, name.removesuffix("_bytes")))
 
 

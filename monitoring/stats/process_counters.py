@@ -77,7 +77,7 @@ def process_registry() -> CollectorRegistry:
 
 
 def counted(name: str) -> dict[tuple[str, ...], float]:
-    """Return the values of a counter by its label values, which are in the alphabetical order of the labels' names."""
+    """Return the values of a counter by tuple of label values, in the alphabetical order of the labels' names."""
     registry = process_registry()
     # The files of several processes are read as a whole; one process has thousands of samples of other metrics.
     metrics = registry.restricted_registry([f"{name}_total"]) if registry is REGISTRY else registry

@@ -1,4 +1,4 @@
-"""``manage.py waffle_delete``: waffle's command, which also audits the deletion and refuses flags of the rollout."""
+"""``manage.py waffle_delete``: waffle's command, which also audits the deletion and refuses the rollout's own rows."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The guide's post-migration validation: send an update of a synthetic person, and create an employee for the person.
+"""The guide's post-migration validation: send an update about a synthetic person, and create an employee for them.
 
 The person's profile, Redis entry and updates are always removed, and the employee is never committed. The webhook's
 counters leave out synthetic updates.
