@@ -112,7 +112,7 @@ class Alert(models.Model):
 
     @property
     def sentence(self) -> Message:
-        """Return the message, or the stored English text if another release stored parameters that do not fit."""
+        """Return the message, or the stored English text if another release stored parameters that do not match it."""
         params = dict(self.words)
         try:
             messages = {name: Message.from_json(stored) for name, stored in params.pop(SENTENCES, {}).items()}

@@ -40,7 +40,7 @@ _NAMES_COME_FROM: tuple[Promise, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class PersonMatch:
-    """The person that a search found. ``lookup`` is the result of ``preview.explain``; None if no phone is known."""
+    """The result of a search. ``lookup`` is from ``preview.explain``; None without a phone, or outside the scope."""
 
     phone: str
     profile: Profile | None

@@ -50,7 +50,7 @@ def title_of(name: str) -> str:
 
 
 def shown(name: str, value: Any) -> str:
-    """Return the value of a row with its unit. Shares are from 0 to 1; None is a value that could not be measured."""
+    """Return the value of a row with its unit. Shares are from 0 to 1; None stands for a failed measurement."""
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):

@@ -71,7 +71,7 @@ class Indicator:
     every: Callable[[], timedelta] = timedelta
 
     def limits(self, measured: Measured) -> tuple[float | None, float | None]:
-        """Return the present warning limit and critical limit; None stands for a limit that is not set."""
+        """Return the current warning limit and critical limit; None stands for a limit that is not set."""
         limit, critical = (limit() if callable(limit) else limit for limit in (self.limit, self.critical))
         return limit, critical if measured.critical_limit is None else measured.critical_limit
 

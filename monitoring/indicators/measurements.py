@@ -162,7 +162,7 @@ def webhook_error_rate(sources: Sources) -> Measured:
 def seconds_since_update(sources: Sources) -> Measured:
     """Return the working time in seconds since MAX last sent an update.
 
-    Outside working hours, its limits do not apply.
+    Outside working hours, this indicator has no limits.
     """
     since, now = delivery_watchdog.last_arrival(), timezone.now()
     if since is None:

@@ -16,7 +16,7 @@ OLD = timedelta(minutes=2)
 
 
 class Level(models.TextChoices):
-    """The level of a reading. The first four have the order of the exit codes of Nagios plugins, 0 to 3."""
+    """The level of a reading. The first four are in the order of the exit codes of Nagios plugins, 0 to 3."""
 
     OK = "ok"
     WARNING = "warning"

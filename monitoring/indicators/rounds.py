@@ -46,7 +46,7 @@ Readings = Mapping[str, IndicatorReading]
 
 
 def latest() -> Round:
-    """Return the last stored round, however old; measure a new one if none is stored since the last resume."""
+    """Return the last stored round, however old; measure a new one if none is stored since the rollout was resumed."""
     return _current() or fresh()
 
 

@@ -1,4 +1,4 @@
-"""Decide requests for approval: a second person with the same permission approves or refuses each."""
+"""Decide on requests for approval: a second person with the same permission approves or refuses them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Decider:
 
     @classmethod
     def of(cls, user: Any) -> Self:
-        """Return the decider for a user, or for the owner of an API key with the key's rights."""
+        """Return the decider for a user or, with the permissions of an API key, for the key's owner."""
         person = Approver(user.get_username(), user.pk, getattr(user, user.USERNAME_FIELD))
         return cls(person, user.has_perm, permission_scope(user).university_ids())
 

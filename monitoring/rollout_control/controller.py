@@ -67,7 +67,7 @@ def check() -> list[str]:
 
 
 def check_next_step() -> list[str]:
-    """Check the gates of the next step once and store the results; return the line to print, if there is a step."""
+    """Check the gates of the next step once and store the results; return the lines to print, [] without a step."""
     percents = RolloutSettings.read(Rollout.current()).percents
     if _deepest(percents) < 3:
         probe.round_trip()

@@ -34,7 +34,7 @@ class GateHistory:
 
 
 def history(evaluation: Evaluation) -> dict[str, GateHistory]:
-    """Return each gate's history since the last resume: the readings of its indicator, or its stored checks."""
+    """Return each gate's history since the last resume, at most HOURS: readings of its indicator, or stored checks."""
     now = timezone.now()
     since = max(now - HOURS, monitored_since(HOURS))
     results = {result.gate: result for result in evaluation.results}

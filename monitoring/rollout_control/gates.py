@@ -166,7 +166,7 @@ def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], read
 
 
 def check(phase: int, target: Decimal) -> Evaluation:
-    """Run every gate of a step, store the results and return them. Some gates count the stored passes in a row."""
+    """Run every gate of a step, store the results and return them. Some gates need several stored passes in a row."""
     # Read the time before the gates run: if the phase moves meanwhile, these results belong to the earlier step.
     at = timezone.now()
     evaluation = evaluate(phase, target)
@@ -184,7 +184,7 @@ def check(phase: int, target: Decimal) -> Evaluation:
 
 
 def check_tripwires(phase: int) -> Evaluation:
-    """Run the gates that have to pass for as long as a phase is on, without storing the results."""
+    """Run the tripwires of a phase, the gates that must pass while it is on, without storing the results."""
     step, readings = transition_step(phase, Decimal(100)), rounds.fresh()
     return Evaluation(step, [run_gate(gate, step, readings) for gate in STAYING.get(phase, ())], readings.at)
 
@@ -424,7 +424,7 @@ def unit_of_length(seconds: float) -> str:
 
 
 def _lengths(stayed: timedelta, wanted: timedelta) -> dict[str, str | Message]:
-    """Return message parameters: both durations, converted to the unit that fits ``wanted``, and with that unit."""
+    """Return message parameters with both durations, in the unit that fits ``wanted``."""
     text, size = {
         "h": (Message("%(n)s h"), 3600),
         "min": (Message("%(n)s min"), 60),

@@ -123,7 +123,7 @@ def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_c
 
 
 def people_served() -> int:
-    """Count the employees whose lookups use the cache first, under the present percentages and rules."""
+    """Count the employees whose lookups use the cache first, under the current percentages and rules."""
     state = current_state()
     if obstacle(state, "employee"):
         return 0
@@ -137,7 +137,7 @@ def people_served() -> int:
 
 
 class _Cohorts(NamedTuple):
-    """Rows of university ID and name, first bucket, last bucket + 1, and the counts of UniversityShare, in order."""
+    """Employee counts: rows of university ID, name, first bucket, last bucket + 1, and counts as in UniversityShare."""
 
     rows: list[tuple[Any, ...]]
     counted_at: datetime

@@ -82,7 +82,7 @@ def _cache_is_out(is_emergency: bool) -> str:
 
 
 def _probe() -> str:
-    """Look up PROBE_PHONE for at most PROBE_SECONDS; return a line, or raise NotVerified if the cache answered."""
+    """Look up PROBE_PHONE for at most PROBE_SECONDS; return the result, or raise NotVerified if the cache answered."""
     choices: list[NameChoice] = []
 
     def look_up() -> None:

@@ -43,7 +43,7 @@ _COLOURS = {"good": "green", "bad": "red", "wait": "yellow"}
 
 
 def rendered(parts: Iterable[Any], *, has_colour: bool, width: int = 110) -> str:
-    """Return tables and lines as text, rendered by rich in the terminal's width; without a terminal, in ``width``.
+    """Return tables and lines as text, rendered by rich at the terminal's width; without a terminal, at ``width``.
 
     Strings are printed without markup: in a reason or a name, “[/x]” would be a markup error.
     """

@@ -205,7 +205,7 @@ def conflict_patterns(rows: QuerySet[Comparison]) -> dict[str, int]:
 
 
 def speed(rows: QuerySet[Comparison]) -> dict[str, Any]:
-    """Return the numbers of lookups and of lookups without a name, and the p95 of their time in ms, or None."""
+    """Return the numbers of lookups and of unnamed lookups, and the p95 of their time in ms (None without lookups)."""
     times = sorted(rows.order_by().values_list("served_ms", flat=True))
     unnamed = rows.filter(served_source=ProfileSource.DEFAULT).count()
     return {"n": len(times), "unnamed": unnamed, "p95_ms": times[int(0.95 * (len(times) - 1))] if times else None}

@@ -445,7 +445,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     display_reason = column(_("reason"), attrgetter("text"), "reason")
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Return whether the user may see changes, because a request for approval is a change that is not made yet."""
+        """Return whether the user may view changes: a request for approval is a change that has not been made yet."""
         return request.user.has_perm("rollout.view_change")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:
