@@ -53,8 +53,8 @@ class Measured:
 
     ``n`` is the number of observations. ``params`` are parameters of the indicator's messages. ``message`` replaces
     these messages unless the indicator is healthy. ``data`` contains the fields that alerts send and pages show.
-    ``critical_limit`` replaces the indicator's own critical limit. While ``is_judged`` is False, a value beyond the
-    limit counts as too little data.
+    ``critical_limit`` replaces the indicator's own critical limit. If ``is_judged`` is False, a value beyond the limit
+    counts as too little data.
     """
 
     value: float | None

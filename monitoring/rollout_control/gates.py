@@ -1,4 +1,4 @@
-"""The gates: the conditions for entering a phase, widening it, and staying in it (docs/reference/rollout.md).
+"""The gates: the conditions for entering a phase, raising its percentage and staying in it (docs/reference/rollout.md).
 
 Most gates pass while an indicator is within its limit. The gates about the step itself have functions in this module.
 """
@@ -116,7 +116,7 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The results of all gates of one step; ``measured_at`` is when the indicators that they used were measured."""
+    """The results of all gates of one step; ``measured_at`` is the time when their indicators were measured."""
 
     step: TransitionStep
     results: list[GateResult]

@@ -35,10 +35,10 @@ AND rollout_bucket(%(salt)s, phone) < %(high)s ORDER BY id LIMIT %(limit)s
 
 @dataclass(frozen=True, slots=True)
 class UniversityShare:
-    """The employees of a university that a change affects, and the lookups of new employees in the same cohort.
+    """How many employees of a university a change affects; ``lookups`` counts those created in the last week.
 
-    The lookups are those of the last week. ``lookups_partial`` of them have a stale or partial name, for which phase 3
-    asks the direct API.
+    Of these, ``lookups_missing`` have no cached profile, and ``lookups_partial`` have a stale or partial name, for
+    which phase 3 asks the direct API.
     """
 
     university_id: int

@@ -114,7 +114,7 @@ class FlagForm(ChangeRequestForm):
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def _percent(self) -> str:
-        """Return the stored percentage; once the form is valid, its instance already has the new one."""
+        """Return the stored percentage; the instance of a valid form already has the new one."""
         stored = Flag.objects.filter(pk=self.instance.pk).first() or Flag()
         return rules.format_percent(stored.percent or Decimal(0))
 
