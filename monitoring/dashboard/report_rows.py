@@ -1,4 +1,4 @@
-"""How the operations report shows a row: as a title, and the value with its unit."""
+"""Format the rows of the operations report: their titles, and their values with units."""
 
 from typing import Any
 
@@ -45,12 +45,12 @@ UNKNOWN = "—"
 
 
 def title_of(name: str) -> str:
-    """Return the title of a row; return names without a title, such as tables and kinds of errors, as they are."""
+    """Return the title of a row; a name without a title, such as a table or a kind of error, is returned unchanged."""
     return str(TITLES.get(name, name.removesuffix("_bytes")))
 
 
 def shown(name: str, value: Any) -> str:
-    """Return the value of a row with its unit. Shares are from 0 to 1; None is a value that could not be measured."""
+    """Return the value of a row with its unit. Shares are from 0 to 1; None stands for a failed measurement."""
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):
