@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -118,8 +119,16 @@ def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
     """
     reason = check_reason(reason)
     refuse_while_held()
-    try:
+    with _refuse_second_run():
         return start(reason=reason, started_by=by[:150], **options)
+
+
+@contextmanager
+def _refuse_second_run() -> Iterator[None]:
+    """Raise ChangeRefused instead of IntegrityError if another run is open."""
+    try:
+        with transaction.atomic():
+            yield
     except IntegrityError as error:
         if ONE_AT_A_TIME not in str(error):
             raise
@@ -131,7 +140,8 @@ def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
 def act(name: str, run: BackfillRun, reason: str) -> None:
     """Pause, resume or undo a run; ``name`` is the action.
 
-    Raise ChangeRefused for a resume while the rollout is paused or stopped, and for an undo that is no longer possible.
+    Raise ChangeRefused for a resume while the rollout is paused or stopped, and for an undo that is no longer possible
+    or while another run is open.
     """
     if name == "pause":
         BackfillRun.objects.filter(pk=run.pk).pause(reason)
@@ -140,7 +150,8 @@ def act(name: str, run: BackfillRun, reason: str) -> None:
         run.resume()
     else:
         refuse_late_undo(run)
-        run.undo()
+        with _refuse_second_run():
+            run.undo()
         if run.status != RunStatus.UNDOING:
             text = _("This is no longer possible. The backfill's status: %s.") % run.get_status_display()
             raise ChangeRefused(text)

@@ -22,6 +22,7 @@ from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
 from monitoring.stats import cached, reports, rollups
 from monitoring.stats.models import Span
+from monitoring.templatetags.screens import percent
 from profiles.models import Profile, ProfileSource
 from profiles.rollout import presenters
 from profiles.rollout.heartbeat import convergence
@@ -120,9 +121,11 @@ def monthly() -> OperationsReport:
     sources = {row["source"]: row["count"] for row in cached.statistic("employees").value}
     total = sum(sources.values())
     shares = [
-        (str(ProfileSource(source).label) if source in ProfileSource else source, f"{thousands(count)} ({share}%)")
+        (
+            str(ProfileSource(source).label) if source in ProfileSource else source,
+            f"{thousands(count)} ({percent(reports.percentage(count, total))})",
+        )
         for source, count in sorted(sources.items())
-        for share in [reports.percentage(count, total)]
     ]
     with connection.cursor() as cursor:
         cursor.execute(

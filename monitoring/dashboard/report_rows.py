@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
 from config.lib.messages import thousands
+from monitoring.templatetags.screens import share
 
 TITLES: dict[str, str | Promise] = {
     "living_processes": lazy("Running processes"),
@@ -56,7 +57,7 @@ def shown(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if name in _SHARES:
-        return f"{100 * value:.1f} %"
+        return share(value)
     if name.endswith("_bytes"):
         return filesizeformat(value)
     if name.endswith("_ms"):

@@ -115,6 +115,16 @@ def test_it_refuses_without_a_reason(start: Callable[..., str]) -> None:
 
 
 @pytest.mark.usefixtures("_people")
+def test_a_run_is_not_undone_while_another_is_open() -> None:
+    earlier = batches.start()
+    BackfillRun.objects.filter(pk=earlier.pk).update(status="done")
+    batches.start()
+    with pytest.raises(CommandError, match=r"^Only one backfill can be open at a time"):
+        call_command("backfill", "undo", "--detach", stdout=StringIO())
+    assert list(BackfillRun.objects.order_by("pk").values_list("status", flat=True)) == ["done", "running"]
+
+
+@pytest.mark.usefixtures("_people")
 def test_a_hold_stops_a_run_before_its_next_batch() -> None:
     run = batches.start()
     change("pause", reason="wrong names")
