@@ -1,6 +1,6 @@
 """Use the system as a user would: `make run` in a fresh clone, send an update, create an employee, and stop.
 
-Start and stop it twice, check that no process is left, and print the durations; the second start may take ten seconds.
+Then restart it and print the durations. Fail if a stop leaves processes, or the second start takes over ten seconds.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Celery's transport over Redis, changed so that an unreadable message is rejected and does not end the worker.
+"""Celery's transport over Redis, changed to reject an unreadable message, which would otherwise crash the worker.
 
-Otherwise, a damaged message in the queue would end the worker, and end it again after each restart until somebody
-removes the message. All messages are those of periodic tasks, so the next round does the work of a rejected one.
+The worker would crash again after each restart, until somebody removes the message from the queue. All messages belong
+to periodic tasks, so the next run does the work of a rejected one.
 """
 
 import logging
@@ -24,13 +24,27 @@ logger = logging.getLogger(__name__)
 def reject(reason: str, error: str) -> None:
     """Log that a message was removed from the queue, and count it under ``reason``.
 
-    Neither ``reason`` nor ``error`` may contain anything of the message, because both are logged.
+    Neither ``reason`` nor ``error`` may quote the message, because both are logged.
     """
     rejected.labels(reason).inc()
     logger.error("message rejected", extra={"event": "message_rejected", "reason": reason, "error": error})
 
 
 class QoS(redis.QoS):  # type: ignore[misc]
+    def ack(self, delivery_tag: Any) -> None:
+        """Acknowledge a message, and end its place in the prefetch window even if the broker does not respond.
+
+        Otherwise, each acknowledgement that fails would take a place until the worker ends, and without a place it
+        takes no further message. The broker delivers the message again an hour later.
+        """
+        self._quick_ack(delivery_tag)
+        super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        """Reject a message, and end its place in the prefetch window as ``ack`` does."""
+        self._quick_ack(delivery_tag)
+        super().reject(delivery_tag, requeue)
+
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         """Put a message that was not acknowledged back into the queue, or remove it if it cannot be read."""
         try:
@@ -45,9 +59,10 @@ class _Tolerant(redis.Channel):  # type: ignore[misc]
     QoS = QoS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Open the channel, and remove keys of other types than those that Kombu stores under these names."""
+        """Open the channel, and delete keys of Kombu's queue that do not have the Redis type that Kombu expects."""
         super().__init__(*args, **kwargs)
-        types = {"celery": b"list", self.unacked_key: b"hash", self.unacked_index_key: b"zset"}
+        types = dict.fromkeys((self._q_for_pri("celery", step) for step in self.priority_steps), b"list")
+        types |= {self.unacked_key: b"hash", self.unacked_index_key: b"zset"}
         types |= {self.unacked_mutex_key: b"string", self.keyprefix_queue % "celery": b"set"}
         with self.conn_or_acquire() as client:
             for key, wanted in types.items():
@@ -78,7 +93,7 @@ class SentinelChannel(_Tolerant, redis.SentinelChannel):  # type: ignore[misc]
 
 class Consumer(CeleryConsumer):
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Acknowledge a message whose content is not accepted or cannot be decoded; Celery would log its body."""
+        """Acknowledge a message with a refused content type or an undecodable body; Celery would log the body."""
         reject("undecodable", type(exc).__name__)
         message.ack()
 
@@ -94,6 +109,6 @@ def count_invalid_message(**_: object) -> None:
 
 
 def install() -> None:
-    """Make Kombu use these channels for every Redis broker."""
+    """Make Kombu use the channel classes of this module for every Redis broker."""
     redis.Transport.Channel = Channel
     redis.SentinelTransport.Channel = SentinelChannel

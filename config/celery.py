@@ -16,7 +16,7 @@ _TOO_SOON = 0.5
 
 
 class PeriodicTask(Task[Any, Any]):
-    """A task that a process starts once per interval, even if many of its messages have piled up in the queue."""
+    """Run the task at most once per interval in each process, even if its messages have piled up in the queue."""
 
     _started_at: float | None = None
 
@@ -69,7 +69,7 @@ def _start_worker() -> None:
 
 @signals.task_failure.connect
 def close_interrupted_connection(exception: BaseException | None = None, **_: object) -> None:
-    """Close the connection if the time limit interrupted its statement: it cannot run another statement."""
+    """Close the database connection if the time limit interrupted a statement: it cannot run another one."""
     from django.db import connection  # noqa: PLC0415 (the settings can be read only now)
 
     if isinstance(exception, SoftTimeLimitExceeded):
@@ -78,7 +78,7 @@ def close_interrupted_connection(exception: BaseException | None = None, **_: ob
 
 @signals.worker_process_shutdown.connect
 def stop_heartbeat(**_: object) -> None:
-    """Stop the heartbeat and the traces: Celery's child processes do not run Python's exit handlers."""
+    """Stop the heartbeat and tracing: Celery's child processes do not run Python's exit handlers."""
     from profiles.rollout.heartbeat import heartbeat_thread  # noqa: PLC0415 (models can be imported only now)
 
     heartbeat_thread.stop()
@@ -88,7 +88,7 @@ def stop_heartbeat(**_: object) -> None:
 @signals.beat_init.connect
 @signals.beat_embedded_init.connect
 def start_scheduler(**_: object) -> None:
-    """Start beat's heartbeat and check the alerts at once: beat would first check them after a full interval."""
+    """Start beat's heartbeat, and send a check of the alerts at once, also while another beat sends the tasks."""
     _start_heartbeat("beat")
     check = app.conf.beat_schedule["monitoring.tasks.check_alerts"]
     app.send_task(check["task"], retry=False, **check["options"])

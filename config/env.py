@@ -27,8 +27,8 @@ GUIDE_SECRET = "webhook-secret-change-in-production"  # noqa: S105 (the migratio
 class Env(DjangoEnv):  # type: ignore[misc]
     """django-environ with errors that name the variable and never quote its value.
 
-    django-environ itself would read “maybe” as false and “0.8x” as 0.8. It would also take a value that begins with
-    ``$``, as a secret may, for the name of another variable.
+    django-environ itself would read “maybe” as false and “0.8x” as 0.8. It would also read a value that begins with
+    ``$``, as a secret may, as the name of another variable.
     """
 
     DB_SCHEMES = dict.fromkeys(("postgres", "postgresql"), "config.postgres")
@@ -88,7 +88,7 @@ def format_duration(duration: timedelta) -> str:
 
 
 def time_zone(name: str) -> str:
-    """Return the name of a time zone of the IANA database; raise ValueError for another."""
+    """Return the name if it is a time zone of the IANA database; otherwise raise ValueError."""
     try:
         return ZoneInfo(name).key
     except (OSError, LookupError):
@@ -157,14 +157,14 @@ def redis_address(address: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """Return the URL of a Redis server or another broker supported by Celery; raise ValueError for any other URL."""
+    """Return the URL if it leads to Redis or to another broker that Celery supports; otherwise raise ValueError."""
     scheme, is_url, _ = url.partition("://")
     is_other = is_url and scheme in TRANSPORT_ALIASES and not scheme.startswith(("redis", "sentinel"))
     return url if is_other else redis_url(url)
 
 
 def issuer(url: str) -> str:
-    """Return the URL of an OpenID Connect provider as it is, or an empty string; raise ValueError for other text."""
+    """Return the URL if it is empty or may belong to an OpenID Connect provider; otherwise raise ValueError."""
     parts = urlsplit(url)
     if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
         raise ValueError(f"not {_DESCRIPTIONS[issuer]}")
@@ -188,7 +188,7 @@ _DESCRIPTIONS: dict[Any, str] = {
 
 
 def single_sign_on(oidc_issuer: str, client_id: str, client_secret: str, scopes: list[str]) -> dict[str, Any]:
-    """Return django-allauth's setting for the provider; raise ImproperlyConfigured if a part of it is missing."""
+    """Return SOCIALACCOUNT_PROVIDERS, empty without an issuer; raise ImproperlyConfigured if ID or secret is unset."""
     if not oidc_issuer:
         return {}
     for name, value in (("OIDC_CLIENT_ID", client_id), ("OIDC_CLIENT_SECRET", client_secret)):

@@ -139,7 +139,7 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
 
 
 def _complete_operation(path: str, verb: str, operation: dict[str, Any]) -> None:
-    """Add the summary, which is the first sentence of the description, the error responses and common headers."""
+    """Add a summary (the first sentence of the description), the error responses, and the common headers."""
     operation["summary"] = operation["description"].partition(". ")[0].rstrip(".")
     operation.setdefault("security", [])
     for parameter in operation.get("parameters", []):

@@ -15,7 +15,7 @@ _RESERVED_FILES = 512
 
 
 def open_files() -> int:
-    """Raise this process's limit of open files as far as it may, and return it; child processes inherit it."""
+    """Raise this process's limit on open files as far as allowed, and return it; child processes inherit it."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = 65_536 if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

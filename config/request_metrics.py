@@ -1,4 +1,4 @@
-"""Count requests in django-prometheus's metrics; neither clients nor models increase the number of label values."""
+"""Count requests in django-prometheus's metrics, with a limited number of label values whatever clients send."""
 
 import time
 from collections.abc import Callable
@@ -55,7 +55,7 @@ class RequestMetricsMiddleware:
 
 
 def _view_of(request: HttpRequest) -> str:
-    """Return the URL's name; for the admin, only the kind of page, because every model has the same kinds.
+    """Return the name of the URL; for an admin page, only the kind of page, because every model has the same kinds.
 
     The log-in pages share one label, and the pages that change the rollout share another.
     """

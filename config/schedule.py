@@ -9,6 +9,9 @@ _SECONDS, _MINUTES = timedelta(seconds=1), timedelta(minutes=1)
 # The clocks of the scheduler and of a worker may differ by hours. A worker skips what has piled up while it was down by
 # the time since the last run instead (config.celery).
 _EXPIRES = timedelta(days=1)
+# Of Celery's priorities over Redis, 0 is the first. After a backlog or a step of the clock, all tasks are due at once,
+# and the alerts are to be checked before the others.
+_FIRST, _LATER = 0, 9
 # A scheduler that starts or takes over does not know when a task was last sent, so it sends all of them.
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _ROUNDS = {
@@ -32,12 +35,19 @@ _ROUNDS = {
 
 def schedule(alerts_every: timedelta) -> dict[str, dict[str, Any]]:
     """Return the beat schedule, in which alerts are checked at the given interval."""
-    rounds = _ROUNDS | {"monitoring.tasks.check_alerts": alerts_every}
+    rounds = {"monitoring.tasks.check_alerts": alerts_every} | _ROUNDS
     entries: dict[str, dict[str, Any]] = {
-        task: {"task": task, "schedule": interval, "options": {"expires": _EXPIRES.total_seconds()}}
+        task: {
+            "task": task,
+            "schedule": interval,
+            "options": {"expires": _EXPIRES.total_seconds(), "priority": _LATER if task in _ROUNDS else _FIRST},
+        }
         for task, interval in rounds.items()
     }
     # 5:00 UTC is 8:00 in Moscow, before users start work and need names.
     daily = {"webhooks.tasks.check_subscription": "5", "employees.credentials.tasks.prune": "1"}
-    entries |= {task: {"task": task, "schedule": crontab(hour=hour, minute="0")} for task, hour in daily.items()}
+    entries |= {
+        task: {"task": task, "schedule": crontab(hour=hour, minute="0"), "options": {"priority": _LATER}}
+        for task, hour in daily.items()
+    }
     return {task: entry | {"last_run_at": _LONG_AGO} for task, entry in entries.items()}

@@ -1,4 +1,4 @@
-"""Celery beat's scheduler: of several beats one sends the tasks, and no step of the clock stops it."""
+"""Celery beat's scheduler: of several beat processes, only one sends tasks, and it copes with changes of the clock."""
 
 import logging
 from contextlib import suppress
@@ -45,7 +45,7 @@ class Scheduler(beat.Scheduler):
         return float(super().tick(*args, **kwargs))
 
     def _follow_clock(self) -> None:
-        """After the clock was set back, count the intervals from now: otherwise nothing is due before the old time."""
+        """If the clock was set back, count intervals from now; otherwise no task would be due until it catches up."""
         now = self.app.now()
         ahead = [entry for entry in self.schedule.values() if entry.last_run_at and entry.last_run_at > now]
         for entry in ahead:

@@ -22,7 +22,7 @@ def _content(*, is_compressed: bool) -> tuple[bytes, str]:
 
 
 def _accepts_gzip(request: HttpRequest) -> bool:
-    """Return whether Accept-Encoding names gzip, or anything, with a weight that is not zero (RFC 9110, 12.5.3)."""
+    """Return whether Accept-Encoding lists gzip or ``*`` with a non-zero weight (RFC 9110, 12.5.3)."""
     weights = {}
     for item in request.headers.get("Accept-Encoding", "").lower().split(","):
         name, *parameters = item.split(";")

@@ -29,8 +29,8 @@ NAMES = (
 def read_into(environ: MutableMapping[str, str]) -> None:
     """Set each variable of NAMES whose ``…_FILE`` is set to the content of that file, without the final line break.
 
-    The file takes precedence over the variable: a process started by another one inherits what that one has read, and
-    the file may have changed since. A blank file counts as unset. Raise ImproperlyConfigured if a file cannot be read.
+    The file takes precedence over the variable: a child process inherits the value that its parent has read, and the
+    file may have changed since. A blank file counts as unset. Raise ImproperlyConfigured if a file cannot be read.
     """
     for name in NAMES:
         path = environ.get(f"{name}_FILE", "").strip()

@@ -1,7 +1,7 @@
 """The RSGI application of the web server.
 
-The event loop of each worker receives updates (webhooks.receiver), answers /health and /ready, and takes in the bodies
-of all other requests, which Django then serves in threads (config.rsgi.bridge).
+The event loop of each worker receives updates (webhooks.receiver), answers /health and /ready, and reads the bodies of
+all other requests, which Django then serves in threads (config.rsgi.bridge).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _check_stores() -> Answer:
 
 
 def _limit_unread_answers() -> None:
-    """Set TCP_USER_TIMEOUT on the listening socket, from which connections inherit it; granian has no option for it."""
+    """Disconnect clients that do not read, by TCP_USER_TIMEOUT on the listening socket; granian has no such option."""
     for descriptor in Path("/dev/fd").iterdir():
         try:
             candidate = socket.socket(fileno=int(descriptor.name))

@@ -1,4 +1,4 @@
-"""The WSGI application: Django, for which config.web takes in the requests."""
+"""The WSGI application, which is Django; config.web receives its requests."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Decide who may see and change what in the directory, by group and membership (docs/reference/permissions.md)."""
+"""Decide what a user may see and change in the directory, by group and membership (docs/reference/permissions.md)."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ class UserScope:
         return University.objects.filter(pk=self.university_id)
 
     def university_ids(self) -> set[int] | None:
-        """Return the ids of the universities that the user is limited to; None if the user sees all universities."""
+        """Return the IDs of the universities that the user is limited to; None if the user sees all universities."""
         return None if self.sees_all else set(self.universities().values_list("pk", flat=True))
 
     def profiles(self) -> ProfileQuerySet:
-        """Return the profiles of the people for whose MAX ID ``knows`` returns True."""
+        """Return the profiles whose MAX ID belongs to an employee in the scope, by the same rule as ``knows``."""
         if self.sees_all:
             return Profile.objects.all()
         user_id = OuterRef("user_id")
         return Profile.objects.filter(Exists(with_max_id(self.employees(), user_id)) | Exists(self._linked(user_id)))
 
     def knows(self, user_id: str) -> bool:
-        """Return whether the MAX ID belongs to an employee in the scope, by the employee's row or a phone link.
+        """Return whether an employee in the scope has this MAX ID, in the employee's row or through a phone link.
 
-        A MAX ID in the row that was only claimed, which means entered by hand and confirmed by nothing, does not count.
+        A MAX ID that was only entered by hand for the employee, and never confirmed, does not count.
         """
         if self.sees_all:
             return True
@@ -86,7 +86,7 @@ class UserScope:
         return PhoneLink.objects.filter(user_id=user_id, phone__in=self.employees().values("phone"))
 
     def covers(self, user_id: str) -> bool:
-        """Return whether an erasure of the person would concern only employees in the scope."""
+        """Return whether erasing the person with this MAX ID would affect only employees in the scope."""
         universities = self.university_ids()
         return universities is None or not is_employed_outside(user_id, universities)
 
@@ -96,7 +96,7 @@ class UserScope:
 
 
 def user_scope(user: Any) -> UserScope:
-    """Return the user's scope; it is cached on the user object, which exists as long as the request."""
+    """Return the user's scope; it is cached on the user object, which is created for each request."""
     scope: UserScope | None = getattr(user, "directory_scope", None)
     if scope is not None:
         return scope
@@ -112,9 +112,9 @@ def user_scope(user: Any) -> UserScope:
 
 
 def permission_scope(user: Any) -> UserScope:
-    """Return the scope within which the user's permissions apply, in the admin and in APIs that name a permission.
+    """Return the scope within which the user's permissions apply, in the admin and in APIs that require a permission.
 
-    A membership limits a user to its university, whatever their groups; members who are neither curators nor operators
+    A membership limits users to its university, whatever their groups; members who are neither curators nor operators
     have the scope of operators. Without a membership, curators see nothing, and other users see everything that their
     permissions allow.
     """
@@ -127,7 +127,7 @@ def permission_scope(user: Any) -> UserScope:
 
 
 def admin_scope(request: HttpRequest) -> UserScope | None:
-    """Return the scope of a user who is limited to one university; None for users without limits."""
+    """Return the scope of the request's user; None if the user sees all universities."""
     scope = cast("UserScope", scope_of(request))
     return None if scope.sees_all else scope
 
@@ -136,17 +136,17 @@ _VERBS = {"GET": "view", "HEAD": "view", "OPTIONS": "view", "PUT": "change", "PA
 
 
 def verbs_of(view: Any, method: str) -> set[str]:
-    """Return what a request to a view of rows does: view, add, change or delete.
+    """Return the kinds of permission that a request to an API view needs: ``view``, ``add``, ``change``, ``delete``.
 
-    A change includes a view, because its response shows the row. The response to a create has only what the request
-    contained, unless the user may view the row.
+    A change also needs ``view``, because its response shows the row. An ``add`` does not: without the permission to
+    view, its response has only the ID and the values sent.
     """
     verb = _VERBS.get(method) or ("change" if view.kwargs else "add")
     return {verb, "view"} if verb == "change" else {verb}
 
 
 class RowPermission(BasePermission):
-    """Admit a user who ``may`` do all that the request does; each view of rows has a subclass of this."""
+    """Allow a request if ``may``, which subclasses define, returns True for each of the request's ``verbs_of``."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return all(self.may(verb, request.user) for verb in verbs_of(view, str(request.method)))
@@ -156,7 +156,7 @@ class RowPermission(BasePermission):
 
 
 class DirectoryPermission(RowPermission):
-    """Allow users of every group to read, and superadmins and curators to make changes."""
+    """Allow users in any directory group to read, and superadmins and curators to make changes."""
 
     def may(self, verb: str, user: Any) -> bool:
         group = user_scope(user).group
@@ -177,10 +177,7 @@ def may_erase(user: Any) -> bool:
 
 
 class ProfilePermission(RowPermission):
-    """Require the permission that the admin requires for the same action.
-
-    To read, a role in the directory is enough.
-    """
+    """Require the same permission as the admin; superadmins need none, and any directory group may read."""
 
     def may(self, verb: str, user: Any) -> bool:
         if verb == "delete":

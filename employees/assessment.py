@@ -37,9 +37,9 @@ WHERE NOT i.indisvalid AND t.relname IN ('employees', 'profile_cache')
 
 
 def assess() -> dict[str, Any]:
-    """Return totals, employees by source, configuration, cache sizes in bytes, and what blocks phase 1.
+    """Return totals, employees by source, configuration, cache sizes in bytes, and the reasons not to start phase 1.
 
-    ``look_alike_universities`` holds groups of ids of universities with look-alike names. Of each secret, the
+    ``look_alike_universities`` holds groups of IDs of universities with look-alike names. For each secret, the
     configuration contains only whether it is set.
     """
     totals: dict[str, int] = Employee.objects.aggregate(

@@ -1,4 +1,4 @@
-"""Checks of the database's locale, which ``migrate`` runs before anything else, and of what a server needs."""
+"""System checks of the database's locale, which ``migrate`` runs before anything else, and of the open-files limit."""
 
 import resource
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ OPEN_FILES_WANTED = 4096
 def check_locale(
     app_configs: Sequence[Any] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Return an error if the database's locale knows only ASCII letters: searches for others would not ignore case."""
+    """Return an error if the database's locale does not lower-case Cyrillic, because searches would not ignore case."""
     hint = "Create the database with a UTF-8 locale, such as C.UTF-8 or ru_RU.UTF-8, and restore a dump into it."
     errors: list[CheckMessage] = []
     for alias in databases or ():
@@ -30,7 +30,7 @@ def check_locale(
 
 @register(deploy=True)
 def check_default_locale(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Run the same check in ``check --deploy``; return nothing if the database is unreachable."""
+    """Run ``check_locale`` on the default database in ``check --deploy``; return [] if the database is unreachable."""
     try:
         return check_locale(app_configs, databases=["default"])
     except DatabaseError:
@@ -39,7 +39,7 @@ def check_default_locale(app_configs: Sequence[Any] | None, **kwargs: Any) -> li
 
 @register(deploy=True)
 def check_open_files(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Return a warning if a process may open too few files: each client and each store takes one for its connection."""
+    """Return a warning if the limit on open files is low: each connection to a client or a store counts as a file."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit >= OPEN_FILES_WANTED or limit == resource.RLIM_INFINITY:
         return []

@@ -34,9 +34,9 @@ WHERE {_HAS_THEIRS}
 
 
 def _people(rows: QuerySet[Any], key: str, person: Person) -> QuerySet[Any]:
-    """Return the rows with the person's MAX ID, phones or employee ids; limited to the person's universities, if any.
+    """Return the rows with the person's MAX ID, phones or employee IDs; only those of ``person.universities``, if set.
 
-    ``key`` is the column with the employee's id.
+    ``key`` is the column with the employee's ID.
     """
     has_id = person.has_id("max_id") & ~only_claimed(rows.model)
     if rows.model is EmployeeVersion:
@@ -89,7 +89,7 @@ STORES |= {
 
 
 def is_employed_outside(user_id: str, universities: set[int]) -> bool:
-    """Return whether an erasure of the person would also concern a present or former employee at other universities."""
+    """Return whether erasing the person would also affect a present or former employee of another university."""
     person = Person(user_id)
     identities.complete(person, with_other_ids=False)
     own = rows_of(Employee, person).filter(university__in=universities).values_list("pk", flat=True)
@@ -116,9 +116,9 @@ def erase(person: ErasedPerson, **_: Any) -> None:
 
 
 def _remove_names(person: ErasedPerson, model: type[Model], key: str, **also: Any) -> None:
-    """Remove the names from the person's rows in a table, and add their employee ids to the person.
+    """Remove the names from the person's rows in a table, and add their employee IDs to the person.
 
-    ``key`` is the column with the employee's id, and ``also`` are further values to set.
+    ``key`` is the column with the employee's ID, and ``also`` are further values to set.
     """
     rows = rows_of(model, person)
     if person.erased_at:

@@ -13,11 +13,11 @@ from profiles.personal_data import Person, rows_of
 
 
 def complete(person: Person, *, with_other_ids: bool = True) -> None:
-    """Add to the person all employees, phones and MAX IDs that the stored data connect with them.
+    """Add to the person all employees, phones and MAX IDs that are connected with the person in the stored data.
 
-    The data are the directory, its history, shared phones and answers of the direct API. A phone or MAX ID that an
-    employee had before counts unless it belongs to somebody else now; a MAX ID that was only claimed does not count. If
-    the person is limited to universities, only the phones of their employees there are kept. Without
+    The data are the directory, its history, shared phones and responses of the direct API. An earlier phone or MAX ID
+    of an employee counts unless somebody else has it now; a MAX ID that was entered by hand and never confirmed does
+    not count. If the person is limited to universities, only the phones of their employees there are kept. Without
     ``with_other_ids``, as for an erasure, the search does not continue from other MAX IDs that it finds: they may
     belong to other people.
     """
@@ -52,9 +52,9 @@ def _add_ids(person: Person, ids: Iterable[str]) -> None:
 
 
 def _holders(column: str, values: set[str]) -> dict[str, set[int]]:
-    """Return the ids of the employees that have each value; if nobody has it now, of the last one who had it.
+    """Return, by value, the IDs of the employees who have it; if nobody has it now, the ID of the last who had it.
 
-    The last one may have been deleted. A MAX ID that was only claimed for an employee does not count.
+    The last one may have been deleted. A MAX ID that was entered by hand and never confirmed does not count.
     """
     holders: dict[str, set[int]] = {}
     employees = Employee.objects.filter(**{f"{column}__in": values})
@@ -81,7 +81,7 @@ def _in_scope(ids: set[int], person: Person) -> set[int]:
 def _add_earlier(person: Person) -> None:
     """Add the earlier phones and MAX IDs of the employees, unless somebody else has them now.
 
-    An earlier phone that is linked to another MAX ID is left out, since it was mistyped or has changed hands; so is an
+    Leave out an earlier phone that is linked to another MAX ID, because it was mistyped or has a new owner, and an
     earlier MAX ID that is linked to another phone.
     """
     versions = EmployeeVersion.objects.filter(id__in=person.employee_ids)

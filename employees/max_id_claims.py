@@ -1,4 +1,4 @@
-"""Decide whether a MAX ID belongs to an employee, or was only claimed for them (docs/reference/permissions.md)."""
+"""Distinguish an employee's MAX ID from a claim, entered by hand and unconfirmed (docs/reference/permissions.md)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from profiles.models import DirectAnswer, PhoneLink
 def with_max_id(
     employees: EmployeeQuerySet, user_id: str | OuterRef, *, with_vouched: bool = False
 ) -> EmployeeQuerySet:
-    """Return the employees whose rows have the MAX ID, except employees for which the ID was only claimed.
+    """Return those of the employees who have the MAX ID, except where it is an unconfirmed claim, entered by hand.
 
-    A claimed ID was entered by hand, and nothing has confirmed it. With ``with_vouched``, employees are included whose
-    ID was claimed by a user who sees all universities, and so vouches for it.
+    With ``with_vouched``, include claims that were entered by users who see all universities, and so vouch for the ID.
     """
     is_claimed = MaxIdClaim.objects.filter(employee=OuterRef("pk"), max_id=OuterRef("max_id"))
     if with_vouched:
@@ -41,12 +40,12 @@ def is_of_others(user_id: str, *, phone: str, university_id: int) -> bool:
 
 
 def only_claimed(model: type[Model]) -> Q:
-    """Return the condition for rows of Employee or EmployeeVersion whose MAX ID was only claimed.
+    """Return a Q for rows of Employee or EmployeeVersion whose MAX ID was entered by hand and never confirmed.
 
-    Such an ID gives the employee no name from the cache. An ID with which an employee was created is a claim only if it
-    belongs to another university's employee. An ID that was entered later is a claim until the person shares the phone,
-    or the direct API returns the ID; it is none if a user who sees all universities entered it. Versions also count if
-    their claim has ended because the employee was deleted or the ID replaced.
+    Such an ID gives the employee no name from the cache. An ID with which the employee was created counts only if it
+    belongs to another university's employee. An ID that was entered later counts until the person shares the phone, or
+    the direct API returns the ID. An ID that was entered by a user who sees all universities never counts. For
+    versions, IDs also count if they were replaced later, or the employee was deleted.
     """
     is_version = model is EmployeeVersion
     pair = {"employee_id": OuterRef("id"), "max_id": OuterRef("max_id")}
@@ -63,13 +62,13 @@ def only_claimed(model: type[Model]) -> Q:
 
 
 def nameless(employee_ids: Iterable[int]) -> set[int]:
-    """Return the ids of those employees whose MAX ID was only claimed, so that it gives them no name."""
+    """Return the IDs of the employees whose MAX ID was never confirmed and must not be used to look up their name."""
     rows = Employee.objects.filter(only_claimed(Employee), pk__in=list(employee_ids))
     return set(rows.order_by().values_list("pk", flat=True))
 
 
 def claimants(user_ids: set[str]) -> set[int]:
-    """Return the ids of the employees, deleted ones included, for which one of the MAX IDs was only claimed."""
+    """Return the IDs of employees, deleted ones too, for which one of the MAX IDs is or was an unconfirmed claim."""
     former = FormerMaxIdClaim.objects.filter(max_id__in=user_ids).values_list("employee_id", flat=True)
     present = MaxIdClaim.objects.filter(max_id__in=user_ids).values_list("pk", flat=True)
     versions = EmployeeVersion.objects.filter(id__in={*former, *present}, max_id__in=user_ids)
@@ -77,10 +76,10 @@ def claimants(user_ids: set[str]) -> set[int]:
 
 
 def record(employee: Employee, *, is_limited: bool) -> None:
-    """Record a MAX ID that was just entered for the employee as a claim, unless the direct API has given it.
+    """Record the employee's newly entered MAX ID as a claim, unless the direct API returned it for the phone.
 
-    A user who sees all universities vouches for the ID (``is_limited`` is False): the employee then gets the person's
-    name, but nobody gets to see the person's profile.
+    If ``is_limited`` is False, the user sees all universities and vouches for the ID: it gives the employee the
+    person's name, but does not make the person's profile visible to anybody.
     """
     claims = MaxIdClaim.objects.filter(employee=employee)
     claims.exclude(max_id=employee.max_id or "").delete()
@@ -93,14 +92,14 @@ def record(employee: Employee, *, is_limited: bool) -> None:
 
 
 def forget_confirmed(employee: Employee) -> None:
-    """Delete the claim if the direct API gave the ID for the phone, because that response is kept only for minutes."""
+    """Delete the claim if the direct API returned the ID for the phone: that response is stored only for minutes."""
     if employee.max_id and _is_confirmed(employee.phone, employee.max_id):
         MaxIdClaim.objects.filter(employee=employee, max_id=employee.max_id).delete()
 
 
 @receiver(pre_delete, sender=MaxIdClaim)
 def _keep(instance: MaxIdClaim, **_: Any) -> None:
-    """Keep a claim that ends unconfirmed as a FormerMaxIdClaim, because versions in the history keep the ID."""
+    """Save an unconfirmed claim as a FormerMaxIdClaim when it is deleted: versions in the history keep the ID."""
     if not instance.is_vouched and not _is_confirmed(instance.employee.phone, instance.max_id):
         FormerMaxIdClaim.objects.get_or_create(employee_id=instance.pk, max_id=instance.max_id)
 

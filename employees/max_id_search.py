@@ -1,4 +1,4 @@
-"""Search for missing MAX ids, a hundred phones per request; results and progress are stored in one transaction."""
+"""Search for missing MAX IDs, a hundred phones per request; results and progress are stored in one transaction."""
 
 import logging
 import time

@@ -22,7 +22,7 @@ NAMES = ("first_name", "last_name", "middle_name")
 def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields: Any) -> Employee:
     """Insert an employee; schedule another lookup of the name if the direct API failed.
 
-    ``has_claimed_id`` means that the MAX id was entered by a user who does not see all universities.
+    ``has_claimed_id`` means that the MAX ID was entered by a user who does not see all universities.
     """
     name = _unless_erased(name)
     employee = Employee(
@@ -45,7 +45,7 @@ def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields:
 
 
 def _unless_erased(name: NameChoice) -> NameChoice:
-    """Return the name, without what came from the cache if the person was erased after the cache was read.
+    """Return the name or, if the person was erased after the cache was read, the name without data from the cache.
 
     An erasure that begins later waits until this transaction ends, and then finds the stored name.
     """
@@ -62,7 +62,7 @@ def update_employee(
     """Apply values entered by hand to a row that the caller has locked; a changed name gets the source ``manual``.
 
     Unless ``may_clear`` is set, an empty name or MAX ID changes nothing, because API clients send whole objects.
-    ``is_limited`` means that the user does not see all universities, so that nobody vouches for a new MAX ID.
+    ``is_limited`` means that the user does not see all universities, and so cannot vouch for a new MAX ID.
     """
     changed = {
         field: value

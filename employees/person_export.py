@@ -47,15 +47,15 @@ class Table:
     labels: dict[str, str]
 
     def labelled(self) -> list[list[tuple[str, Any]]]:
-        """Return the rows with the columns' labels in the active language; JSON is divided into its values."""
+        """Return rows of (label, value) pairs, with labels in the active language and a pair for each value in JSON."""
         labels = {name: self.labels.get(name, name) for row in self.rows for name in row}
         return [[fact for name, value in row.items() for fact in _facts(labels[name], value)] for row in self.rows]
 
 
 def _facts(label: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the value with its label; of JSON, such as an update's body, each value with the labels that lead to it.
+    """Yield (label, value); for JSON, such as an update's body, a pair for each value in it, labelled with its path.
 
-    What is nested more than _DEEPEST levels deep is one value. Empty objects and lists become None.
+    Data nested more than _DEEPEST levels deep stays one value. Empty objects and lists become None.
     """
     label = capfirst(gettext(label.replace("_", " ")))
     if isinstance(value, str):
@@ -69,7 +69,7 @@ def _facts(label: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 
 def _parsed(text: str) -> Any:
-    """Return the JSON object or moment that the text contains; otherwise the text."""
+    """Return the text parsed as a JSON object or a datetime; the text unchanged if it is neither."""
     try:
         return json.loads(text) if text.startswith("{") else parse_datetime(text) or text
     except (RecursionError, ValueError):
@@ -80,7 +80,7 @@ def identify(scope: UserScope, *, phone: str = "", user_id: str = "") -> Person 
     """Return the person with this canonical phone or MAX ID; None if the scope does not contain such a person.
 
     For a user who is limited to one university, only its employees are found; a MAX ID counts only if it is confirmed
-    for one of them, not merely claimed.
+    for one of them.
     """
     person = Person(user_id, {phone} - {""}, universities=scope.university_ids())
     identities.complete(person)
@@ -107,7 +107,7 @@ def export(person: Person, *, by: str) -> list[Table]:
 
 
 def _cached(person: Person) -> list[Table]:
-    """Return the person's entries in Redis as a table; if Redis fails, the table contains the error instead."""
+    """Return the person's entries in Redis as a list of at most one table; if Redis fails, its row holds the error."""
     try:
         entries = filter(None, map(cache.read, sorted(person.user_ids)))
         rows = [json.loads(entry.to_json()) for entry in entries]

@@ -37,10 +37,7 @@ def forget_import_files() -> int:
 
 @shared_task(ignore_result=True)
 def forget_prior_values() -> int:
-    """Delete the previous names that are stored for the undo of runs too old to be undone.
-
-    Return the number of batches that had them.
-    """
+    """Delete the previous names stored by runs that are too old to be undone; return the number of batches changed."""
     idle = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
     old = BackfillBatch.objects.filter(run__created_at__lt=timezone.now() - UNDO_FOR, run__status__in=idle)
     return old.exclude(changes=[]).update(changes=[])

@@ -20,9 +20,9 @@ _build = unfold_list.result_headers
 
 
 def headings(cl: ChangeList) -> list[dict[str, Any]]:
-    """Return a list's headings, capitalised.
+    """Return the capitalised column headings of a list page, computed once per page.
 
-    The theme would build them again for each row, which takes a sixth of the time.
+    The theme would build them again for each row, which is slow.
     """
     cached: list[dict[str, Any]] = vars(cl).setdefault("headings", [])
     if not cached:

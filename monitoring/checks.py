@@ -13,7 +13,7 @@ KNOWN = "admin"
 
 
 def with_known_password() -> list[str]:
-    """Return the usernames of superusers with one of the default usernames whose password is one of the KNOWN ones.
+    """Return the usernames of active superusers who have a default username and still have the KNOWN password.
 
     Other superusers are not checked, because checking one password takes a third of a second. Raise DatabaseError if
     the database is unavailable.

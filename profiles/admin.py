@@ -66,7 +66,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class SourceFilter(DropdownFilter):
-    """Offer the two sources that a profile can have, without a query for those in the table."""
+    """Offer the two sources that a profile can have, without querying the table for its distinct values."""
 
     title = _("source")
     parameter_name = "source__exact"
@@ -133,7 +133,7 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
         cache.store_names(obj.user_id, {name: form.cleaned_data[name] for name in changed})
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Return what the confirmation page lists: everything that an erasure removes, and what remains."""
+        """List what an erasure removes and what remains, for the confirmation page."""
         consequences = [
             _("The profile and its names in PostgreSQL and Redis"),
             _("Verified phone links"),
@@ -217,7 +217,7 @@ class ErasureAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
 
     @admin.display(description=_("erased rows by table"))
     def display_counts(self, erasure: Erasure) -> str:
-        """Return the counts as HTML, by model name, or by table name if the model no longer exists."""
+        """Return the counts of erased rows as HTML, by model name or, if the model no longer exists, by table name."""
         models = (model._meta for model in apps.get_models())  # noqa: SLF001 (documented by Django)
         titles = {opts.db_table: capfirst(str(opts.verbose_name_plural)) for opts in models}
         counts = ((titles.get(table, table), count) for table, count in erasure.counts.items() if count)

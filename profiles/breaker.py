@@ -58,7 +58,7 @@ class Breaker:
         self.close()
 
     def open(self, error: str) -> None:
-        """Open at once, after an error that the next calls would get too."""
+        """Open the breaker at once, after an error that every further call would get."""
         self._count(error, self._limit)
 
     def _count(self, error: str, failures: int) -> None:

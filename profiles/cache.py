@@ -1,12 +1,13 @@
 """The profile cache in Redis: one JSON string per person at ``profile:user:{user_id}``, rebuilt from PostgreSQL.
 
 Writers, and readers that refill a miss, hold the lock on the profile's row while they write, so that an older version
-never overwrites a newer one. An entry is served only if it cannot be older than PostgreSQL. Two things make sure of it:
+never overwrites a newer one. An entry is served only if it cannot be older than PostgreSQL. Two mechanisms ensure this:
 
-- ``profiles:generation`` names the run of the server in which the entries were written. After a failover, or a restart
-  from a snapshot, the run is another one, and no entry is served until the refill task has deleted all entries.
-- Each process holds a lease of one second: a list of the people whose last write or deletion in Redis failed, and of
-  erased people. Renewing it also writes a probe, because entries of a server that refuses writes become outdated.
+- ``profiles:generation`` is the run ID of the Redis server that the entries were written to. After a failover, or a
+  restart from a snapshot, the run ID is different, and no entry is served until the refill task has deleted all
+  entries.
+- Each process holds a lease of one second: a list of the people who are being erased, or whose last write or deletion
+  in Redis failed. Renewing it also writes a probe, because a server that refuses writes has outdated entries.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class CacheError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CachedProfile:
-    """Hold a profile as Redis and the API have it: a missing name is ``""``, and ``last_updated`` has a time zone."""
+    """Hold a profile in the form of Redis and the API: a missing name is ``""``, ``last_updated`` has a time zone."""
 
     user_id: str
     max_first_name: str
@@ -94,9 +95,9 @@ class CachedProfile:
 
     @classmethod
     def from_json(cls, text: bytes, user_id: str) -> CachedProfile | None:
-        """Return the profile in a Redis value; None if this person's row in PostgreSQL could not have this value.
+        """Return the profile in a Redis value; None if the value is invalid or belongs to another person.
 
-        An invalid value comes from another program, an operator or a damaged snapshot.
+        Invalid values come from other programs, operators or damaged snapshots.
         """
         try:
             fields = json.loads(text.decode())
@@ -133,9 +134,9 @@ class CachedProfile:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Hold what Redis and PostgreSQL returned for one person; each error is kept apart from a miss.
+    """Hold what Redis and PostgreSQL returned for one person, with errors kept apart from misses.
 
-    ``record`` is the row in PostgreSQL, which is read only if Redis has no profile that the reader accepts.
+    ``record`` is the row in PostgreSQL, which is read only if Redis has no profile that the caller accepts.
     """
 
     redis: CachedProfile | None = None
@@ -145,7 +146,7 @@ class Stored:
 
     @property
     def profile(self) -> CachedProfile | None:
-        """Return the profile from Redis or, if Redis has none, from PostgreSQL; raise DatabaseError if that failed."""
+        """Return the profile from Redis or else from PostgreSQL; raise DatabaseError if PostgreSQL failed."""
         if self.redis is not None:
             return self.redis
         if self.record_error is not None:
@@ -158,7 +159,7 @@ def key_of(user_id: str) -> str:
 
 
 def read(user_id: str) -> CachedProfile | None:
-    """Return the profile in Redis; None if there is none that is certainly as new as the one in PostgreSQL.
+    """Return the profile in Redis; None if there is none, or if it may be older than the one in PostgreSQL.
 
     A malformed value is deleted. Raise CacheError if Redis fails, and DatabaseError if PostgreSQL fails to list the
     people whose entries are outdated.
@@ -179,9 +180,9 @@ def read(user_id: str) -> CachedProfile | None:
 
 
 def _values(client: redis.Redis, keys: Iterable[str]) -> tuple[bytes, list[bytes]]:
-    """Return the ID of the server's run, and at most _LONGEST bytes of the value of each key, ``b""`` if there is none.
+    """Return the server's run ID and the values of the keys: at most _LONGEST bytes each, ``b""`` for a missing key.
 
-    The cost is the same for a value of any size, and for a value of another type.
+    The cost does not depend on the size or type of a value.
     """
     pool = client.connection_pool
     # The client's pipeline costs more, and hides the connection.
@@ -205,7 +206,7 @@ def _reply(connection: Any) -> bytes:
 
 
 def _outdated() -> frozenset[str] | None:
-    """Return the MAX IDs of the people whose entries may be older than PostgreSQL; None if they are too many."""
+    """Return the MAX IDs whose entries in Redis may be outdated; None if there are more than _MOST_BEHIND."""
     _execute("probe", _write_probe)
     behind = Profile.objects.filter(is_cache_behind=True).values_list("user_id")
     # Also after the entry has been deleted: a write that was delayed on its way to Redis may restore it.
@@ -225,18 +226,18 @@ forget_lease = _lease.forget
 
 @contextmanager
 def _within_budget() -> Iterator[None]:
-    """Limit the block's waits for PostgreSQL to a third of PROFILE_CACHE_TIMEOUT; an outer transaction stays usable."""
+    """Limit the block's wait for PostgreSQL to a third of PROFILE_CACHE_TIMEOUT; keep an outer transaction usable."""
     savepoint = transaction.atomic() if connection.in_atomic_block else nullcontext()
     with statement_deadline(settings.PROFILE_CACHE_TIMEOUT.total_seconds() / 3), savepoint:
         yield
 
 
 def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> Stored:
-    """Return what Redis and, if needed, PostgreSQL have for a person; their errors are returned, not raised.
+    """Read a person's profile from Redis and, if needed, from PostgreSQL; return errors instead of raising them.
 
     A miss in Redis is refilled from PostgreSQL. ``accepts`` decides whether the profile in Redis is sufficient; by
-    default, every profile is. The waits for Redis and for PostgreSQL share PROFILE_CACHE_TIMEOUT: if one of the reads
-    fails, neither store is asked again.
+    default, every profile is. The reads of Redis and PostgreSQL share PROFILE_CACHE_TIMEOUT; a store that has failed is
+    not read again.
     """
     cached, redis_error = None, ""
     try:
@@ -265,9 +266,9 @@ def _unreadable(error: DatabaseError, cached: CachedProfile | None = None, redis
 
 
 def _try_to_refill(user_id: str) -> None:
-    """Write a person's present row to Redis, unless the row is locked: whoever changes or erases it updates Redis too.
+    """Write a person's current row to Redis, unless the row is locked: whoever holds the lock updates Redis too.
 
-    Nothing depends on this write, and the next read tries again.
+    Errors are ignored, because the next read tries again.
     """
     row = Profile.objects.filter(user_id=user_id).select_for_update(skip_locked=True, no_key=True)
     with suppress(CacheError, DatabaseError), _within_budget(), transaction.atomic():
@@ -277,8 +278,7 @@ def _try_to_refill(user_id: str) -> None:
 def write_through(profiles: list[Profile]) -> bool:
     """Write profiles to Redis in the transaction that changed them; return whether it succeeded.
 
-    If Redis fails, leave them to the refill task; from LEASE_SECONDS after the commit, no process serves the old
-    entries.
+    If Redis fails, leave them to the refill task; LEASE_SECONDS after the commit, no process serves the old entries.
     """
     try:
         write(profiles)
@@ -298,8 +298,8 @@ def _leave_to_refill(user_ids: list[str], error: CacheError) -> None:
 def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
     """Merge names entered by hand; return a list with the changed profile, or an empty list if nothing changed.
 
-    The entry in Redis is deleted now, and written again after the commit, unless Redis fails then; nobody refills it in
-    between. The names count as later than everything stored, even if a clock was ahead when that was stored.
+    The entry in Redis is deleted at once and, if Redis works, written again after the commit; the row lock prevents a
+    refill in between. The names get a later timestamp than all stored ones, even if a clock was ahead.
     """
     now = timezone.now()
     erased_at = Tombstone.objects.time_of(user_id)
@@ -326,7 +326,7 @@ def distrust(user_ids: list[str]) -> bool:
 
 
 def wait_for_leases() -> None:
-    """Make the request wait, after the commit, until no process serves entries that could not be changed in Redis."""
+    """After the commit, make the request wait until no process serves an entry that Redis failed to change."""
     _lease.forget()
     # Once, however many people the transaction erases.
     if all(hook[1] is not _wait_out_leases for hook in connection.run_on_commit):
@@ -343,7 +343,7 @@ def forget(*user_ids: str) -> None:
 
 
 def write(profiles: Iterable[Profile], *, operation: str = "set") -> None:
-    """Write those profiles that are fresh to Redis; raise CacheError if it fails. The caller holds the row locks."""
+    """Write the profiles that are fresh to Redis; raise CacheError if it fails. The caller must hold the row locks."""
     expires_before = timezone.now() - settings.PROFILE_TTL
     ttls = [(profile, profile.last_updated - expires_before) for profile in profiles]
     fresh = [(profile, ttl) for profile, ttl in ttls if ttl > timedelta(seconds=1)]
@@ -364,7 +364,7 @@ def write(profiles: Iterable[Profile], *, operation: str = "set") -> None:
 
 
 def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
-    """Return what ``send`` returns; raise CacheError, such as “set: TimeoutError”, if Redis fails or refuses it."""
+    """Return the result of ``send``; raise CacheError (“set: TimeoutError”) if Redis fails or refuses a command."""
     try:
         with breaker.guard(redis.ConnectionError, redis.TimeoutError):
             client = get_redis_connection("default")
@@ -382,7 +382,7 @@ def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
 
 
 def _refused(refusal: redis.ResponseError) -> str:
-    """Open the breaker; return the error's class or, if the client has no class for it, its code, such as MISCONF.
+    """Open the breaker; return the name of the error's class or, for a plain ResponseError, its code, e.g. MISCONF.
 
     A server that refuses writes may still serve entries, which become outdated.
     """
@@ -395,7 +395,7 @@ def _refused(refusal: redis.ResponseError) -> str:
 def begin_generation() -> None:
     """If the server was restarted since the entries were written, delete all entries, so that only new ones are served.
 
-    needs_filling() returns the server's run ID from then until the refill.
+    After that, needs_filling() returns the server's run ID until the refill is complete.
     """
     if run_id := _run_unlike(_GENERATION):
         _execute("delete", _delete_profiles)
@@ -422,7 +422,7 @@ def mark_filled(run_id: bytes) -> None:
 
 
 def _run_unlike(marker: str) -> bytes:
-    """Return the server's run ID if the marker is missing or names another run, else ``b""``."""
+    """Return the server's run ID if the marker is missing or has a different run ID, else ``b""``."""
     run_id, (value,) = _execute("info", partial(_values, keys=(marker,)))
     if value and not _RUN_ID.fullmatch(value):
         malformed.labels("marker").inc()
@@ -458,7 +458,7 @@ def forget_all() -> None:
 
 
 def operation_totals() -> dict[tuple[str, ...], int]:
-    """Return the number of operations of all hosts, by name and status; raise CacheError if Redis fails."""
+    """Return the number of cache operations of all hosts, by operation and status; raise CacheError if Redis fails."""
     return dict(_execute("get", totals.read))
 
 

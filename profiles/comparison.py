@@ -50,7 +50,7 @@ def enqueue(lookup: WaitingComparison) -> None:
 
 
 def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep) -> int:
-    """Compare waiting lookups for at most ``seconds``, apart from the last call; return how many were compared.
+    """Compare waiting lookups, starting none after ``seconds``; return how many were compared.
 
     Lookups that have waited longer than DROPPED_AFTER are deleted first.
     """
@@ -138,7 +138,7 @@ def _max_name(cached: CachedProfile) -> str:
 def classify(cached: CachedProfile | None, api_name: str) -> ComparisonOutcome:
     """Return the outcome of comparing the cached name with the direct API's name.
 
-    If a user-provided name differs, the outcome is that the cache knows more, not a conflict.
+    If the cached name is user-provided and differs, the outcome is CACHE_RICHER, not CONFLICT.
     """
     if cached is None or not _words(cached.display_name):
         return ComparisonOutcome.CACHE_MISS if _words(api_name) else ComparisonOutcome.BOTH_EMPTY
@@ -164,7 +164,7 @@ def classify_names(cache_name: str, api_name: str) -> ComparisonOutcome:
 
 
 def _words(name: str) -> frozenset[str]:
-    """Return the words of a name as a set, in lower case and with ё as е; a placeholder for a name has no words."""
+    """Return the set of words in a name, in lower case and with ё as е, without the placeholder “Неизвестно”."""
     return frozenset(name.casefold().replace("ё", "е").split()) - {names.UNKNOWN.casefold()}
 
 
@@ -178,5 +178,5 @@ def conflict_pattern(cache_name: str, api_name: str) -> Pattern:
 
 
 def masked(name: str) -> str:
-    """Return the first letter of each word, for at most ten words, as in И… П…"""
+    """Return the first letter of each word, for at most ten words, such as И… П…"""
     return " ".join(f"{word[0]}…" for word in name.split()[:10])

@@ -1,4 +1,4 @@
-"""Messages for errors from other systems, found by the exception class names that logs and reports contain."""
+"""Messages for errors of other systems, looked up by the exception class names that logs and reports contain."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CLASS = re.compile(r"[A-Z]\w+")
 
 
 def message_for(error: str) -> Message:
-    """Return the message for an error such as “info: TimeoutError” or “status 503”; keep any other sentence."""
+    """Return the message for an error such as “info: TimeoutError” or “status 503”; a sentence is kept unchanged."""
     what = error.rpartition(": ")[2]
     if status := _STATUS.fullmatch(what):
         return Message("HTTP status %(status)s", {"status": status[1]})

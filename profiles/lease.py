@@ -12,7 +12,7 @@ _RENEW_AFTER = LEASE_SECONDS / 2
 
 
 class Lease:
-    """Hold what ``renew`` returned at most LEASE_SECONDS ago: the IDs that may not be read, or None if none may be."""
+    """Hold the last result of ``renew`` for LEASE_SECONDS: the IDs that must not be read, or None if none may be."""
 
     def __init__(self, renew: Callable[[], frozenset[str] | None]) -> None:
         self._renew = renew

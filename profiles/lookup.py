@@ -86,7 +86,7 @@ def lookup_name(
 ) -> NameChoice:
     """Return the name chosen from the stores and, if needed, from the direct API's response, which ``ask`` returns.
 
-    Without a MAX ID, the stores are read by the ID that is linked to the phone or, if there is none, by the ID that the
+    Without a MAX ID, the stores are read with the ID linked to the phone or, if there is none, with the ID that the
     direct API returns. ``is_claimed`` means that the MAX ID may belong to another person.
     """
     if policy.uses_cache:
@@ -105,7 +105,7 @@ def lookup_name(
 def _read_stores(max_id: str | None) -> Known:
     """Read Redis and, unless it has a full name, PostgreSQL.
 
-    Only PostgreSQL distinguishes a last name that is unknown from one that the person does not have.
+    Only PostgreSQL records whether a missing last name is unknown or does not exist.
     """
     if not max_id:
         return Known()

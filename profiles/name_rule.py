@@ -52,10 +52,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class KnownProfile:
-    """Hold the names of a stored profile.
-
-    A missing name is ``""``; ``last_name`` is None if nobody knows whether there is one.
-    """
+    """Hold the names of a stored profile. A missing name is ``""``, but an unknown ``last_name`` is None."""
 
     first_name: str
     last_name: str | None
@@ -67,8 +64,8 @@ class KnownProfile:
 class Known:
     """Hold what the stores contain for a MAX ID.
 
-    Unless ``is_readable``, there may be a profile even if ``profile`` is None. ``is_claimed`` means that the MAX ID may
-    belong to another person: the profile gives no name unless the direct API returns the same ID.
+    If ``is_readable`` is False, a profile may exist although ``profile`` is None. ``is_claimed`` means that the MAX ID
+    may belong to another person: the profile's name is used only if the direct API returns the same ID.
     """
 
     max_id: str | None = None
@@ -78,7 +75,7 @@ class Known:
 
 
 class NoAnswer(Enum):
-    """Give the reason for no user from the direct API: it was not queried yet, it failed, or it has no such user."""
+    """List why the direct API has returned no user: it was not queried yet, it failed, or it has no such user."""
 
     NOT_ASKED = "not asked"
     FAILED = "failed"
@@ -102,7 +99,7 @@ class NameChoice:
     """Hold a name with its source and the reason; ``updated_at`` is None for ``manual`` and ``default``.
 
     ``needs_direct_api`` means that a response of the direct API could still change the choice. ``is_unresolved`` means
-    that the direct API failed, so that a later attempt may find a name. If a part of the name was given by hand and
+    that the direct API failed, so that a later attempt may find a name. If a part of the name was entered by hand and
     another part came from the cache, ``if_erased`` is the choice without the part from the cache.
     """
 
@@ -172,7 +169,7 @@ def is_fresh_at(now: datetime, last_updated: datetime | None, profile_ttl: timed
 
 
 def _choose_direct(known: Known, answer: Answer, now: datetime, reason: NameReason, *, can_ask: bool) -> NameChoice:
-    """Return the direct API's name; if it has none, a choice without a name, for the ``reason`` that the stores gave.
+    """Return the direct API's name; if it has none, a choice without a name, with ``reason`` unless the API failed.
 
     ``can_ask`` is whether the direct API may still be queried.
     """

@@ -31,7 +31,7 @@ def clean(text: str) -> str:
 
 
 def user_provided(text: str) -> str:
-    """Clean the name that a person has chosen and return it; raise ValueError if it is invalid."""
+    """Return the cleaned user-provided name; raise ValueError if it is invalid."""
     tidy = texts.clean(text)
     if not texts.is_visible(tidy) or len(tidy) > NAME_LENGTH or not _USER_PROVIDED.fullmatch(tidy):
         raise ValueError(_("Use 1 to 100 letters, spaces, hyphens, apostrophes or dots."))

@@ -1,4 +1,4 @@
-"""The operations on the profile cache by all processes and hosts, added up in a hash of Redis."""
+"""The total numbers of operations on the profile cache by all processes and hosts, in a hash in Redis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OperationTotals:
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
-        """Count from now on, because a forked child inherits the counts of its parent."""
+        """Treat all counts so far as published, because a forked child inherits the counts of its parent."""
         self._lock, self._published = threading.Lock(), self._counts()
 
     def _counts(self) -> Counter[str]:

@@ -84,12 +84,12 @@ _LONGEST = 100
 
 
 def normalize(phone: str) -> str:
-    """Return the phone in E.164 form; raise ValueError if it is invalid, or if it may be another one.
+    """Return the phone in E.164 form; raise ValueError if it is invalid or ambiguous.
 
-    Removed are invisible characters, a leading apostrophe, spaces, dashes, dots and parentheses, the ``.0`` of a
-    spreadsheet's number, and the zero of ``+49 (0) 170`` and ``+44 (020)``. A single dot is refused, because it may be
-    a decimal point, and so are dates, times and IP addresses. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits)
-    become ``+7XXXXXXXXXX``; any other number must be ``+`` followed by 8 to 15 ASCII digits, with a country code.
+    Remove invisible characters, a leading apostrophe, spaces, dashes, dots and parentheses, the ``.0`` of a
+    spreadsheet's number, and the zero of ``+49 (0) 170`` and ``+44 (020)``. Refuse a single dot, because it may be a
+    decimal point, and dates, times and IP addresses. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits) become
+    ``+7XXXXXXXXXX``; any other number must be ``+`` followed by 8 to 15 ASCII digits, with a country code.
     """
     text = typed_values.plain(phone)
     digits = _PUNCTUATION.sub("", text) if len(text) <= _LONGEST else ""
@@ -106,7 +106,7 @@ def normalize(phone: str) -> str:
 
 
 def _russian(phone: str, digits: str) -> str:
-    """Return the number with +7; an empty text if it is that of another country, lacks a digit or has an extension."""
+    """Return the number in +7 form, or an empty string if it is foreign, too short or has an extension."""
     prefix, national = digits[:-10], digits[-10:]
     # The separate 8 of “8 495 123 456” may be a prefix, that of the number “8 495 123 456,00” is a digit.
     text = typed_values.bare(phone)
@@ -118,10 +118,10 @@ def _russian(phone: str, digits: str) -> str:
 
 
 def _international(text: str) -> str:
-    """Return the number without the zero in parentheses that is dialled only within the country.
+    """Return the number in E.164 form, without a zero in parentheses that is dialled only within the country.
 
-    Return an empty text if the digits before the first punctuation begin with no country's code, as in ``+8 (495)``, or
-    if the number has another prefix or an extension.
+    Return an empty string if it does not begin with a country code, as in ``+8 (495)``, or if it has another national
+    prefix or an extension.
     """
     groups = _DIGITS.findall(text)
     digits = "".join(groups)
@@ -141,7 +141,7 @@ def _international(text: str) -> str:
 
 
 def _without_zero(code: str, inside: str, national: str) -> str:
-    """Return the number without a zero that begins parentheses; an empty text if it is not certain what it is."""
+    """Return the national number without a leading zero in parentheses; an empty string if the zero is ambiguous."""
     if not inside.startswith("0"):
         return national
     if _ZERO_IS_DIGIT.fullmatch(code):
@@ -151,7 +151,7 @@ def _without_zero(code: str, inside: str, national: str) -> str:
 
 
 def _begins_with_prefix(code: str, national: str) -> bool:
-    """Return whether the digits after the country code begin with what is dialled only within the country."""
+    """Return whether the national number begins with a prefix that is dialled only within the country."""
     prefix, length = _OTHER_PREFIXES.get(code, ("", 0))
     if prefix and national.startswith(prefix):
         return len(national) != length
@@ -161,7 +161,7 @@ def _begins_with_prefix(code: str, national: str) -> bool:
 
 
 def _has_extension(text: str, code_length: int) -> bool:
-    """Return whether the last digits are in parentheses, and more than a country code or a single 8 before these."""
+    """Return whether the number ends with digits in parentheses, after more than ``code_length`` other digits."""
     *_groups, last = _DIGITS.finditer(text)
     before = text[: last.start()]
     opening = before.rfind("(")

@@ -1,4 +1,4 @@
-"""Detect that PostgreSQL was restored from a backup: Redis stores the highest values that its counters have reached.
+"""Detect that PostgreSQL was restored from a backup, by comparing its counters with their highest values in Redis.
 
 A restored database has old switches and percentages, and lacks the tombstones of later erasures.
 """
@@ -11,7 +11,7 @@ from profiles.rollout.models import Rollout
 
 
 def progress() -> dict[str, int]:
-    """Return counters of PostgreSQL that only grow: the rollout's revision and the number of the last erasure."""
+    """Return the counters in PostgreSQL that only grow: the rollout's revision and the ID of the last erasure."""
     last_erasure = Erasure.objects.aggregate(last=Max("pk"))["last"]
     return {"revision": Rollout.current().revision, "erasures": last_erasure or 0}
 
@@ -21,6 +21,6 @@ def remember_progress() -> None:
 
 
 def lost_progress() -> tuple[dict[str, int], dict[str, int]]:
-    """Return the present counters, and the earlier ones if a counter is lower than before (otherwise an empty dict)."""
+    """Return the current counters, and those in Redis if one of them is higher (otherwise an empty dict)."""
     now, before = progress(), cache.progress()
     return now, before if any(before.get(name, 0) > count for name, count in now.items()) else {}

@@ -1,4 +1,4 @@
-"""Read what people and spreadsheets write instead of a plain phone, ID or name."""
+"""Clean and check phones, IDs and names as people and spreadsheets write them."""
 
 import re
 
@@ -52,7 +52,7 @@ _ERROR = re.compile(r"#.*|(?:err|ошибка):[0-9]+", re.IGNORECASE)
 
 
 def _not_an_id() -> str:
-    """Return a pattern for texts that consist of an ID's characters but are not IDs: dates, numbers, placeholders.
+    """Return a pattern for strings that only look like an ID: dates, numbers and placeholders.
 
     It matches any case without a flag, because JSON Schema has no flags.
     """
@@ -69,7 +69,7 @@ NOT_AN_ID = _not_an_id()
 
 
 def visible(text: str) -> str:
-    """Return a phone, an ID or a heading without invisible characters and without white space at both ends.
+    """Remove invisible characters and surrounding white space from a phone, an ID or a heading.
 
     The text is also cleaned (config.lib.text), so that it is in NFC and on one line.
     """
@@ -77,7 +77,7 @@ def visible(text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """Return a phone or an ID as ``visible`` does, and without an apostrophe or formula that marks a cell as text."""
+    """Apply ``visible``, and remove an apostrophe or formula that marks a spreadsheet's cell as text."""
     text = visible(text)
     if formula := _TEXT_FORMULA.fullmatch(text):
         text = formula[1].strip()
@@ -85,7 +85,7 @@ def bare(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a phone or an ID as ``bare`` does, and without the thousands separators and the ``.0`` of a number."""
+    """Apply ``bare``, and remove the thousands separators and the ``.0`` of a number."""
     text = bare(text)
     if _THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")
@@ -96,7 +96,7 @@ def plain(text: str) -> str:
 def is_placeholder(text: str, *, in_any_case: bool = True) -> bool:
     """Return whether the text stands for a missing value, such as NULL.
 
-    Without ``in_any_case``, only spellings that programs use count, because a text in another case may be a name.
+    If ``in_any_case`` is False, only spellings that programs use count, because “Null” may be a name.
     """
     return text.casefold() in _PLACEHOLDERS_IN_ANY_CASE if in_any_case else text in _PLACEHOLDERS
 
@@ -118,7 +118,7 @@ def refuse_other_types(text: str) -> None:
 
 
 def refuse_numbers(text: str) -> None:
-    """Raise ValueError for a number that is not a plain integer, whichever way it is written."""
+    """Raise ValueError for a number that is not a plain integer, in any notation."""
     if is_number(text) and not text.removeprefix("+").isdecimal():
         message = _("“%s” is a number that may have lost digits. Format the column as text and enter the value again.")
         raise ValueError(message % text[:50])

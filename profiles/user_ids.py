@@ -43,7 +43,7 @@ def typed(text: str) -> str:
     """Return the ID that a person has entered; raise ValueError if it is invalid.
 
     Invisible characters, a leading apostrophe and the ``.0`` of a spreadsheet's number are removed. A text in the form
-    of a legacy ID is refused if it is a date, another number, a truth value or a placeholder such as NULL.
+    of a legacy ID is refused if it is a date, another number, a boolean or a placeholder such as NULL.
     """
     value = typed_values.plain(text)
     typed_values.refuse_other_types(value)

@@ -1,4 +1,4 @@
-"""Search the bodies of updates for a text, the newest first. No index covers bodies, so the time is limited."""
+"""Search the bodies of updates for a string, the newest first. No index covers bodies, so the time is limited."""
 
 import json
 import time
@@ -20,14 +20,14 @@ _CONTAINS = "EXISTS (SELECT FROM unnest(%s::bytea[]) AS word WHERE position(word
 
 
 class Matches(NamedTuple):
-    """The ids of the updates found; ``left_out`` describes what was not searched, and is empty if everything was."""
+    """The IDs of the updates found; ``left_out`` is a message if the search is incomplete, otherwise empty."""
 
     ids: list[int]
     left_out: str = ""
 
 
 def search(rows: QuerySet[InboxUpdate], text: str) -> Matches:
-    """Return the updates among ``rows`` whose body contains the text, as typed or with its letters in the other case.
+    """Return the updates among ``rows`` whose body contains the text as typed, or in lower, upper or title case.
 
     JSON may contain a letter as it is or escaped, so both forms are searched for. Stop after SECONDS or MOST_FOUND.
     """

@@ -53,7 +53,7 @@ _WHOLE_WORD = "(^|[^A-Za-z0-9_.-])({})($|[^A-Za-z0-9_.-])"
 def _present(update: InboxUpdate, person: Person) -> dict[str, Any]:
     """Return an update's columns and its body: the whole body if the person sent it, else the parts about the person.
 
-    A body that cannot be parsed is returned as a text.
+    A body that cannot be parsed is returned as a string.
     """
     row = columns(update, person) | {"body": None}
     if update.body is None:
@@ -67,9 +67,9 @@ def _present(update: InboxUpdate, person: Person) -> dict[str, Any]:
 
 @dataclass
 class _Search:
-    """A search for the updates that mention a person, which goes through the inbox in parts, each from its newest row.
+    """A search in passes for the updates that mention a person; it reads the inbox in parts, each from its newest row.
 
-    The search continues before the row with the time ``before`` and the ID ``id``, and ends at the time ``since``. The
+    The next pass continues with rows older than the time ``before`` and the ID ``id``, down to the time ``since``. The
     words are the person's IDs and phones.
     """
 
@@ -86,7 +86,7 @@ class _Search:
 
     @classmethod
     def of(cls, person: Person, state: dict[str, Any] | None = None) -> _Search:
-        """Return the search to continue for the person; if more IDs or phones have been found, return a new one."""
+        """Return the search to continue from ``state``, or a new one if more IDs or phones have been found since."""
         words = {*person.user_ids, *(phone.lstrip("+") for phone in person.phones)}
         earlier = cls(**state or {})
         if not earlier.words:
@@ -113,7 +113,7 @@ class _Search:
         return found
 
     def next(self) -> dict[str, Any]:
-        """Return the state for the next pass: this search or, if it is complete, one for updates received since."""
+        """Return the state for the next pass: this search or, if it is complete, one for updates since it began."""
         return {"since": self.began} if self.is_complete else asdict(self)
 
 
@@ -149,7 +149,7 @@ STORES |= {
 def newest(**_: Any) -> datetime | None:
     """Return the latest time of receipt in the inbox, even if the clock of the host that stored it was ahead.
 
-    No index covers the times of pending updates, so only the last thousand updates are considered for them.
+    No index covers this time for pending updates, so of these, only the newest thousand updates are searched.
     """
     last = InboxUpdate.objects.order_by("-pk").values("received_at")[:1000]
     times = [
@@ -194,7 +194,7 @@ def _mentions(update: InboxUpdate, person: Person) -> bool:
 
 
 def _mentions_in(body: Any, person: Person) -> Iterator[Any]:
-    """Yield the parts of a parsed body about the person: objects with the person's MAX ID, and texts with a phone."""
+    """Yield the parts of a parsed body about the person: objects with the person's MAX ID, and strings with a phone."""
     phones = [phone.lstrip("+") for phone in person.phones]
     unvisited = [body]
     # Iterate instead of recursing: JSON that Python can parse may still be too deeply nested for a recursive function.

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class NotStored(Exception):
-    """Raised if the updates may not have been committed, so that the sender has to send them again."""
+    """Raised if the updates may not have been committed; the sender has to send them again."""
 
 
 # The arrivals of a request, the future that it awaits, and its deadline in monotonic seconds.
@@ -46,7 +46,7 @@ class GroupCommitter:
         self._notifier = Notifier()
 
     async def insert(self, arrivals: Sequence[Arrival]) -> None:
-        """Wait until the arrivals are committed; raise NotStored if that fails or takes longer than the deadline."""
+        """Queue the arrivals and wait until they are committed; raise NotStored if that fails or takes too long."""
         now = time.monotonic()
         if now < self._refuses_until:
             raise NotStored("PostgreSQL is not responding")
@@ -92,9 +92,9 @@ class GroupCommitter:
         return batch
 
     async def _store(self, arrivals: list[Arrival], deadline: float) -> bool:
-        """Return whether the arrivals were committed.
+        """Commit the arrivals; return whether that succeeded.
 
-        If the connection was lost while it was idle, open another one, once.
+        If the connection was lost while it was idle, reconnect and try once more.
         """
         was_connected = self._connection is not None
         try:

@@ -77,7 +77,7 @@ class InboxConnection(psycopg.AsyncConnection):
         """Return the result of a psycopg generator, which yields whether it waits for reading, for writing or for both.
 
         This replaces psycopg's own method, which starts a task for each wait. At the deadline, cancel the statement,
-        which may be waiting for a lock; raise psycopg.Error if the server does not react to that either.
+        which may be waiting for a lock; raise psycopg.Error if the server does not react to the cancellation.
         """
         ends_at, self.was_cancelled = self.deadline, False
         try:
@@ -183,7 +183,7 @@ async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
 
 
 async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[bytes]:
-    """Insert the arrivals and return the keys of those that were new.
+    """Insert the arrivals; return the keys of those that were not stored before.
 
     This calls libpq directly, because binding so many values with a cursor would take more time than everything else.
     INSERT … VALUES needs a prepared statement for each number of rows, but takes PostgreSQL half the time of unnest().
@@ -207,7 +207,7 @@ async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[b
 
 @cache
 def _statement(rows: int, is_sound: bool) -> bytes:
-    """Return the statement for a number of rows. ``is_sound`` rows are not quarantined, and need fewer parameters."""
+    """Return the INSERT for this number of rows; if ``is_sound``, none is quarantined, and it has fewer parameters."""
     # The fourth parameter of a row, the time of receipt, is used twice: it is also the time of the first attempt.
     row, size, state = "(${0}, ${1}, ${2}, STATE, '', ${3}, ${3}, NULL, ${4})", 5, "'pending'"
     if not is_sound:

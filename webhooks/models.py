@@ -79,8 +79,8 @@ class Backlog(NamedTuple):
 class ReplayPreview(NamedTuple):
     """How many selected updates can be replayed, how many have no body, and how many are still pending.
 
-    ``takes`` is the estimated time in which one worker processes those that can be replayed; None without past updates
-    to estimate from.
+    ``takes`` is the estimated time for one worker to process the updates that can be replayed; None if no processed
+    update exists to estimate from.
     """
 
     replayable: int
@@ -98,7 +98,7 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
         return self.filter(state=State.PENDING)
 
     def take(self, limit: int, *, newest: bool = False) -> list[InboxUpdate]:
-        """Return up to ``limit`` updates that are due, the oldest or the newest, locked until the transaction ends.
+        """Return up to ``limit`` due updates, oldest or ``newest`` first, locked until the transaction ends.
 
         Updates that another worker has locked are skipped.
         """
@@ -251,9 +251,8 @@ class DuplicateDelivery(models.Model):
 class Replay(models.Model):
     """An audit record of a replay: who put which updates back into the queue, when and why.
 
-    All its updates have ``queued_at`` as the time of their next attempt, until their first attempt. ``queued_at`` is
-    None for a replay of an earlier release, and for the record of a cancellation. A trigger prevents changes to these
-    rows.
+    Until its first attempt, each of its updates has ``queued_at`` as the time of the next attempt. ``queued_at`` is
+    None for replays made by an earlier release and for cancellations. A trigger prevents changes to these rows.
     """
 
     at = models.DateTimeField(_("time"), auto_now_add=True)
@@ -285,8 +284,7 @@ class Replay(models.Model):
     def cancel(self, *, by: str, reason: str) -> Replay:
         """Restore the earlier state of the waiting updates; return the record of the cancellation, with their number.
 
-        An update that a worker is processing at this moment stays processed. Raise ReplayRefused if no update is
-        waiting.
+        An update that a worker is processing is not restored. Raise ReplayRefused if no update is waiting.
         """
         with transaction.atomic():
             restored = {name: Cast(KT(f"before_replay__{name}"), field) for name, field in _REPLAYED.items()}
@@ -331,7 +329,7 @@ class PayloadAccess(models.Model):
 
 
 class RefusedUpdateType(models.Model):
-    """An update type that MAX refused when the receiver last subscribed, so that it is not reported as missing."""
+    """An update type that MAX refused when the receiver last subscribed; it is not reported as missing."""
 
     name = models.CharField(max_length=40, primary_key=True)
 

@@ -35,7 +35,7 @@ class Notifier:
         self._connection: InboxConnection | None = None
 
     def notify(self) -> None:
-        """Send a notification soon, without waiting for PostgreSQL."""
+        """Schedule a notification without waiting for PostgreSQL."""
         self._has_arrivals = True
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -61,7 +61,7 @@ class Notifier:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def stop(self) -> None:
-        """Send the notification that is due, if PostgreSQL takes it within a second, then close the connection."""
+        """Wait up to a second for a pending notification to be sent, then close the connection."""
         if task := self._task:
             await asyncio.wait([task], timeout=1.0)
             task.cancel()

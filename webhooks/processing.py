@@ -44,8 +44,8 @@ def process_inbox(
 ) -> int:
     """Process all updates that are due, unless processing is off; return the number of finished updates.
 
-    Begin with the oldest update, or with the ``newest``. Call ``when_behind()`` before each full batch, after which
-    more updates may be waiting. Stop after the present batch when ``is_stopping()`` returns true, because processing a
+    Begin with the oldest update, or with the ``newest``. Call ``when_behind()`` before each full batch, because more
+    updates may be waiting. Stop after the current batch when ``is_stopping()`` returns true, because processing a
     backlog may take minutes. Raise OperationalError or InterfaceError if the database is unavailable.
     """
     finished = singly = 0
@@ -87,7 +87,7 @@ def _locked_until(update: InboxUpdate, error: Exception) -> dict[str, float]:
 
 
 def _postpone_locked(updates: list[InboxUpdate], locked: dict[str, float]) -> list[InboxUpdate]:
-    """Postpone the updates of people whose profiles are locked, because each would have to wait; return the others.
+    """Postpone the updates of people whose profiles are locked, because each would wait for a lock; return the others.
 
     ``locked`` contains, by MAX ID, the monotonic time from which the lock is tried again.
     """

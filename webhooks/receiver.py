@@ -101,7 +101,7 @@ class Receiver:
         return OK
 
     async def drain(self) -> None:
-        """Commit what was taken in, then close the connections."""
+        """Wait until all received updates are committed, then close the connections."""
         await self._committer.drain()
 
 

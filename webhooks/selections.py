@@ -1,4 +1,4 @@
-"""Show in words which updates a replay has selected, by the names of the filters of the admin and the command."""
+"""Describe in words which updates a replay has selected, by the admin's filters or the command's options."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -30,7 +30,7 @@ def _reason(value: str) -> str:
 
 
 def _moment(value: str) -> str:
-    """Return a moment as pages show it; return a date without a time, and any other text, unchanged."""
+    """Return a datetime in the pages' format; return a date without a time, and any other text, unchanged."""
     try:
         at = parse_datetime(value) if ":" in value else None
     except ValueError:

@@ -96,7 +96,7 @@ def stale_in(existing: Sequence[Subscription], kept: str, hosts: Collection[str]
 
 
 def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Problem]:
-    """Return how the existing subscriptions differ from the only one that should exist, to ``url`` with all types.
+    """Return the problems of the subscriptions: only one should exist, to ``url`` and with all update types.
 
     Update types that MAX has refused do not count as missing.
     """
@@ -152,9 +152,9 @@ def repair(
 ) -> Iterator[str]:
     """Subscribe the canonical ``url`` unless it is subscribed, then remove our other subscriptions.
 
-    Yield a line for each action; if a request fails, raise MaxError after the lines of the other actions. With
-    ``is_renewed``, subscribe even if the URL is subscribed: MAX then sends the first secret in WEBHOOK_SECRET. A
-    subscription is removed only after MAX has accepted the new one.
+    Yield a line for each action; if a removal fails, raise MaxError after the remaining removals. With ``is_renewed``,
+    subscribe even if the URL is subscribed: MAX then sends the first secret in WEBHOOK_SECRET. A subscription is
+    removed only after MAX has accepted the new one.
     """
     spellings = sorted((other.url for other in existing if _is(other, url)), key=url.__ne__)
     if is_renewed or not spellings:
@@ -204,7 +204,7 @@ def _subscribe(url: str) -> Iterator[str]:
 
 
 def _refused_type(error: str, types: list[str]) -> str | None:
-    """Return the update type that MAX refuses; ``""`` if the error names none, None if it is about something else.
+    """Return the update type that MAX refuses; ``""`` if the error does not say which, None if it is not about types.
 
     MAX does not document this error. An error that begins with all types in the order sent only quotes the request.
     """

@@ -24,7 +24,7 @@ _FILLED = "SELECT EXISTS (SELECT FROM employees) OR EXISTS (SELECT FROM webhook_
 
 
 def create(launch: Launch) -> str:
-    """Write a dump to FILE, by default a new file in DATA_DIR/backups; return a message. Only the owner can read it."""
+    """Write a dump that only its owner can read to FILE, by default a file in DATA_DIR/backups; return a message."""
     now = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}"
     file = _file() or launch.data_dir / "backups" / f"directory-{now}.dump"
     if file.exists():
@@ -47,7 +47,7 @@ def create(launch: Launch) -> str:
 
 
 def restore(launch: Launch) -> str:
-    """Replace the database by the dump FILE in one transaction; return a message that says what to do next.
+    """Replace the database with the dump FILE in one transaction; return a message with the next steps.
 
     Raise StartError if the database has employees or updates, unless REPLACE=yes.
     """
@@ -105,7 +105,7 @@ def _is_filled(url: str) -> bool:
 
 
 def _run(command: list[str], script: bytes | None = None) -> bytes:
-    """Run a program of PostgreSQL and return its output; raise StartError with its last line if it fails."""
+    """Run a PostgreSQL program and return its output; raise StartError with its error message if it fails."""
     done = subprocess.run(command, input=script, capture_output=True, check=False)  # noqa: S603 (ours)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]

@@ -82,9 +82,9 @@ def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **opt
 
 
 def _wheel(package: str, variable: str) -> Path:
-    """Return the folder of an installed wheel; raise StartError if the wheel is missing, as in the image of containers.
+    """Return the folder of an installed wheel; raise StartError if the wheel is missing, as in the container image.
 
-    The error suggests to set ``variable``, the URL of a server that runs already.
+    The error suggests setting ``variable`` to the URL of a running server.
     """
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -169,7 +169,7 @@ def _postgres_answers(sockets: Path) -> bool:
 
 
 def free_port() -> int:
-    """Return a free port below the ephemeral ones, which the kernel could give away while a crashed server restarts."""
+    """Return a free port below the ephemeral range: the kernel could reuse an ephemeral one while a server restarts."""
     while True:
         port = 20000 + secrets.randbelow(12000)
         with socket.socket() as probe:

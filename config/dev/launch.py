@@ -110,9 +110,9 @@ class Launch:
         return self.data_dir / "logs" / f"{name}.log"
 
     def servers(self) -> Iterator[tuple[str, embedded.Server]]:
-        """Yield the variable and a server for each service whose URL is not set.
+        """Yield the name of the URL variable and a server, for each service whose URL is not set.
 
-        If REDIS_URL is set, its server is the broker too, so no server is started for the broker.
+        If REDIS_URL is set, the broker uses the same server, so none is started for it.
         """
         sockets, env = embedded.socket_folder(self.data_dir), embedded.environment(self.data_dir)
         if "DATABASE_URL" not in self.environment:

@@ -54,7 +54,7 @@ def _refuse_known_passwords(password: str) -> None:
 
 
 def _rollout() -> dict[str, Any]:
-    """Return the phases' percentages, and the stage and reason of the employee that the terminal suggests to create."""
+    """Return the phases' percentages, and the rollout's decision for the example employee that the terminal shows."""
     from profiles.rollout.decision import current_state, decide, is_collecting, is_processing  # noqa: PLC0415
 
     decision = decide(EXAMPLE_PHONE, 1)

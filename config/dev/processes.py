@@ -119,13 +119,13 @@ def _find(is_wanted: Callable[[Path], bool]) -> list[int]:
 
 
 def processes_of(data_dir: Path) -> list[int]:
-    """Return the ids of all processes that were started for data_dir, including grandchildren."""
+    """Return the IDs of all processes that were started for data_dir, including grandchildren."""
     entry = f"{MARK}={data_dir}".encode()
     return _find(lambda folder: entry in (folder / "environ").read_bytes().split(b"\0"))
 
 
 def postgres_processes(data: Path) -> list[int]:
-    """Return the ids of the postmaster and its backends in the data directory ``data``.
+    """Return the IDs of the postmaster and its backends in the data directory ``data``.
 
     They overwrite their environment, so ``processes_of``, which searches environments, does not find them.
     """

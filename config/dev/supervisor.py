@@ -170,9 +170,9 @@ class Supervisor:
             self.sleep(0.1)
 
     def revive(self, child: Child) -> None:
-        """Schedule the restart of a dead child, after a pause that doubles with each crash.
+        """Schedule the restart of a dead child, or restart it if it was scheduled and the pause is over.
 
-        Restart it once that time comes.
+        The pause doubles with each crash.
         """
         now = time.monotonic()
         if child.name not in self.restart_at:
@@ -186,7 +186,7 @@ class Supervisor:
             self.restart(child)
 
     def restart(self, child: Child) -> None:
-        """Start a child; try again after a pause while the machine has no memory, disk space or process to spare."""
+        """Start a child; if the machine lacks memory, disk space or processes, schedule another attempt."""
         try:
             child.start()
         except OSError as error:
@@ -265,11 +265,11 @@ def lay_out(launch: Launch) -> None:
 
 
 def rotate_logs(folder: Path) -> None:
-    """Copy each log that has become too large to its second file, which is overwritten, and empty the log.
+    """Copy each log larger than LOG_LIMIT to its ``.log.1`` file, which is overwritten, and empty the log.
 
     Logs are not renamed, because the processes keep them open in append mode; logrotate calls this copytruncate. A line
     that is written between copy and truncation is lost. On a full disk, the whole content is lost. A log that was
-    removed meanwhile or cannot be emptied is left alone.
+    removed meanwhile or cannot be emptied is skipped.
     """
     for log in folder.glob("*.log"):
         with suppress(OSError):

@@ -19,14 +19,14 @@ _REFUSALS = (401, 403, 429)
 
 
 def log(event: str, environ: Mapping[str, Any], user: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Write a line; ``environ`` is the request's, in which REMOTE_ADDR is the client's address."""
+    """Write a log line; ``environ`` is the request's WSGI environment, with the client's address in REMOTE_ADDR."""
     names = {"address": "REMOTE_ADDR", "method": "REQUEST_METHOD", "path": "PATH_INFO"}
     texts = {name: _printable(str(environ.get(key) or "")) for name, key in names.items()} | {"user": _printable(user)}
     logger.log(level, "%s", event.replace("_", " "), extra={"event": event, **texts, **fields})
 
 
 def _printable(text: str) -> str:
-    """Return the text without control characters, which a terminal that shows the log would obey."""
+    """Return at most 200 characters of the text, without control characters that a terminal would interpret."""
     return "".join(character for character in text[:_LONGEST] if character.isprintable())
 
 

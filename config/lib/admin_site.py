@@ -1,4 +1,4 @@
-"""The admin site, which computes lists for its pages only when a page shows them."""
+"""The admin site; it computes the list of tables only for pages that show it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,9 +16,9 @@ class AdminConfig(SimpleAdminConfig):
 
 class AdminSite(UnfoldAdminSite):
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> Any:
-        """Return, when it is first used, the list of tables that the user may see.
+        """Return a lazy list of the tables that the user may see.
 
-        Most pages do not use it: they show the sidebar of config/navigation.py.
+        Most pages never evaluate it: they show the sidebar of config/navigation.py.
         """
         return SimpleLazyObject(partial(super().get_app_list, request, app_label))
 

@@ -38,7 +38,7 @@ def record(request: HttpRequest, message: Message, about: Model | type[Model] | 
 
 
 def record_of(user_id: int, message: Message, about: Model | type[Model] | None = None) -> None:
-    """Write the message to the admin log in the name of a user, for an action without a request."""
+    """Write the message to the admin log as an action of this user, for actions without a request."""
     text, stored = to_columns(message, _LENGTH)
     LogEntry.objects.create(
         user_id=user_id,

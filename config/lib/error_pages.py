@@ -47,10 +47,10 @@ not_found = partial(_refuse, 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Return the response to an unhandled error: 503 if the database failed in a middleware.
+    """Return the response to an unhandled error: 503 if the database is unavailable, otherwise 500.
 
-    Django calls this while it handles an error outside views, for example in the middleware of sessions;
-    FailureMiddleware handles those in views.
+    The 503 is for errors outside views, for example in the session middleware; FailureMiddleware handles those in
+    views.
     """
     error = sys.exception()
     reason = errors.failure(error) if isinstance(error, Exception) else None

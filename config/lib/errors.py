@@ -77,7 +77,7 @@ def body(status_code: int, message: str | Promise, details: Any = None, code: st
 
 
 def refusal(status_code: int, message: str | Promise = "") -> JsonResponse:
-    """Return an error response for views outside REST framework; each status but 503 has a default message."""
+    """Return an error response for views outside REST framework; the default messages are in _MESSAGES."""
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status_code == status.HTTP_503_SERVICE_UNAVAILABLE else None
     return JsonResponse(body(status_code, message or _MESSAGES[status_code]), status=status_code, headers=headers)
 
@@ -114,16 +114,16 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 def is_refused_by_database(error: Exception) -> bool:
     """Return whether PostgreSQL refused a value of the request.
 
-    It did if the SQLSTATE is of class 22 (data exception, such as a number out of range or an invalid regular
+    This is so if the SQLSTATE is of class 22 (data exception, such as a number out of range or an invalid regular
     expression) or 54 (program limit exceeded, such as a condition with too many parts).
     """
     return (getattr(error.__cause__, "sqlstate", None) or "").startswith(("22", "54"))
 
 
 def failure(error: Exception) -> str | None:
-    """Return a message for a failure that is not the request's: the database is unavailable or has another schema.
+    """Return a message for an error that the request did not cause: the database is unavailable or has another schema.
 
-    A process that can open no more files counts too. Return None for other errors.
+    Too many open files count too. Return None for other errors.
     """
     if isinstance(error.__cause__, ReadOnlySqlTransaction):
         return _("The database is read-only at the moment. Try again later.")

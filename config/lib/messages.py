@@ -52,7 +52,7 @@ def join_messages(messages: Iterable[Message]) -> Message:
 
 
 def title_message(title: str | Promise) -> Message:
-    """Return a title as a Message, so that as a parameter of a stored message it is translated for each reader."""
+    """Return a title as a Message, so that a stored message with this parameter is translated for each reader."""
     with translation.override(None):
         return Message(str(title))
 

@@ -74,7 +74,7 @@ class TimeZoneMiddleware:
 
 
 class FailureMiddleware(MiddlewareMixin):
-    """Respond with 503 to a failure that is not the request's; ``errors.handle`` does so for REST framework."""
+    """Respond with 503 to errors that the request did not cause; ``errors.handle`` does so for REST framework."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         reason = errors.failure(error)
@@ -87,9 +87,9 @@ class FailureMiddleware(MiddlewareMixin):
 class InputMiddleware(MiddlewareMixin):
     """Clean the text in the query of every request and in the forms of the admin.
 
-    In the admin, also answer 400 to what PostgreSQL would refuse, such as a NUL character. The notes of flags keep
-    their line breaks. Fields in AS_GIVEN and NUMBERS are not cleaned. Neither are the hidden fields in which a form
-    sends back the values that it showed: they are only compared with the new ones.
+    In the admin, also respond with 400 to values that PostgreSQL would refuse, such as NUL characters. The notes of
+    flags keep their line breaks. Fields in AS_GIVEN and NUMBERS are not cleaned, and neither are the hidden fields with
+    the values that a form originally showed, which are only compared with the new values.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:

@@ -1,4 +1,4 @@
-"""Migration operations for tables in use: they block others only briefly, and can be repeated when interrupted."""
+"""Migration operations for tables in use: they block other sessions only briefly, and can be rerun if interrupted."""
 
 import time
 from collections.abc import Callable

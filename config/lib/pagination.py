@@ -25,7 +25,7 @@ PAGE_PARAMETERS: dict[str, dict[str, Any]] = {
 class Pages(LimitOffsetPagination):
     """Paginate by ``limit`` and ``offset``: 50 rows by default, at most 100 (docs/reference/http-api.md).
 
-    An empty parameter counts as absent; other text than an integer in range is an error.
+    An empty parameter counts as absent; a value that is not an integer in range is an error.
     """
 
     default_limit = 50

@@ -35,9 +35,9 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 def mask_phones(text: str) -> str:
     """Return the text with “…” in place of each phone except for its last two digits.
 
-    Ten digits or more count as a phone, after a plus sign eight digits or more; up to three characters of punctuation
-    may stand between groups of digits. These are not phones: UUIDs, dates, times, IPv4 addresses, decimal numbers, and
-    digits next to a letter.
+    A phone has at least ten digits, or eight after a plus sign; up to three characters of punctuation may separate
+    groups of digits. These are not phones: UUIDs, dates, times, IPv4 addresses, decimal numbers, and digits next to a
+    letter.
     """
     return _NUMBER.sub(_masked, text)
 
@@ -45,8 +45,8 @@ def mask_phones(text: str) -> str:
 def has_phone(text: str) -> bool:
     """Return whether an ID contains a phone, with any separators and also next to letters: ``id7.916___1234567``.
 
-    UUIDs, dates, times, IPv4 addresses, 16 digits and more, 32 hexadecimal digits, and 16 and more of them without a
-    Russian mobile phone between letters, are none.
+    These are not phones: UUIDs, dates, times, IPv4 addresses, 16 or more digits, 32 hexadecimal digits, and 16 or more
+    hexadecimal digits without a Russian mobile number between letters.
     """
     text = _REPEATED_SEPARATORS.sub(r"\1", text)
     # A comma separates the digits on both sides.

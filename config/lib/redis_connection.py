@@ -26,8 +26,8 @@ _RUN_ID = re.compile(rb"run_id:([0-9A-Za-z]+)")
 def connect(connection: Any) -> None:
     """Prepare a new connection and store the server's run ID in its attribute ``run_id``; ``b""`` if there is none.
 
-    A restart or a failover of the server ends every connection. As long as a connection is open, the run ID stays true,
-    and the server's memory has not been lost.
+    A restart or a failover of the server closes every connection. As long as a connection is open, the run ID is
+    current, and the server has not lost the contents of its memory.
     """
     # Closing the connection, as after a timeout, discards what has not been sent, which could arrive minutes later.
     connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # noqa: SLF001 (no other way)
@@ -39,10 +39,10 @@ def connect(connection: Any) -> None:
 
 
 class Sentinels(NamedTuple):
-    """A service that Sentinel watches.
+    """A Redis service that Sentinel monitors.
 
-    ``hosts`` are the addresses of Sentinel. ``server`` holds the options for connections to the service, ``own`` those
-    for connections to Sentinel.
+    ``hosts`` are the addresses of Sentinel. ``server`` holds the options for connections to the service, ``own`` the
+    options for connections to Sentinel.
     """
 
     hosts: list[tuple[str, int]]
@@ -52,12 +52,11 @@ class Sentinels(NamedTuple):
 
 
 def sentinels(url: str) -> Sentinels | None:
-    """Parse the URL of a service that Sentinel watches; return None for any other URL.
+    """Parse the URL of a Redis service that Sentinel monitors; return None for any other URL.
 
-    It has the form ``redis+sentinel://user:password@host:port,host:port/service/database``, with TLS
-    ``rediss+sentinel``. The hosts are those of Sentinel, user and password those of the service. The parameters
-    ``sentinel_username`` and ``sentinel_password`` of the query are for Sentinel itself. Raise ValueError if the
-    database or an option is not a valid number.
+    Its form is ``redis+sentinel://user:password@host:port,host:port/service/database``, or ``rediss+sentinel`` with
+    TLS. The hosts belong to Sentinel, user and password to the service. The query parameters ``sentinel_username`` and
+    ``sentinel_password`` are for Sentinel itself. Raise ValueError if the database or an option is not a valid number.
     """
     match = _SENTINEL_URL.fullmatch(url)
     if not match:
@@ -80,7 +79,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def plain(url: str) -> str:
-    """Return a URL as redis-py writes it; Celery writes the URL of a Unix socket differently."""
+    """Return the URL in redis-py's form, which differs from Celery's form for Unix sockets."""
     return url.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
 
 
@@ -117,7 +116,7 @@ class ConnectionFactory(DjangoRedisFactory):  # type: ignore[misc]
 
 
 def celery_settings(url: str, seconds: float) -> dict[str, Any]:
-    """Return the settings of Celery that follow from CELERY_BROKER_URL; ``seconds`` limits each wait for Redis."""
+    """Return Celery's settings for the broker at CELERY_BROKER_URL; ``seconds`` limits each wait for Redis."""
     options: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     found = sentinels(url)
     tls = {"ssl_cert_reqs": ssl.CERT_REQUIRED}

@@ -1,4 +1,4 @@
-"""The request ID, shared by a response, the log lines of its request, and those of the later work on the update."""
+"""The request ID. It links a response, the log lines of its request, and those of later work on the update."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def begin(given: str = "") -> str:
 
 @contextmanager
 def continued(earlier: str) -> Iterator[None]:
-    """Use ``earlier``, the ID of the request that left this work, as request ID in the block, unless it is ``""``."""
+    """Use ``earlier``, the ID of the request that queued this work, as request ID in the block, unless it is empty."""
     token = current.set(earlier or current.get())
     try:
         yield

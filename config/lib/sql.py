@@ -1,4 +1,4 @@
-"""Batch statements and advisory locks, on Django's connection."""
+"""Batch statements on Django's connection, and advisory locks on connections of their own."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from config.postgres.base import DeadlineConnection, parameters
 
 
 def run(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Run a statement in the transaction of Django's connection and return its rows; errors are those of django.db.
+    """Run a statement in the transaction of Django's connection and return its rows; raise Django's database errors.
 
     Parameters (``%b``) are sent in binary format. Django's cursor would send arrays as text, which costs more than all
     other work for a batch of 500 updates.

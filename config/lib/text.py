@@ -73,8 +73,8 @@ _COMMANDS_BUT_COLOURS = regex.compile(rf"(?V1)\x1b\[[0-9;]*m(*SKIP)(*FAIL)|{_COM
 def clean(text: str) -> str:
     """Return the text in NFC on one line, without control, escape, bidirectional and invisible characters.
 
-    White space is collapsed, a lone surrogate becomes U+FFFD, and of more than 30 marks in a row, 30 are kept. Cleaning
-    twice has no further effect. The time is linear in the length.
+    White space is collapsed, a lone surrogate becomes U+FFFD, and of more than 30 combining marks in a row, 30 are
+    kept. Cleaning twice has no further effect. The time is linear in the length.
     """
     # This check costs a twentieth of the steps below.
     if _PLAIN.fullmatch(text):
@@ -84,7 +84,7 @@ def clean(text: str) -> str:
 
 
 def composed(text: str) -> str:
-    """Return the text in NFC, with at most 30 marks in a row."""
+    """Return the text in NFC, with at most 30 combining marks in a row."""
     # A mark may decompose into two.
     return _EXCESS_MARKS.sub(r"\1", unicodedata.normalize("NFC", _EXCESS_MARKS.sub(r"\1", text)))
 
@@ -95,13 +95,13 @@ def is_visible(text: str) -> bool:
 
 
 def is_blank(text: str) -> bool:
-    """Return whether nothing remains without white space and invisible characters, in less time than clean() takes."""
+    """Return whether the text has only white space and invisible characters, in less time than clean() takes."""
     return _NOTHING.fullmatch(text) is not None
 
 
 @lru_cache(4096)
 def look_alike_key(text: str) -> str:
-    """Return a key that is equal for texts that look the same apart from case and from the kinds of dashes and quotes.
+    """Return a key that is equal for texts that look the same, except for case and the kinds of dashes and quotes.
 
     Invisible characters do not count. Latin and Greek letters count as the Cyrillic letters that they look like.
     """
@@ -120,5 +120,5 @@ def replace_surrogates(text: str) -> str:
 
 
 def for_terminal(text: str, *, has_colours: bool = False) -> str:
-    """Remove the characters that a terminal would obey instead of showing; with ``has_colours``, keep colours."""
+    """Remove the control characters that a terminal would interpret; with ``has_colours``, keep colour codes."""
     return (_COMMANDS_BUT_COLOURS if has_colours else _COMMANDS).sub("", text)

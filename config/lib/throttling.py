@@ -1,4 +1,4 @@
-"""Rate limits, counted in Redis for all processes and hosts together; while Redis fails, each process counts alone.
+"""Rate limits, counted in Redis for all processes and hosts together; without Redis, each process counts separately.
 
 Without this fallback, nobody could log in for an emergency stop during an outage of Redis. Libraries such as ``limits``
 have no such fallback, and they store a key for each caller, which would count as a cached profile.
@@ -60,7 +60,7 @@ class TokenBuckets:
     """A token bucket for each caller.
 
     With a ``name``, the buckets are stored in Redis and shared by all processes. Without one, and while Redis fails,
-    they are in the memory of this process, which keeps those of its 10,000 most recent callers.
+    they are in the memory of this process, for its 10,000 most recent callers only.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -114,7 +114,7 @@ class UserRate(_BucketThrottle):
 
 
 class LogInRate(_BucketThrottle):
-    """Limit an address to thirty log-ins per minute; axes counts wrong passwords separately, in PostgreSQL."""
+    """Limit an IP address to 30 log-ins per minute; axes counts wrong passwords separately, in PostgreSQL."""
 
     buckets = TokenBuckets("log-in")
 
@@ -128,7 +128,7 @@ class LogInRate(_BucketThrottle):
 
 
 def lockout_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
-    """Return the user name under which axes counts failures: the given one, cut to the length of the column.
+    """Return the user name of a log-in, cut to the length of the column in which axes counts failures, or None.
 
     No user has a longer name.
     """

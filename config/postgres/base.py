@@ -1,7 +1,7 @@
 """Django's PostgreSQL backend with the metrics of django-prometheus and with deadlines for blocks of statements.
 
-Deadlines are kept by the client, which cancels the statement: they leave no state in a session, so they also work
-through a connection pooler that gives each transaction another session.
+The client enforces deadlines by cancelling statements. They leave no state in a session, so they also work through a
+connection pooler that gives each transaction another session.
 """
 
 import time
@@ -25,7 +25,7 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 class DeadlineConnection(psycopg.Connection):
-    """Wait for the server only until the deadline of the current ``statement_deadline`` block."""
+    """A connection that waits for the server only until the deadline of the current ``statement_deadline`` block."""
 
     route = DIRECT
 
@@ -74,7 +74,7 @@ class DeadlineConnection(psycopg.Connection):
 
 
 def _errors_of_class(sqlstate_class: str) -> tuple[type[psycopg.Error], ...]:
-    """Return the exceptions whose SQLSTATE begins with the two characters of a class."""
+    """Return psycopg's exceptions whose SQLSTATE is in this class, which is its first two characters."""
     candidates = [value for value in vars(psycopg.errors).values() if isinstance(value, type)]
     return tuple(error for error in candidates if str(getattr(error, "sqlstate", "")).startswith(sqlstate_class))
 
@@ -96,7 +96,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         self.execute_wrappers.append(self._execute)
 
     def _execute(self, execute: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a statement; if a lock timeout must hold for it outside a transaction, give it its own transaction."""
+        """Run a statement, in a transaction if there is a lock timeout, because the timeout is set per transaction."""
         with nullcontext() if self.in_atomic_block or not self.lock_timeout_ms else transaction.atomic(self.alias):
             return execute(*arguments)
 
@@ -111,10 +111,9 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                 raise
 
     def chunked_cursor(self) -> Any:
-        """Return a cursor that reads in chunks; over a pooler and outside a transaction, return an ordinary cursor.
+        """Return a server-side cursor; through a pooler and outside a transaction, return an ordinary cursor.
 
-        A cursor that reads in chunks belongs to a session, and the pooler may take the session away between two
-        statements.
+        A server-side cursor belongs to a session, which the pooler may give to another client between two statements.
         """
         self.ensure_connection()
         is_stable = self.in_atomic_block or not self.connection.route.is_pooled
@@ -142,7 +141,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 
 
 def parameters(database: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the connection settings of a DATABASES entry, by default Django's, without its cursor class.
+    """Return the connection parameters of a DATABASES entry, by default Django's, but without Django's cursor class.
 
     That class would bind parameters as text.
     """
@@ -154,8 +153,8 @@ def parameters(database: dict[str, Any] | None = None) -> dict[str, Any]:
 def statement_deadline(seconds: float) -> Iterator[None]:
     """Limit the time that the block waits for PostgreSQL; raise OperationalError for waits after the deadline.
 
-    A statement that is under way then is cancelled. If the server does not react to that within _CANCEL_SECONDS either,
-    the connection is closed.
+    A statement that is still running at the deadline is cancelled. If the server does not react to the cancellation
+    within _CANCEL_SECONDS, the connection is closed.
     """
     outer = _deadline.get()
     ends_at = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""Deployment checks: whether PostgreSQL may lose committed data, and how a connection pooler in front is set up."""
+"""Deployment checks: whether PostgreSQL may lose committed data, and how a connection pooler is configured."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -27,7 +27,7 @@ SELECT current_setting('fsync'), current_setting('full_page_writes'), current_se
 
 @register(deploy=True)
 def check_durability(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Return an error for each setting of PostgreSQL that may lose acknowledged data.
+    """Return an error for each PostgreSQL setting with which acknowledged data may be lost.
 
     Return a warning if there are only asynchronous standbys.
     """
@@ -55,10 +55,10 @@ def check_durability(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[C
 
 @register(deploy=True)
 def check_pooler(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Return messages about the connection pooler in DATABASE_URL; none without a pooler or without PostgreSQL.
+    """Return messages about the connection pooler in DATABASE_URL; none without a pooler or while PostgreSQL is down.
 
-    One message is about the pooler's mode. There is a warning for each of two settings that is missing:
-    DATABASE_DIRECT_URL, an address of PostgreSQL itself, and the pooler's max_prepared_statements.
+    One message names the pooler's mode. A warning is added for each of two missing settings: DATABASE_DIRECT_URL, the
+    address of PostgreSQL itself, and the pooler's max_prepared_statements.
     """
     try:
         with statement_deadline(_PROBE_SECONDS), closing(DeadlineConnection.connect(**parameters())) as probe:

@@ -1,4 +1,4 @@
-"""Limits on the wait for locks, and a search for the session that other sessions wait for."""
+"""Limit the time that statements wait for a lock, and find the session that blocks others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ORDER BY 4 DESC LIMIT 1
 
 
 class Session(NamedTuple):
-    """A session of PostgreSQL that holds locks; ``name`` is its application_name, ``seconds`` its transaction's age.
+    """A PostgreSQL session that holds locks; ``name`` is its application_name, ``seconds`` the age of its transaction.
 
     The text of its query is left out, because it may contain personal data.
     """
@@ -48,7 +48,7 @@ class Session(NamedTuple):
 
 
 def blocking_session() -> Session | None:
-    """Return the session that holds up other sessions, or may soon, for the longest time; None if there is none."""
+    """Return the session that blocks others, or may soon, and has the oldest transaction; None if there is none."""
     with connection.cursor() as cursor:
         cursor.execute(_HOLDER)
         row = cursor.fetchone()
@@ -56,7 +56,7 @@ def blocking_session() -> Session | None:
 
 
 def limit_lock_waits() -> None:
-    """Have the statements of this process wait at most LOCK_TIMEOUT_MS for a lock.
+    """Limit the time that the statements of this process wait for a lock to LOCK_TIMEOUT_MS.
 
     A statement that waits longer raises OperationalError, which is_lock_timeout() recognises.
     """

@@ -47,8 +47,8 @@ def recognise(connection: Any) -> Generator[Wait, Ready, None]:
 def _route_of(pgconn: PGconn) -> Generator[Wait, Ready, Route]:
     """Find out the route of an idle connection; raise psycopg.Error if that fails.
 
-    A pooler gives its clients invented process IDs. A pooler that keeps prepared statements renames them, so that those
-    of several clients do not collide in one session.
+    A pooler gives its clients process IDs that are not PostgreSQL's. A pooler that keeps prepared statements renames
+    them, so that the names of several clients do not collide in one session.
     """
     pgconn.send_query(b"SELECT pg_backend_pid()")
     pid = yield from _result(pgconn)

@@ -1,1 +1,1 @@
-"""Between the RSGI web server and the application: bodies, fixed responses, and WSGI for Django."""
+"""Connect the RSGI web server to the application: read bodies, send fixed responses, and call Django through WSGI."""

@@ -1,7 +1,7 @@
-"""Run Django's WSGI application in threads, for requests whose body the event loop has taken in.
+"""Run Django's WSGI application in threads, for requests whose body the event loop has read.
 
-Each thread keeps a connection to PostgreSQL. The threads are divided into lanes: while all creates wait for a lock, an
-operator can still stop the rollout, and monitoring still sees what is wrong.
+Each thread keeps a connection to PostgreSQL. The threads are divided into lanes: while all requests that create
+employees wait for a lock, an operator can still stop the rollout, and monitoring still works.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class Lane:
         self._waiting, self._longest_queue = 0, threads * 4
 
     async def run(self, call: Callable[[float], _Response], protocol: HTTPProtocol) -> _Response:
-        """Run ``call`` in a thread and return its result; ``call`` is given the seconds that remain for the request.
+        """Run ``call`` in a thread and return its result; ``call`` receives the seconds that remain for the request.
 
-        Raise TimeoutError if no thread becomes free within the lane's seconds, and _Gone if the client disconnects
-        while it waits.
+        Raise TimeoutError if the queue is full or no thread becomes free within the lane's seconds, and _Gone if the
+        client disconnects before that.
         """
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self.seconds
@@ -107,9 +107,9 @@ class Lane:
 
 
 class Lanes(NamedTuple):
-    """The lanes.
+    """The lanes of a process: for the API, for the admin, and for monitoring and static files.
 
-    Together they have as many threads as config.dev.launch reserves connections for (_WEB_CONNECTIONS).
+    config.dev.launch reserves a database connection for each of their threads (_WEB_CONNECTIONS).
     """
 
     api: Lane
@@ -177,7 +177,7 @@ class Bridge:
             intake.release(len(body))
 
     def close(self) -> None:
-        """Wait for the requests under way, and end the threads and with them their connections to PostgreSQL."""
+        """Wait for the requests in progress, then end the threads, which closes their connections to PostgreSQL."""
         for lane in self._lanes:
             lane.close()
 
@@ -220,7 +220,7 @@ class Bridge:
 
 
 def _file_of(content: bytes) -> IO[bytes]:
-    """Return a file without a name, so that nothing is left of it when the process is killed."""
+    """Return an unnamed temporary file with the content; it disappears even if the process is killed."""
     file = TemporaryFile()  # noqa: SIM115 (closed when the server has opened it)
     file.write(content)
     file.flush()
@@ -228,7 +228,7 @@ def _file_of(content: bytes) -> IO[bytes]:
 
 
 def _too_large(scope: Scope, answer: Answer) -> Answer:
-    """Return the admin's page for a body that is too large, in the user's language; other answers unchanged."""
+    """For a 413 answer in the admin, return a page in the user's language; return other answers unchanged."""
     if answer.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or not error_pages.is_for_people(scope.path):
         return answer
     page = error_pages.too_large(wsgi_environ(scope))

@@ -1,4 +1,4 @@
-"""Responses that are built once and sent unchanged to every request, by the event loop, before Django."""
+"""Responses that are built once; the event loop sends them unchanged, without Django."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Take in request bodies in the event loop, so that a slow sender occupies no thread.
+"""Read request bodies in the event loop, so that a slow client occupies no thread.
 
-A body has to arrive within BODY_SECONDS, with at most PAUSE_SECONDS between two reads. The bodies that a process holds
-are limited in total too: 1,000 senders of large files must not use up the memory.
+A body has to arrive within BODY_SECONDS, with at most PAUSE_SECONDS between two reads. The total size of the bodies in
+a process is limited too: 1,000 clients that send large files must not use up the memory.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NotRead(Exception):
 
 
 class Intake:
-    """Take in bodies of together at most ``largest_total`` bytes; ``held`` are those not yet released."""
+    """Read bodies of at most ``largest_total`` bytes in total; ``held`` is the number of bytes not yet released."""
 
     def __init__(self, largest_total: int) -> None:
         self.held, self.largest_total = 0, largest_total
@@ -48,7 +48,7 @@ class Intake:
         self._watching: asyncio.AbstractEventLoop | None = None
 
     async def read(self, protocol: HTTPProtocol, headers: Headers, limit: int, refusal: Answer | None = None) -> bytes:
-        """Return the body, which has at most ``limit`` bytes; the caller has to release them.
+        """Return the body, of at most ``limit`` bytes; the caller has to pass its length to release() afterwards.
 
         Raise NotRead, with the answer to send, if the body is not accepted. With a ``refusal``, discard the body and
         raise NotRead with that answer.
@@ -88,7 +88,7 @@ class Intake:
             body.loop.call_later(_CHECK_SECONDS, self._end_overdue, body.loop)
 
     def _end_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End the bodies whose deadline has passed; call this again later, as long as bodies are being received."""
+        """Stop receiving bodies whose deadline has passed; schedule the next check while bodies are being received."""
         for body in self._bodies:
             if loop.time() >= body.ends_at and not body.is_overdue:
                 body.is_overdue = True
@@ -116,7 +116,7 @@ class _Body:
     async def receive(self) -> None:
         """Receive the body.
 
-        If it must be refused, set ``refusal`` to the answer and discard what arrives from then on.
+        If it must be refused, set ``refusal`` to the answer and discard the rest of the body.
         """
         reads, received, is_at_end = 0, 0, False
         async for chunk in self._protocol:

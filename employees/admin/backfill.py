@@ -42,7 +42,7 @@ _TONES = {RunStatus.DONE: "good", RunStatus.PAUSED: "wait", RunStatus.UNDOING: "
 
 @dataclass(frozen=True, slots=True)
 class BackfillAction:
-    """A button on a run's page: it is shown for runs in these statuses, to users who have this permission."""
+    """A button on a run's page, shown if the run has one of the ``statuses`` and the user has the ``permission``."""
 
     title: Promise
     warning: Promise
@@ -91,9 +91,9 @@ def _perform(name: str, run: BackfillRun, reason: str) -> str:
 
 
 class StartForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Start a run as a rollout step is taken: with a reason, and not while the rollout is paused.
+    """Start a run under the same conditions as a rollout step: with a reason, and not while the rollout is paused.
 
-    If a preview was shown, it must have been a preview of the submitted choices.
+    If a preview was shown, the submitted choices must be the same as in the preview.
     """
 
     class Meta:
@@ -144,7 +144,7 @@ class BatchInline(TabularInline):
 
 @admin.register(BackfillRun)
 class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
-    """Start a run by adding it, and control it with ACTIONS; the worker executes it."""
+    """Start runs, and control them with the buttons in ACTIONS; the worker executes the runs."""
 
     list_display = (
         "id",
@@ -185,7 +185,7 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         return _may_start(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Offer users with a membership only their universities, and require one: an empty choice means all."""
+        """Limit users with a membership to their university and require a choice, because an empty one means all."""
         form = super().get_form(request, obj, change, **kwargs)
         scope = admin_scope(request)
         if scope is not None and (field := form.base_fields.get("university")):
@@ -198,7 +198,7 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         batches.begin(obj)
 
     def log_addition(self, *args: Any) -> None:
-        """Write no row: the audit log lists the run itself, with its reason, wherever it was started."""
+        """Write no log entry: the audit log lists the run itself with its reason, however it was started."""
 
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Refuse to start a run while one is open; redirect to the open run, or to the list if it is out of scope."""
@@ -224,7 +224,7 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         return response
 
     def preview_view(self, request: HttpRequest) -> HttpResponse:
-        """Return only the preview of a run with the choices in the query; the page for starting one loads it."""
+        """Return the HTML fragment that previews a run with the choices in the query; the start page loads it."""
         if not _may_start(request):
             raise PermissionDenied
         pk, limits = request.GET.get("university", ""), admin_scope(request)
@@ -246,7 +246,7 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         return TemplateResponse(request, "employees/backfill_preview.html", context)
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Return only the progress card, which reloads itself while the run is in progress."""
+        """Return the HTML fragment of the progress card, which reloads itself while the run is in progress."""
         run = self.get_object(request, str(pk))
         if run is None or not self.has_view_permission(request, run):
             raise Http404

@@ -76,7 +76,7 @@ JOB_COLOURS = {
 
 
 class DisplayContextHelper(HistoricalRecordContextHelper):
-    """Show choices by their labels, datetimes in local time, and None as a dash."""
+    """Show values in the history of changes: choices by their labels, datetimes in local time, None as a dash."""
 
     def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
         choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
@@ -96,7 +96,7 @@ class VersionedAdmin(SimpleHistoryAdmin, MergingAdmin, ScopedAdmin):
         return super().history_view(request, object_id, extra_context)
 
     def get_history_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
-        """Return the versions; limited users see only those at their universities, as the employee may have moved."""
+        """Return the versions; limited users get only those from their university, as the employee may have moved."""
         versions: QuerySet[Any] = super().get_history_queryset(request, *args, **kwargs)
         limits = admin_scope(request)
         if limits is None or not hasattr(versions.model, "university_id"):
@@ -104,11 +104,11 @@ class VersionedAdmin(SimpleHistoryAdmin, MergingAdmin, ScopedAdmin):
         return versions.filter(university_id__in=limits.university_ids())
 
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Respond with 404: the library would let all users who may view the model save an old version."""
+        """Respond with 404: the library's page would let all users who may view the model restore an old version."""
         raise Http404
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Refuse to delete selections that are too long for a confirmation page that lists every row."""
+        """Refuse to delete more than MAX_DELETED rows at once, because the confirmation page lists every row."""
         if len(objs[: MAX_DELETED + 1]) <= MAX_DELETED:
             return super().get_deleted_objects(objs, request)
         text = _("Delete at most %d at once. Narrow the selection with a filter or a search.")
@@ -202,7 +202,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     ) -> Any:
         """Look up a new employee's name before Django's transaction begins.
 
-        Inside it, the lookup would hold the lock of MAX's rate limit until the end of the transaction.
+        Inside the transaction, the lookup would hold the lock of MAX's rate limit until the commit.
         """
         if request.method == "POST" and object_id is None and self.has_add_permission(request):
             form = self.get_form(request)(request.POST)
@@ -252,7 +252,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return [path("import/template.<str:kind>", page, name="employees_employee_template"), *super().get_urls()]
 
     def template_view(self, request: HttpRequest, kind: str) -> HttpResponse:
-        """Return an empty file for an import, of the kind csv or xlsx."""
+        """Return a template for imports, with headings and an example row, as a csv or xlsx file."""
         if not self.has_import_permission(request):
             raise PermissionDenied
         if kind not in _TEMPLATES:
@@ -329,10 +329,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}
 
     def process_result(self, result: Any, request: HttpRequest) -> Any:
-        """Report the rows that fail because the directory has changed since the preview.
-
-        If there are any, import nothing.
-        """
+        """Import nothing and show the errors if rows fail because the directory has changed since the preview."""
         errors = result.lines()
         if not errors:
             return super().process_result(result, request)

@@ -18,7 +18,7 @@ def _normalized(normalize: Callable[[str], str], text: str) -> str:
 
 
 class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
-    """The admin's form for an employee, which accepts the same formats of phones and MAX ids as the API."""
+    """The admin's form for an employee, which accepts the same formats of phones and MAX IDs as the API."""
 
     scope: ClassVar[UserScope] = UserScope(None)
 

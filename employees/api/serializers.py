@@ -42,7 +42,7 @@ _UNIVERSITY_EXISTS = gettext_lazy("This university already exists.")
 
 @contextmanager
 def _unique(constraint: str, field: str, message: Promise) -> Iterator[None]:
-    """Convert a violation of the unique constraint to a 409 error with the message for ``field``."""
+    """Convert a violation of this unique constraint to a 409 error with ``message`` for ``field``."""
     try:
         yield
     except IntegrityError as error:
@@ -53,7 +53,7 @@ def _unique(constraint: str, field: str, message: Promise) -> Iterator[None]:
 
 @contextmanager
 def _unambiguous() -> Iterator[None]:
-    """Convert an AmbiguousUniversity to a ValidationError of the name."""
+    """Convert AmbiguousUniversity to a ValidationError for ``university_name``."""
     try:
         yield
     except AmbiguousUniversity:
@@ -71,14 +71,14 @@ class PhoneField(serializers.CharField):
 
 
 class TextField(serializers.CharField):
-    """Accept only text; REST framework's own field would also accept numbers."""
+    """Accept only strings; REST framework's own field would also accept numbers."""
 
     def to_internal_value(self, data: Any) -> str:
         return super().to_internal_value(checked_text(data))
 
 
 def created(serializer: Any, row: Any) -> dict[str, Any]:
-    """Return the response to a create: the row or, without the permission to view it, its id and the values sent."""
+    """Return a create's response: the row or, without the permission to view it, its ID and the values sent."""
     if may_view(serializer.context["view"], serializer.context["request"].user):
         whole: dict[str, Any] = serializer.to_representation(row)
         return whole
@@ -174,9 +174,9 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         return role
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Find the requested university; raise ValidationError if it is missing or not found.
+        """Find the university by ID or description; raise ValidationError if none is given or found.
 
-        Only superadmins may describe a new university, which is created after validation.
+        If the user may add universities, one that is described but not found is created after validation.
         """
         described = {name: attrs.pop(name, "") for name in ("inn", "kpp", "university_name")}
         if "university" in attrs:
@@ -197,7 +197,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         return attrs | {"university": university}
 
     def _may_add_universities(self) -> bool:
-        """Return whether the user, or the API key of the request, may add universities."""
+        """Return whether the request's API key may add universities; True for a request without a key."""
         user: Any = self.context["request"].user
         return "employees.add_university" in getattr(user, "key_permissions", {"employees.add_university"})
 
@@ -231,7 +231,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         return employee
 
     def update(self, instance: Employee, validated_data: dict[str, Any]) -> Employee:
-        """Update the given fields while holding the row lock; an empty name or MAX id leaves its field unchanged."""
+        """Update the given fields while holding the row lock; an empty name or MAX ID leaves its field unchanged."""
         described = validated_data.pop("described", None)
         with _unique("employees_phone_unique", "phone", PHONE_TAKEN), transaction.atomic():
             employee = Employee.objects.select_for_update(of=("self",)).filter(pk=instance.pk).first()
@@ -314,8 +314,7 @@ def _ordered_columns(valid: dict[str, Any]) -> list[str]:
 def filter_employees(employees: EmployeeQuerySet, params: QueryDict) -> EmployeeQuerySet:
     """Search, filter and order the employees by the query parameters; an empty parameter counts as absent.
 
-    If a search parameter is given under several of its names, the first name in the order of the serializer's fields is
-    used. Raise ValidationError for invalid values.
+    Of ``search``, ``query`` and ``q``, the first that is not empty is used. Raise ValidationError for invalid values.
     """
     names = ("university_id", "profile_source", "role", "ordering", "sort_by", "sort_order")
     searches = _searches(params)

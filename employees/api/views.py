@@ -60,9 +60,8 @@ logger = logging.getLogger(__name__)
 def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
     """Yield the stored row for the request's Idempotency-Key; None if the request has no key.
 
-    If the row has a status, the request was answered before, and the block has to return the stored response. If it has
-    none, the block stores its response in the transaction of the insert. If the block raises an APIException, the key
-    can be used again.
+    If the row has a status, the ``with`` block has to return the stored response; otherwise, it stores its response in
+    the transaction of the insert. If the block raises an APIException, the key can be used again.
 
     Raise ValidationError for an invalid key, IdempotencyMismatch if it was used with another body, and
     IdempotencyInFlight if its first request is still in progress.
@@ -110,7 +109,7 @@ class EstimatedPages(Pages):
 
 
 def _created(component: str) -> dict[str, Any]:
-    """Return the schema of the response to a create, which without the permission to view has a part of the fields."""
+    """Return the schema of a create's response: all fields or, without the permission to view, some of them."""
     limited = {
         "type": "object",
         "description": "Without the permission to view: the id, and the fields that the request contained.",
@@ -222,7 +221,7 @@ class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[Univers
     retrieve=extend_schema(description="Return a search for missing MAX ids."),
 )
 class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJob]):
-    """Background searches for missing MAX ids in the direct API."""
+    """Background searches for missing MAX IDs in the direct API."""
 
     queryset = MaxIdJob.objects.all()
     serializer_class = MaxIdJobSerializer
@@ -247,15 +246,15 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
 
 
 class ScopedProfileViewSet(ProfileViewSet):
-    """Profiles. For users who are limited to a university, only the profiles of its employees exist."""
+    """Profiles. Users who are limited to a university have access only to the profiles of its employees."""
 
     permission_classes = [IsAuthenticated, ProfilePermission]
 
     @property
     def scope(self) -> UserScope:
-        """Return the scope of the permission; for users without the permission to view, that of their role.
+        """Return the scope of the user's permissions; for users without the permission to view, their group's scope.
 
-        An erasure shows nothing, so it does not need that permission.
+        An erasure shows no data, so it does not need that permission.
         """
         user = self.request.user
         has_permission = self.request.method == "DELETE" or user.has_perm(VIEW_PROFILE)

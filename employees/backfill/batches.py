@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -94,7 +95,7 @@ class NameChange(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """What a run would change: tuples of university, current source, new source and row count, and some examples."""
+    """The changes a run would make: tuples (university, current source, new source, row count), and some examples."""
 
     rows: list[tuple[str, str, str, int]]
     examples: list[NameChange]
@@ -111,15 +112,23 @@ class Preview(NamedTuple):
 
 
 def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
-    """Start a run as a rollout step is taken: with a reason, and not while the rollout is paused.
+    """Start a run under the same conditions as a rollout step: with a reason, and not while the rollout is paused.
 
-    ``by`` is the user who starts it, and ``options`` are fields of BackfillRun. Raise ChangeRefused if the reason is
-    missing, the rollout is paused or another run is open.
+    ``by`` is the name of the user who starts it, and ``options`` are fields of BackfillRun. Raise ChangeRefused if the
+    reason is missing, the rollout is paused or another run is open.
     """
     reason = check_reason(reason)
     refuse_while_held()
-    try:
+    with _refuse_second_run():
         return start(reason=reason, started_by=by[:150], **options)
+
+
+@contextmanager
+def _refuse_second_run() -> Iterator[None]:
+    """Raise ChangeRefused instead of IntegrityError if another run is open."""
+    try:
+        with transaction.atomic():
+            yield
     except IntegrityError as error:
         if ONE_AT_A_TIME not in str(error):
             raise
@@ -129,9 +138,10 @@ def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
 
 
 def act(name: str, run: BackfillRun, reason: str) -> None:
-    """Pause, resume or undo a run.
+    """Pause, resume or undo a run; ``name`` is the action.
 
-    Raise ChangeRefused for a resume while the rollout is paused, and for an undo that is no longer possible.
+    Raise ChangeRefused for a resume while the rollout is paused or stopped, and for an undo that is no longer possible
+    or while another run is open.
     """
     if name == "pause":
         BackfillRun.objects.filter(pk=run.pk).pause(reason)
@@ -140,17 +150,15 @@ def act(name: str, run: BackfillRun, reason: str) -> None:
         run.resume()
     else:
         refuse_late_undo(run)
-        run.undo()
+        with _refuse_second_run():
+            run.undo()
         if run.status != RunStatus.UNDOING:
             text = _("This is no longer possible. The backfill's status: %s.") % run.get_status_display()
             raise ChangeRefused(text)
 
 
 def record(action: Action, run: BackfillRun, *, by: str, reason: str) -> None:
-    """Write the audit row of an action by a command.
-
-    The admin log cannot hold it, because a command has no user account.
-    """
+    """Write the audit row of an action by a management command, which has no user account for the admin log."""
     after = {"backfill": run.pk} | ({"university": run.university_id} if run.university_id else {})
     reason = check_reason(reason or "by command")
     Change.objects.create(by=by[:150], action=action, reason=reason, revision=Rollout.current().revision, after=after)
@@ -170,10 +178,8 @@ def check_reason(reason: Text) -> str:
 
 
 def refuse_while_held() -> None:
-    """Raise ChangeRefused while the rollout is paused, with the same message as for a rollout step."""
-    settings = RolloutSettings.read(Rollout.current())
-    if settings.held_for and not settings.is_latched:
-        settings.refuse_raise()
+    """Raise ChangeRefused while the rollout is paused or stopped, with the same message as for a rollout step."""
+    RolloutSettings.read(Rollout.current()).refuse_raise()
 
 
 def hindrance(context: DecisionContext) -> str:
@@ -203,12 +209,12 @@ def begin(run: BackfillRun) -> BackfillRun:
 
 
 def preview(university: University | None = None, *, replaces_names: bool = False) -> list[tuple[str, str, str, int]]:
-    """Return what a run would change, as tuples of university name, current source, new source and row count."""
+    """Return the changes that a run would make, as tuples (university name, current source, new source, row count)."""
     return preview_names(university, replaces_names=replaces_names, limit=0).rows
 
 
 def preview_names(university: University | None = None, *, replaces_names: bool = False, limit: int) -> Preview:
-    """Return what a run would change, with at most ``limit`` examples."""
+    """Return the changes that a run would make, with at most ``limit`` examples."""
     counts: Counter[tuple[int, str, str]] = Counter()
     first: list[tuple[Candidate, NameChoice]] = []
     context = DecisionContext.read(replaces_names=replaces_names)
@@ -264,7 +270,7 @@ def run_batch(run: BackfillRun) -> bool:
 def _lock(run: BackfillRun) -> DecisionContext:
     """Lock and refresh the run, and return the context for its next batch.
 
-    Pause the run if the rollout is paused or keeps the cache off.
+    Pause the run if the rollout is paused or the cache is off.
     """
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_TIMEOUT)
@@ -277,7 +283,7 @@ def _lock(run: BackfillRun) -> DecisionContext:
 
 
 def _next_range(run: BackfillRun) -> tuple[int, int]:
-    """Return the last employee id in the next batch and the batch's number of employees; (0, 0) if none are left."""
+    """Return the last employee ID in the next batch and the batch's number of employees; (0, 0) if none are left."""
     rows = Employee.objects.filter(pk__gt=run.last_id, pk__lte=run.until_id)
     if run.university_id:
         rows = rows.filter(university_id=run.university_id)
@@ -286,9 +292,9 @@ def _next_range(run: BackfillRun) -> tuple[int, int]:
 
 
 def _fill(run: BackfillRun, context: DecisionContext, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
-    """Set the names of the employees with ids above ``after_id`` and up to ``until_id``, and record the batch.
+    """Set the names of the employees with IDs above ``after_id`` and up to ``until_id``, and record the batch.
 
-    The batch stores their previous values and ``seen``, the number of employees in the range. Return the batch's id and
+    The batch stores their previous values and ``seen``, the number of employees in the range. Return the batch's ID and
     the number of employees changed.
     """
     where: dict[str, Any] = {"after_id": after_id, "until_id": until_id, "university_id": run.university_id}
@@ -342,9 +348,9 @@ def _record_failure(run: BackfillRun, error: DatabaseError) -> bool:
 
 
 def retry_failed(run: BackfillRun) -> int:
-    """Retry the failed batches until the rollout is paused or turns the cache off; return the number of batches done.
+    """Retry the failed batches; return the number of batches done.
 
-    Skip a batch that another process has retried meanwhile, and retry none of a run that is being undone or was undone.
+    Stop if the rollout is paused, the cache is off or an undo has begun; skip batches retried by another process.
     """
     done = 0
     for batch in run.batches.filter(status=BatchStatus.FAILED):

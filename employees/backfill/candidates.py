@@ -1,9 +1,9 @@
-"""Select the employees whose names the profile cache may set: SQL finds candidates, profiles.name_rule decides on each.
+"""Select the employees whose names may be set from the cache: SQL finds candidates, profiles.name_rule decides on each.
 
 The backfill, its dry run, the quality report and the refresh of one employee use this module. Employees without a name
 (source ``default``, or ``manual`` with the name ``Неизвестно``) get a name at any percentage. Names from the cache or
-the direct API are replaced only on request, and only for people that the rollout admits to the cache. Nothing changes
-while the rollout keeps the cache off, or at universities that a rule denies the cache.
+the direct API are replaced only on request, and only for people that the rollout admits to the cache. No name changes
+while the cache is off, or at a university if a rule denies it the cache.
 """
 
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ ORDER BY e.id LIMIT %b::bigint
 
 
 class Candidate(NamedTuple):
-    """An employee, and the profile of the MAX ID in the employee's row or of the one that is linked to their phone."""
+    """An employee and the profile found by the MAX ID in the employee's row or, without one, by the phone link."""
 
     id: int
     phone: str
@@ -67,10 +67,10 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
-    """What is the same for all candidates: option, rollout state, obstacle and time.
+    """The inputs of a decision that are the same for all candidates.
 
-    The option ``replaces_names`` is whether names from the cache or the direct API are replaced too. ``obstacle`` is
-    the reason why the rollout keeps the cache off; None if it does not.
+    ``replaces_names`` is whether names from the cache or the direct API are replaced too. ``obstacle`` is the reason
+    why the cache is off; None if it is on.
     """
 
     replaces_names: bool
@@ -80,7 +80,7 @@ class DecisionContext:
 
     @classmethod
     def read(cls, *, replaces_names: bool = False, is_fresh: bool = False) -> "DecisionContext":
-        """Read the rollout state.
+        """Return a context with the current rollout state.
 
         ``is_fresh`` bypasses the cached state, which may miss an emergency stop for a second.
         """
@@ -101,7 +101,7 @@ def choices(
     university_id: int | None = None,
     is_locked: bool = False,
 ) -> Iterator[tuple[Candidate, NameChoice]]:
-    """Yield, in id order, each employee in the id range whose name would change, with the new name.
+    """Yield, in ID order, each employee in the ID range whose name would change, with the new name.
 
     The range begins after ``after_id`` and includes ``until_id``. ``is_locked`` locks the employees until the
     transaction ends. It also keeps their profiles from being deleted, so that a simultaneous erasure finds the names
@@ -125,7 +125,7 @@ def choices(
 def choose(candidate: Candidate, context: DecisionContext, *, is_claimed: bool) -> NameChoice | None:
     """Return the candidate's new name from the cache; None if the employee keeps the present name.
 
-    ``is_claimed`` is whether the MAX ID was only claimed for the employee: entered by hand, and confirmed by nothing.
+    ``is_claimed`` is whether the MAX ID was entered by hand for the employee and never confirmed.
     """
     if context.state.denied.get(candidate.university_id, CACHE_PRIMARY) <= CACHE_FIRST:
         return None
@@ -149,7 +149,7 @@ def choose(candidate: Candidate, context: DecisionContext, *, is_claimed: bool) 
 def middle_name(source: str, middle: str, choice: NameChoice) -> str:
     """Return the middle name to store, given the employee's present source and middle name.
 
-    The present middle name is kept, unless it came from the person's own input in MAX and the choice has one.
+    The present middle name is kept, unless the person entered it in MAX and the new name has a middle name too.
     """
     if source == ProfileSource.USER_INPUT and choice.middle_name:
         return choice.middle_name

@@ -1,4 +1,4 @@
-"""The adapters of django-allauth, where its defaults do not fit: one kind of account, no e-mail, encrypted secrets."""
+"""Adapt django-allauth where its defaults do not fit: one kind of account, no e-mail, encrypted secrets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return [{"id": name, "description": "", "url": reverse(name)}]
 
     def is_ajax(self, request: HttpRequest) -> bool:
-        """Return False: the JSON form of the log-in page would repeat the password."""
+        """Return False: the JSON version of the log-in page would contain the password."""
         return False
 
     def add_message(self, *args: Any, **kwargs: Any) -> None:

@@ -50,9 +50,9 @@ class TokenObtainPairSerializer(serializers.Serializer[Any]):
     refresh = serializers.CharField(read_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        """Exchange a user name, a password and, if needed, a code for two tokens.
+        """Return an access and a refresh token for a user name, a password and, if needed, a code.
 
-        Raise Throttled while axes locks out name and address.
+        Raise AuthenticationFailed if one is wrong or missing, and Throttled while axes locks out the name and address.
         """
         request, code = self.context["request"], attrs.pop("code", "")
         user = authenticate(request, **attrs)

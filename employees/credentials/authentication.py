@@ -46,11 +46,11 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 def key_permissions(view: Any, method: str) -> set[str | None]:
-    """Return the permissions that an API key needs for a request; None among them means that no key may make it.
+    """Return the permissions that an API key needs for a request; if None is among them, no key may make the request.
 
-    Most views admit people by their role in the directory. A key needs permissions as well, so that it has as few
-    rights as possible. A view without a model names its permission in ``permission``; if its responses to a change show
-    a row, it names the permission to view such rows in ``view_permission``.
+    Most views admit people by their group. A key needs permissions as well, so that it has as few rights as possible. A
+    view without a queryset names its permission in ``permission``; if its response to a change shows a row, it also
+    names the permission to view such rows in ``view_permission``.
     """
     queryset = getattr(view, "queryset", None)
     if queryset is None:
@@ -60,7 +60,7 @@ def key_permissions(view: Any, method: str) -> set[str | None]:
 
 
 def may_view(view: Any, user: Any) -> bool:
-    """Return whether the user of a request, limited by its key if it has one, may view the rows of the view."""
+    """Return whether the user, limited by the request's API key if there is one, may view the rows of the view."""
     needed, held = key_permissions(view, "GET"), getattr(user, "key_permissions", None)
     return (held is None or needed <= held) and all(
         permission.may("view", user) for permission in view.get_permissions() if isinstance(permission, RowPermission)

@@ -1,4 +1,4 @@
-"""Record log-ins and log-outs of the API and the admin: in the log, and sessions in ``LogIn``, to revoke them later."""
+"""Log all log-ins and log-outs of the API and the admin; store sessions in ``LogIn`` so that they can be revoked."""
 
 import logging
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The log-in page of the admin, and the pages of the second factor, by django-allauth's flows in the admin's theme."""
+"""The admin's log-in page and the pages of the second factor: django-allauth's flows in the admin's theme."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _UserForm(forms.Form):
 
 
 class CodeForm(_UserForm):
-    """A form for a code of the authenticator app, or a recovery code, of the ``user`` who logs in."""
+    """A form in which ``user`` enters a code from the authenticator app, or a recovery code."""
 
     code = forms.CharField(
         label=gettext_lazy("Code from the authenticator app"),
@@ -102,7 +102,7 @@ class PasswordForm(_UserForm):
 
 
 class EnrolmentForm(CodeForm):
-    """A form for the first code of an authenticator app, which has read the secret from the page."""
+    """A form for the first code from an authenticator app, after the app has read the secret from the page."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -119,7 +119,7 @@ class EnrolmentForm(CodeForm):
 
 
 class _Page:
-    """A page outside the admin's models, with or without a form, in the theme of the log-in page."""
+    """A page that belongs to no model of the admin, in the theme of the log-in page."""
 
     request: HttpRequest
     template_name: str | None = "admin/second_factor.html"
@@ -161,7 +161,7 @@ class LogInView(LoginView):
 
 @method_decorator(login_stage_required(stage=CodeStage.key, redirect_urlname="account_login"), name="dispatch")
 class CodeView(_FormPage):
-    """Show the second step of a log-in: after the right password, the user enters a code."""
+    """Ask for a code as the second step of a log-in, after the password or single sign-on."""
 
     form_class = CodeForm
     title = gettext_lazy("Second factor")
@@ -244,7 +244,7 @@ class EnrolmentView(_Page, ActivateTOTPView):
 
 
 class SecondFactorView(LoginRequiredMixin, _Page, TemplateView):
-    """Show whether there is a second factor, and how many recovery codes are left."""
+    """Show whether the user has a second factor, and how many recovery codes are left."""
 
     template_name = "admin/second_factor_state.html"
     title = CodeView.title

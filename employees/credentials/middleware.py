@@ -18,7 +18,7 @@ _OPEN = {
 
 
 class SecondFactorMiddleware(MiddlewareMixin):
-    """Redirect a session that needs a second factor to the page where the user gives a code or sets one up.
+    """Redirect sessions that lack a required second factor to the page to enter a code or to set up the factor.
 
     Outside the admin, treat the user of such a session as anonymous.
     """

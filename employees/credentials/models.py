@@ -1,4 +1,4 @@
-"""What gives access to the API: log-ins with their tokens, and the keys of services."""
+"""Log-ins over the API and in the admin, and the API keys of services."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
         return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True).select_related("user")
 
     def revoke(self) -> int:
-        """Revoke the log-ins, so that their tokens are refused from now on; return how many were not revoked before."""
+        """Revoke the log-ins, which makes their tokens invalid at once; return how many were not revoked before."""
         return self.filter(revoked_at=None).update(revoked_at=timezone.now())
 
     def start(
         self, user: User, length: timedelta = LONGEST_LOG_IN, session_key: str = "", *, has_second_factor: bool = False
     ) -> LogIn:
-        """Create the log-in of an authenticated user; raise AuthenticationFailed if the user has changed meanwhile.
+        """Create a log-in; raise AuthenticationFailed if the user's password or status has changed meanwhile.
 
-        It locks the user's row, and so waits for a concurrent change of the password: the trigger that revokes log-ins
-        would miss a log-in that is not committed yet.
+        Lock the user's row to wait for a concurrent change of the password: the trigger that revokes log-ins would miss
+        one that is not committed yet.
         """
         unchanged = get_user_model().objects.filter(pk=user.pk, password=user.password, is_active=True)
         with transaction.atomic():
@@ -60,10 +60,10 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
 class LogIn(models.Model):
     """A log-in over the API or in the admin. Its tokens and its session end when it is revoked or expires.
 
-    Triggers (migrations 0002, 0004 and 0005) revoke the log-ins of a user whose password changes, who is deactivated,
-    or who loses a status, group, permission or second factor. They also revoke those of a group's users when the group
-    loses a permission. Which program makes the change does not matter. The triggers delete the sessions of these
-    log-ins too. ``has_second_factor`` is for tokens; a session stores by itself that a code was given later.
+    Triggers (migrations 0002, 0004 and 0005) revoke a user's log-ins and delete their sessions when the password
+    changes, or when the user is deactivated or loses a status, group, permission or second factor. If a group loses a
+    permission, this happens to all its users. It does not matter which program makes the change. ``has_second_factor``
+    is for tokens; a session itself records that a code was entered later.
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
@@ -95,7 +95,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class ApiKey(models.Model):
-    """The key of a service. It has those of the chosen permissions that its owner has too."""
+    """The API key of a service. It grants only those of the chosen permissions that its owner also has."""
 
     name = models.CharField(_("name"), max_length=60, help_text=_("The service that uses the key."))
     owner = models.ForeignKey(
@@ -141,7 +141,7 @@ class ApiKey(models.Model):
         return self.name
 
     def generate(self) -> str:
-        """Return a new key; set the row's ``prefix`` and ``digest``, which are all that is stored of it."""
+        """Return a new key; set ``prefix`` and ``digest``, because the key itself is not stored."""
         key = f"dir_{secrets.token_urlsafe(32)}"
         self.prefix, self.digest = key[:10], digest_of(key)
         return key
@@ -154,7 +154,7 @@ class ApiKey(models.Model):
                 ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
 
     def limited_owner(self) -> User:
-        """Return the owner, for ``request.user``, with only those rights that the key has too."""
+        """Return the owner, limited to the key's permissions and university, for use as ``request.user``."""
         user: Any = self.owner
         names = self.permissions.values_list("content_type__app_label", "codename")
         permissions = {f"{app}.{codename}" for app, codename in names}

@@ -1,4 +1,4 @@
-"""The second factor: who needs one, and whether a code is right. django-allauth stores it (``Authenticator``)."""
+"""Decide who needs a second factor, and check codes. django-allauth stores the factors (``Authenticator``)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _APPS_WITH_FIGURES = ("monitoring", "rollout", "waffle")
 
 
 def is_needed(user: Any) -> bool:
-    """Return whether the user has to prove a second factor, because of rights beyond looking at figures.
+    """Return whether the user needs a second factor; False for everybody if ADMIN_MFA_REQUIRED is off.
 
-    Users with a role in the directory need one, and users with any permission except those to view the rollout and
-    figures. This includes permissions that a later release adds.
+    Users in a directory group need one, and users with any permission other than to view the rollout and statistics.
+    This includes permissions that a later release adds.
     """
     if not settings.ADMIN_MFA_REQUIRED:
         return False
@@ -60,12 +60,12 @@ def record_proof(request: Any, user: User, factor: Authenticator, **more: bool) 
 
 
 def use_code(request: Any, user: User, code: str) -> Authenticator | None:
-    """Use up a code of the authenticator app, or a recovery code, and return its factor.
+    """Use up a code of the authenticator app, or a recovery code, and return its factor; None if the code is refused.
 
-    Return None if the code is wrong or was used before, or if the user name is locked out from this address. This
-    counts as a failed log-in, as a wrong password does. Attempts wait for each other's lock, so that no two requests
-    use the same code, and no attempt is made after the last one that the lockout allows. After MOST_WRONG_CODES wrong
-    codes in a row, from whatever addresses, only a recovery code is accepted, which also ends this restriction.
+    A code is refused if it is wrong or was used before, or if the user name is locked out from this address. A refusal
+    counts as a failed log-in, as a wrong password does. Concurrent attempts wait for a lock, so that they cannot use
+    the same code or exceed the lockout's limit. After MOST_WRONG_CODES wrong codes in a row, from any addresses, only a
+    recovery code is accepted, which also resets this count.
     """
     credentials = {"username": user.get_username()}
     with transaction.atomic():
@@ -106,7 +106,7 @@ def _accepts(factor: Authenticator, code: str) -> bool:
 
 
 def step_of(secret: str, code: str, after: int = 0) -> int | None:
-    """Return the time step of the code, among those around now; None if there is none that is later than ``after``."""
+    """Return the TOTP time step of the code, if it is close to now and later than ``after``; None otherwise."""
     for step in yield_hotp_counters_from_time():
         if step > after and compare_user_code(actual=code, expected=format_hotp_value(hotp_value(secret, step))):
             return int(step)

@@ -1,4 +1,4 @@
-"""The session store: Django's, which also updates the log-in of a session when the session's key changes."""
+"""Django's session store, which also updates the log-in of a session when the session's key changes."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -15,8 +15,8 @@ class SessionStore(DatabaseSessionStore):
     def cycle_key(self) -> None:
         """Change the session's key, and store the new key in the session's log-in.
 
-        If that log-in was revoked because users changed their own password, start a new one. Without a log-in, the
-        session would not end when the user is deactivated or demoted. Django changes the key when a user sets a
+        If that log-in was revoked because the user changed their own password, start a new one: without a log-in, the
+        session would not end when the user is deactivated or loses rights. Django changes the key when a user sets a
         password in the admin, their own or another user's.
         """
         former, user_id = self.session_key, self.get(SESSION_KEY)

@@ -1,7 +1,7 @@
 """Single sign-on by an OpenID Connect provider: who may log in, and which groups they get (docs/how-to/log-in.md).
 
-django-allauth keeps the state of a log-in and exchanges the code. Its other features have no page here, such as signing
-up, or connecting an account that somebody else may own.
+django-allauth keeps the state of a log-in and exchanges the code. Its other features are not available here, such as
+signing up, or connecting an account that somebody else may own.
 """
 
 from __future__ import annotations
@@ -46,10 +46,7 @@ _ENDPOINTS = {"authorization_endpoint", "token_endpoint", "jwks_uri"}
 
 
 class _Provider(OpenIDConnectOAuth2Adapter):
-    """The OpenID Connect provider.
-
-    Its claims come from the ID token, whose signature is verified here and not by allauth.
-    """
+    """The OpenID Connect provider; its claims come from the ID token, whose signature is verified here."""
 
     @property
     def openid_config(self) -> dict[str, Any]:
@@ -67,7 +64,7 @@ class _Provider(OpenIDConnectOAuth2Adapter):
         return login
 
     def _claims(self, app: Any, id_token: Any) -> dict[str, Any]:
-        """Return the claims of the ID token; raise OAuth2Error if the provider did not issue it to us just now."""
+        """Return the ID token's claims; raise OAuth2Error if it is expired or was not issued to us by the provider."""
         with SingleSignOnAdapter().get_requests_session() as session:
             response = session.get(self.openid_config["jwks_uri"])
             response.raise_for_status()
@@ -102,8 +99,8 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
         """Find or create the account, set its groups, and log in; raise ImmediateHttpResponse with the next page.
 
-        If a group is taken away, a trigger ends the account's sessions and tokens, so this log-in starts only after
-        that. allauth's own log-in would keep the provider's tokens in the session while it waits for a code.
+        If a group is removed, a trigger ends the account's sessions and tokens, so the log-in starts after the groups
+        are set. allauth's own log-in would keep the provider's tokens in the session while it waits for a code.
         """
         claims = sociallogin.claims
         user = sociallogin.user if sociallogin.is_existing else _connect(request, sociallogin, claims)
@@ -126,9 +123,9 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
 
 
 def _connect(request: HttpRequest, sociallogin: Any, claims: dict[str, Any]) -> User:
-    """Connect the identity to the one account with the same verified e-mail address, or to a new account; return it.
+    """Connect the identity to the account with the same verified e-mail address, or to a new one; return the account.
 
-    Raise the exception of ``refuse`` if there are several such accounts, or if the account is a superuser's or is
+    Raise the exception of ``refuse`` if several accounts have the address, or if the account is a superuser's or is
     connected to another identity.
     """
     email = claims.get("email") if claims.get("email_verified") is True else ""
@@ -151,10 +148,10 @@ def _connect(request: HttpRequest, sociallogin: Any, claims: dict[str, Any]) -> 
 
 
 def _is_same(address: str, other: str) -> bool:
-    """Return whether two addresses are equal but for the case of letters, by a stricter rule than PostgreSQL's.
+    """Return whether two addresses differ at most in the case of letters, by a stricter rule than PostgreSQL's.
 
-    PostgreSQL's UPPER maps ı to I and ſ to S, and the Kelvin sign has the small letter k. Addresses with such letters,
-    which NFKC replaces or whose small letters differ, are not equal to any other.
+    PostgreSQL's UPPER maps ı to I and ſ to S, and the Kelvin sign has the lower case k. Here, ı is not equal to i, and
+    an address with a letter that NFKC replaces, such as ſ or the Kelvin sign, is not equal to any address.
     """
     return address.lower() == other.lower() and all(
         unicodedata.is_normalized("NFKC", each) for each in (address, other)
@@ -162,7 +159,7 @@ def _is_same(address: str, other: str) -> bool:
 
 
 def _create(request: HttpRequest, claims: dict[str, Any], email: str) -> User:
-    """Create an account for the person; refuse if the settings forbid it or the claim names none of our groups."""
+    """Create an account; refuse if the settings forbid it, the claim names none of our groups, or the name is taken."""
     texts = {key: clean(str(claims.get(key) or "")) for key in ("preferred_username", "given_name", "family_name")}
     name = User.normalize_username(texts["preferred_username"] or email)
     if not settings.OIDC_CREATE_USERS or not _groups(claims):
@@ -180,7 +177,7 @@ def _create(request: HttpRequest, claims: dict[str, Any], email: str) -> User:
 
 
 def _groups(claims: dict[str, Any]) -> set[str]:
-    """Return the groups in the claim that exist here by the same name; a superadmins' group is never among them."""
+    """Return the names of the groups in the claim that also exist here; the superadmins' group is never among them."""
     given = claims.get(settings.OIDC_GROUPS_CLAIM) if settings.OIDC_GROUPS_CLAIM else None
     # Keycloak writes the path of a group, “/operator”, unless its mapper is set otherwise.
     names = {str(name).rpartition("/")[2] for name in (given if isinstance(given, list) else [given])}

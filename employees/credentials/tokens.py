@@ -1,4 +1,4 @@
-"""The tokens of a log-in. The row of the log-in decides whether they are valid; their claims only identify it."""
+"""The tokens of a log-in. The log-in's row decides whether they are valid; their claims only identify the row."""
 
 import re
 from datetime import timedelta
@@ -20,11 +20,11 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 class RefreshToken(BlacklistedOnUse):
     def check_blacklist(self) -> None:
-        """Accept used tokens: ``refresh`` has to recognise their reuse, and two uses at once could pass a check."""
+        """Accept used tokens: ``refresh`` detects reuse, because two concurrent uses could both pass this check."""
 
 
 class TokenReused(InvalidToken):
-    """Raised for a refresh token that was used before; ``user_name`` is the user of its log-in, now revoked."""
+    """Raised when a refresh token is used again; its log-in is then revoked. ``user_name`` is the log-in's user."""
 
     def __init__(self, user_name: str) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class TokenReused(InvalidToken):
 def log_in_of(token: Any) -> LogIn:
     """Return the log-in to which this token belongs; raise InvalidToken if the log-in is revoked or expired.
 
-    Also raise InvalidToken if the user needs a second factor and the log-in has none, because it dates from before.
+    Also raise InvalidToken if the user needs a second factor and the log-in has none, as it is older than this need.
     """
     ids = [token.get(name) for name in (_LOG_IN_CLAIM, api_settings.JTI_CLAIM)]
     # A text that is not an ID, such as one with a NUL character, could not be looked up.
@@ -83,10 +83,7 @@ def access_token(log_in: LogIn, lifetime: timedelta = api_settings.ACCESS_TOKEN_
 
 
 def _complete(token: AccessToken | RefreshToken, log_in: LogIn, lifetime: timedelta) -> None:
-    """Add the claims.
-
-    The claims about the user are for clients: the server reads the user's rights from the database.
-    """
+    """Add the claims; those about the user are only for clients, because the server reads rights from the database."""
     ends_at = min(token.current_time + lifetime, log_in.expires_at)
     token.payload |= {
         api_settings.USER_ID_CLAIM: str(log_in.user_id),

@@ -1,4 +1,4 @@
-"""The pages of django-allauth that are open, under its own names; those for sign-up, resets and e-mail are not."""
+"""The available pages of django-allauth, under its own URL names; those for sign-up, resets and e-mail are left out."""
 
 from django.urls import path, re_path
 

@@ -1,6 +1,4 @@
-"""Record every version of employees and universities, with the user who made the change in the admin or through the
-API.
-"""
+"""Record every version of employees and universities, with the user who made the change in the admin or the API."""
 
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
@@ -36,9 +34,9 @@ UniversityVersion = get_history_model_for_model(University)
 
 
 class FormerMaxIdClaim(models.Model):
-    """A MAX ID that was only claimed for an employee until the ID was replaced or the employee was deleted.
+    """A MAX ID claim that was never confirmed, and that ended when the ID was replaced or the employee was deleted.
 
-    Versions of the employee with this ID are about the employee, and not about the person with the ID.
+    Versions of the employee with this ID are the employee's data, and not those of the MAX user with the ID.
     """
 
     employee_id = models.BigIntegerField(_("employee"))
@@ -84,7 +82,7 @@ def backfilled_names(employee_id: int) -> list[BackfilledName]:
 
 
 def record_original(employee: Employee) -> None:
-    """Record an employee's first version before a change, if the employee is older than the history and has none."""
+    """Before a change, record a first version of an employee who is older than the history and has none."""
     versions = EmployeeVersion.objects.filter(id=employee.pk)
     if not versions.exists():
         values = {field.attname: getattr(employee, field.attname) for field in EmployeeVersion.tracked_fields}
@@ -99,6 +97,6 @@ def record_versions(employees: list[Employee]) -> None:
 
 @receiver(pre_create_historical_record)
 def name_api_key(history_instance: Any, history_user: Any, **_: Any) -> None:
-    """Name the API key with which a version was made, because the version's user is the key's owner."""
+    """Record in a version's change reason which API key made it, because the version's user is the key's owner."""
     if key := getattr(history_user, "api_key", None):
         history_instance.history_change_reason = f"API key: {key}"

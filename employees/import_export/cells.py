@@ -1,4 +1,4 @@
-"""Read a cell as the value that the author of the file meant; write a cell so that reading it gives the same value."""
+"""Read cells as the author of the file meant them, and write cells that an import reads as the same values."""
 
 import re
 
@@ -30,7 +30,7 @@ def read_phone(cell: Cell) -> str:
 
 
 def read_id(cell: Cell) -> str:
-    """Return an ID or a code; ``""`` for a placeholder such as NULL. Raise ValueError for a cell of another type."""
+    """Return an ID or a code; ``""`` for a placeholder such as NULL. Raise ValueError for a date or another type."""
     value = typed_values.plain(_checked(cell))
     typed_values.refuse_other_types(value)
     typed_values.refuse_numbers(value)
@@ -38,10 +38,10 @@ def read_id(cell: Cell) -> str:
 
 
 def read_text(cell: Cell) -> str:
-    """Return the text of a name; ``""`` for a placeholder such as NULL. Raise ValueError for a cell of another type.
+    """Return the text of a name; ``""`` for a placeholder such as NULL. Raise ValueError for a date or another type.
 
-    With a leading apostrophe, numbers and placeholders are text too: somebody's name may be 42 or Null. The apostrophe
-    is removed, also before other names, unless it is a part of the name, as in ``'t Hooft`` and ``'Север' (вуз)``.
+    A leading apostrophe makes numbers and placeholders text, because somebody's name may be 42 or Null. The apostrophe
+    is removed, unless it is a part of the name, as in ``'t Hooft`` and ``'Север' (вуз)``.
     """
     text = texts.clean(_checked(cell))
     return text[1:].strip() if _is_marked(text) else _read_unmarked(text)
@@ -81,7 +81,7 @@ def write(value: str, *, is_text: bool) -> str:
 
 
 def _is_marked(text: str) -> bool:
-    """Return whether a leading apostrophe marks the cell as text, and so is not a part of the text."""
+    """Return whether a leading apostrophe only marks the cell as text; False if it is a part of the text."""
     return text.startswith("'") and (_MARKED_NAME.match(text) is not None or _is_special(text.lstrip("'")))
 
 

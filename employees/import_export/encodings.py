@@ -1,8 +1,8 @@
 """Decode CSV files without guessing: a file that could be read in two ways is refused.
 
-UTF-8 and UTF-16 can be recognised by their bytes. Windows-1251 cannot, so it is accepted only if the result is written
-like Russian, Ukrainian or Belarusian: its characters, its capitals and, where they are enough evidence, its pairs of
-letters. A file whose Ukrainian letters may be Kazakh letters in another encoding is refused too.
+UTF-8 and UTF-16 can be recognised by their bytes. Windows-1251 cannot, so it is accepted only if the characters,
+capitals and pairs of letters of the decoded text are typical of Russian, Ukrainian or Belarusian. A file whose
+Ukrainian letters may be Kazakh letters in another encoding is refused too.
 """
 
 import codecs
@@ -98,9 +98,9 @@ _LETTERS_ONLY = regex.compile(r"[\p{M}\p{P}\p{Zs}]*+\p{L}[\p{L}\p{M}\p{P}\p{Zs}]
 
 
 def _garbled_utf8() -> re.Pattern[str]:
-    """Return a pattern for two Russian letters in UTF-8 that some program has read in an 8-bit encoding.
+    """Return a pattern for two Russian letters in UTF-8 that another program has decoded as an 8-bit encoding.
 
-    One of them has become a character that is no letter of our alphabets: “лили” of DOS 855 is part of “Лилия”.
+    At least one resulting character must be outside our alphabets: DOS 855 gives “лили”, which is also in “Лилия”.
     """
     pairs = []
     for encoding in ("latin_1", "cp1252", "cp1251", *_OTHER_ENCODINGS):
@@ -111,7 +111,7 @@ def _garbled_utf8() -> re.Pattern[str]:
 
 
 def _cyrillic_of_east_asia() -> re.Pattern[str]:
-    """Return a pattern for a text in UTF-8 whose letters may all be Russian capitals in Big5 or Johab."""
+    """Return a pattern for text in UTF-8 whose bytes may all be ASCII or Russian capitals in Big5 or Johab."""
     alternatives = []
     for encoding in ("big5", "johab"):
         characters = (letter.encode(encoding, "ignore").decode(errors="replace") for letter in _L)
@@ -121,7 +121,7 @@ def _cyrillic_of_east_asia() -> re.Pattern[str]:
 
 
 def _garbled_words() -> regex.Pattern[str]:
-    """Match words of which all letters, or characters, are what Russian letters become in one wrong encoding."""
+    """Return a pattern for words that consist only of Russian letters decoded with one wrong encoding."""
     patterns = []
     # In Windows-1250 and Windows-1257, words of three such letters may be names.
     for source, encoding, fewest in (
@@ -167,10 +167,10 @@ def is_garbled(text: str) -> bool:
 
 
 def has_swapped_case(text: str) -> bool:
-    """Return whether small letters stand for capitals and the reverse, as in KOI8 (``йБЮМНБ``) and with Caps Lock.
+    """Return whether capitals and small letters are swapped, as in misread KOI8 (``йБЮМНБ``) or with Caps Lock.
 
-    A Cyrillic word has three capitals or more after its small first letter, and no other one has two small letters or
-    begins with a capital before small ones.
+    At least one Cyrillic word is a small letter followed by three or more capitals; each other one is a small letter
+    followed by capitals, all capitals, or a single letter.
     """
     words = _CYRILLIC_WORD.findall(text)
     is_swapped = [_SWAPPED.fullmatch(word) is not None for word in words]
@@ -226,7 +226,7 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
 def _may_be_small_russian(content: bytes) -> bool:
     """Return whether all words consist of small Russian letters if the file is read as DOS 866.
 
-    In UTF-8, one character in 16 would look like this by accident.
+    By accident, only one UTF-8 character in 16 would look like this.
     """
     cells = [cell[0].decode("cp866") for cell in _CELL.finditer(content) if not cell[0].isascii()]
     return all(map(_SMALL_RUSSIAN.fullmatch, cells))
@@ -243,7 +243,7 @@ def _is_east_asian(cell: str) -> bool:
 
 
 def _shift_in(text: str) -> regex.Match[str] | None:
-    """Find the first place where an ASCII text switches to another alphabet, as in UTF-7; None if there is none."""
+    """Find the first sequence in ASCII text that stands for other letters, as in UTF-7; None if there is none."""
     if not text.isascii():
         return None
     # The whole text is decoded, because phones with a plus sign are hardly ever valid UTF-7.
@@ -282,9 +282,9 @@ def _decode_cp1251(content: bytes) -> str:
 def _may_be(encoding: str, sample: bytes, own: str) -> bool:
     """Return whether the sample, read in the other encoding, may be Russian words that differ from ``own``.
 
-    ``own`` is the sample's text in Windows-1251. The small letters of MacCyrillic have the same bytes there, except for
-    ё, which is Ю in Windows-1251. Pairs of letters are no evidence against it, so every word written like a Russian one
-    counts.
+    ``own`` is the sample's text in Windows-1251. In MacCyrillic, small Russian letters have the same bytes, except for
+    ё and я, which are Ю and Я in Windows-1251. Their pairs therefore prove nothing, and it is enough if all words are
+    written like Russian ones.
     """
     text, own = (_PAIR.sub(r"\1", each) for each in (sample.decode(encoding, errors="replace"), own))
     if text == own or {"«", "»"} & set(text) or _not_cyrillic(text) is not None:
@@ -293,7 +293,7 @@ def _may_be(encoding: str, sample: bytes, own: str) -> bool:
 
 
 def _may_be_turkic(own: str) -> bool:
-    """Return whether most of the words with letters that Windows-1251 shares with PT154 and KZ-1048 may be Turkic."""
+    """Return whether most words with є, ї, ґ or ў may be Turkic: PT154 and KZ-1048 have other letters there."""
     words = set(_AMBIGUOUS_WORD.findall(own.lower()))
     return 2 * sum(_UNAMBIGUOUS.search(word) is not None for word in words) < len(words)
 
@@ -301,7 +301,7 @@ def _may_be_turkic(own: str) -> bool:
 def _is_cyrillic(text: str, enough: int | None = None) -> bool:
     """Return whether the words are certainly Russian, Ukrainian or Belarusian; ASCII characters do not count.
 
-    ``enough`` is the score that makes it certain, in bits.
+    ``enough`` is the lowest score, in bits, that counts as certain.
     """
     if _not_cyrillic(text) is not None:
         return False
@@ -320,14 +320,14 @@ def _score(text: str) -> int:
 
 
 def _not_cyrillic(text: str) -> int | None:
-    """Return the first position of something that no Russian, Ukrainian or Belarusian table contains, or None."""
+    """Return the first position at which the text cannot be Russian, Ukrainian or Belarusian; None if there is none."""
     text = _without_quotes(text)
     patterns = [*_NOT_CYRILLIC, _PARTLY_LATIN] if _TWO_ALPHABETS.search(text) else _NOT_CYRILLIC
     return min((found.start() for pattern in patterns if (found := pattern.search(text))), default=None)
 
 
 def _without_quotes(text: str) -> str:
-    """Replace paired quotation marks and apostrophes by spaces, so that all positions stay the same."""
+    """Replace paired quotation marks and apostrophes by spaces, which keeps the positions of all other characters."""
     if not any(mark in text for mark in "“„‘’"):
         return text
     return _QUOTED.sub(lambda quoted: f" {quoted[0][1:-1]} "[: len(quoted[0])], text)

@@ -1,4 +1,4 @@
-"""The formats of the admin's exports, the one that its import recognizes, and the forms of its import."""
+"""The file formats of the admin's export and import, and the forms of the import."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The headings of columns in Russian and English, however they are spelled, and the template of a file."""
+"""Recognise Russian and English column headings, however they are spelled, and create templates of import files."""
 
 import re
 import unicodedata
@@ -73,10 +73,10 @@ _FOLDED_FORMS = {_words(form)[0]: _words(word)[0] for form, word in _FORMS.items
 
 
 def _key(heading: str) -> str:
-    """Return a key that is equal for spellings of one heading.
+    """Return a key that is the same for all spellings of a heading.
 
-    Case, ё, look-alike letters, spaces, punctuation and words such as “номер” do not count. The key of a
-    heading that is too long to be known is empty.
+    It ignores case, ё, look-alike letters, spaces, punctuation and words such as “номер”. It is empty if the heading is
+    too long to be a known one.
     """
     if len(unicodedata.normalize("NFKD", heading[: LONGEST + 1])) > LONGEST:
         return ""
@@ -103,12 +103,12 @@ def is_whole_name(heading: str) -> bool:
 
 
 def heading_of(column: str) -> str:
-    """Return the heading of a column in the reader's language."""
+    """Return the heading of a column in the active language."""
     return (_RUSSIAN if get_language() == "ru" else _ENGLISH)[column].partition(",")[0]
 
 
 def example() -> dict[str, str]:
-    """Return the row that shows in a template how to fill it in, in the reader's language."""
+    """Return the example row of a template, in the active language, as a dict of values by column."""
     return {
         "phone": _("Example: %s") % "8 (916) 123-45-67",
         "last_name": pgettext("example", "Petrov"),
@@ -140,7 +140,7 @@ def _examples() -> list[dict[str, str]]:
 
 
 def template(kind: str, *, is_limited: bool) -> bytes:
-    """Return a template, a file of the kind ``csv`` or ``xlsx`` with headings and an example in the reader's language.
+    """Return the content of a template file, ``csv`` or ``xlsx``, with headings and an example in the active language.
 
     ``is_limited``, for users who are limited to one university, leaves out the columns that describe a university.
     """

@@ -64,7 +64,7 @@ def _role(cell: Cell) -> str:
 
 @cache
 def _roles() -> dict[str, str]:
-    """Return the roles by their codes and by their names in each language."""
+    """Return a dict of role codes whose keys are the normalised codes, and labels in each language."""
     roles = {texts.look_alike_key(role): str(role.value) for role in Role}
     for language, _name in settings.LANGUAGES:
         with override(language):
@@ -99,7 +99,7 @@ _TEXTS = {*NAMES, "university_name"}
 
 
 class NumberedResult(Result):
-    """The result of an import, with errors numbered by the rows of the file: its blank rows are not rows of the table.
+    """The result of an import, with errors numbered by the file's rows: the table itself leaves out blank rows.
 
     ``headings`` holds the headings of the file by column. ``warning`` names the filled columns of the file that are not
     imported; it is empty if there are none.
@@ -250,9 +250,9 @@ class EmployeeResource(ModelResource):
             result.warning = message % {"columns": columns[:500], "headings": headings}
 
     def before_import_row(self, row: Any, **kwargs: Any) -> None:
-        """Normalise the phone, by which the employee is found.
+        """Normalise the phone, which identifies the employee.
 
-        Its errors are raised later, with those of the other cells.
+        ``import_instance`` raises the phone's errors together with those of the other cells.
         """
         self.row_errors: dict[str, list[str]] = {}
         self.found_university: University | None = None
@@ -270,7 +270,7 @@ class EmployeeResource(ModelResource):
             self.row_errors["phone"] = [text % first]
 
     def get_instance(self, instance_loader: Any, row: Any) -> Employee | None:
-        """Return the employee with the row's phone; None if there is none whose university the user may see."""
+        """Return the employee with the row's phone; None if there is none, or none that the user may see."""
         if "phone" in self.row_errors:
             return None
         found: Employee | None = super().get_instance(instance_loader, row)
@@ -344,9 +344,9 @@ class EmployeeResource(ModelResource):
         return text % {"other": named[:200], "own": self.university}
 
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
-        """Record a MAX ID that was added to an existing employee as a claim, and schedule the lookup of a missing name.
+        """Record the MAX ID as a claim if needed, and schedule the lookup of a missing name by the retry task.
 
-        The retry task makes the lookups, within the direct API's rate limit.
+        It is a claim if it is new for an existing employee, or if a user who is limited to a university entered it.
         """
         if instance.profile_source == ProfileSource.DEFAULT:
             UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})

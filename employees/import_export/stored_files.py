@@ -1,4 +1,4 @@
-"""The uploaded file between preview and import, in the database: the confirmation may reach another web host."""
+"""Store uploaded files in the database between preview and import, because another web host may do the import."""
 
 import re
 from datetime import timedelta

@@ -55,7 +55,7 @@ def read(content: bytes, *, max_rows: int | None = None) -> Table:
 
 
 def read_csv(content: bytes, *, max_rows: int | None = None) -> Table:
-    """Read CSV with commas, semicolons or tabs, in UTF-8, UTF-16 or Windows-1251; raise UnreadableFile for others."""
+    """Read CSV with commas, semicolons or tabs, in UTF-8, UTF-16 or Windows-1251; otherwise raise UnreadableFile."""
     try:
         return _table(_csv_rows(decode(content)), max_rows)
     except UndecodableFile as error:
@@ -63,9 +63,9 @@ def read_csv(content: bytes, *, max_rows: int | None = None) -> Table:
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
-    """Yield the numbers and the cells of the rows; raise UnreadableFile for broken quotes.
+    """Yield the number of each filled row, and its cells by column; raise UnreadableFile for broken quotes.
 
-    If a row has a filled cell beyond the last cell of the first row, its cell 0 is a ValueError.
+    If a row has a filled cell beyond the last column of the first row, its cell 0 is a ValueError.
     """
     lines = (line[0] for line in _LINE.finditer(text))
     header = next((line for line in lines if not _is_blank(line.strip(";,\t"))), "")
@@ -87,7 +87,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
 
 
 def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:
-    """Read the only filled sheet of a workbook; raise UnreadableFile for several filled sheets and other content."""
+    """Read the only filled sheet of a workbook; raise UnreadableFile if several are filled, or it is no workbook."""
     try:
         filled = ((name, _filled(rows)) for name, rows in Workbook(content).sheets())
         sheets = [(name, first, rows) for name, rows in filled if (first := next(rows, None))]
@@ -127,12 +127,12 @@ def _table(rows: Iterable[Row], max_rows: int | None) -> Table:
 
 
 def _letter(column: int) -> str:
-    """Return the letters of a column, or its number beyond ZZZ, which only CSV has."""
+    """Return the letters of a column; for a column beyond ZZZ, which only CSV can have, its number."""
     return get_column_letter(column) if column <= _LAST_LETTERS else str(column)
 
 
 def _columns(headings: dict[int, str]) -> dict[str, int]:
-    """Return the positions of the known columns; raise UnreadableFile with all errors in the headings."""
+    """Return the numbers of the known columns by name; raise UnreadableFile with all errors in the headings."""
     positions: dict[str, int] = {}
     problems = []
     for column, heading in headings.items():
@@ -174,9 +174,9 @@ def _filled(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _is_blank(cell: Cell) -> bool:
-    """Return whether the cell shows nothing: white space and a few invisible characters do not count.
+    """Return whether the cell shows nothing: it is empty, white space, or up to _MOST_INVISIBLE invisible characters.
 
-    A small workbook may repeat a long text in a million cells.
+    The limit saves time, because a small workbook may repeat a long text in a million cells.
     """
     return not cell or (
         isinstance(cell, str) and (cell.isspace() or (len(cell) <= _MOST_INVISIBLE and texts.is_blank(cell)))

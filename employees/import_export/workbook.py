@@ -122,13 +122,13 @@ class Workbook:
         self._strings = self._shared_strings()
 
     def sheets(self) -> Iterator[tuple[str, Iterator[Row]]]:
-        """Return the name and the rows of each sheet, including hidden sheets but not chart sheets."""
+        """Yield the name and the rows of each sheet, including hidden sheets but not chart sheets."""
         for relation in self._relations_of_main:
             if relation.kind == "worksheet" and relation.id in self._names:
                 yield self._names[relation.id], self._rows(relation.path)
 
     def _stream(self, path: str, start: Start, end: End = _ignore) -> Iterator[None]:
-        """Parse a file of the workbook in steps; after each step, the caller can process what was read."""
+        """Parse a file of the workbook in steps; yield after each, for the caller to process the parsed data."""
         try:
             with self._archive.open(self._parts[path.lower()]) as part:
                 yield from stream(part, start, end, self._budget)
@@ -159,7 +159,7 @@ class Workbook:
         return relations
 
     def _sheet_names(self, path: str) -> dict[str, str]:
-        """Return the names of sheets by the ids of their relations."""
+        """Return the names of the sheets by relationship ID."""
         names = {}
 
         def start(tag: str, attributes: dict[str, str]) -> None:
@@ -246,7 +246,7 @@ class _Runs:
 
 
 class _SheetReader:
-    """Collect the rows of a sheet that have a filled cell; ``finished`` holds them until they are taken."""
+    """Collect the rows that have a filled cell in ``finished``, which the caller empties after each parsing step."""
 
     def __init__(self, strings: list[str], dates: frozenset[int], widths: dict[int, int | None]) -> None:
         self.finished: list[Row] = []
@@ -290,7 +290,7 @@ class _SheetReader:
                 self._cells[self._column] = cell
 
     def _note_merged(self, reference: str) -> None:
-        """Record merged cells below the first row: there, one value would stand for several cells."""
+        """Record merged cells below the first row, because one value would stand for several cells."""
         rows = _MERGED.fullmatch(reference)
         if rows and int(rows[2]) > self._first > 0 and int(rows[1]) <= self._last:
             self.merged.append(reference)
@@ -331,7 +331,7 @@ _READERS: dict[str, Callable[[_SheetReader, str], Cell]] = {
 
 
 def _width(code: str) -> int | None:
-    """Return the number of digits to which a number format fills up a number with zeros.
+    """Return the number of digits to which a number format pads a number with zeros.
 
     Return None if the format may show something other than the number's digits, as with a comma after the last digit,
     which divides by a thousand. A # after a 0 counts as a 0.
@@ -351,7 +351,7 @@ def _width(code: str) -> int | None:
 
 
 def _integer(value: str) -> Cell:
-    """Return a whole number as text; a ValueError for decimals or more than 15 digits, which Excel has rounded."""
+    """Return a whole number as a string; a ValueError for decimals or more than 15 digits, which Excel has rounded."""
     try:
         number = Decimal(value)
     except InvalidOperation:
@@ -363,7 +363,7 @@ def _integer(value: str) -> Cell:
 
 
 def _number(text: str, largest: int) -> int:
-    """Return the number in the text; raise InvalidWorkbook if it is not a whole number from 0 to ``largest``."""
+    """Parse a whole number from 0 to ``largest``; raise InvalidWorkbook for any other text."""
     if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS and int(text) <= largest):
         raise _damaged()
     return int(text)

@@ -35,17 +35,14 @@ OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
 
 class BackfillRunQuerySet(models.QuerySet["BackfillRun"]):
     def pause(self, reason: str) -> int:
-        """Pause those of the runs that are in progress; each stops before its next batch.
-
-        Return the number of paused runs.
-        """
+        """Pause the runs that are in progress, each before its next batch; return the number of paused runs."""
         return self.filter(status=RunStatus.RUNNING).update(status=RunStatus.PAUSED, paused_because=reason[:200])
 
 
 class BackfillRun(models.Model):
     """One pass over the employees that sets their names from the cache.
 
-    ``last_id`` is the id of the last employee that was processed; each batch updates it in its own transaction.
+    ``last_id`` is the ID of the last employee that was processed; each batch updates it in its own transaction.
     """
 
     status = models.CharField(_("status"), max_length=10, choices=RunStatus, default=RunStatus.RUNNING)
@@ -96,7 +93,7 @@ class BackfillRun(models.Model):
         return f"{self.pk}: {self.get_status_display()}"
 
     def progress(self) -> tuple[int, int]:
-        """Return the number done and the total: during an undo, numbers of batches, at other times of employees."""
+        """Return the number done and the total: of batches during an undo, otherwise of employees."""
         if self.status == RunStatus.UNDOING:
             batches = self.batches.exclude(status=BatchStatus.FAILED)
             return batches.filter(status=BatchStatus.UNDONE).count(), batches.count()
@@ -104,12 +101,12 @@ class BackfillRun(models.Model):
 
     @property
     def rows_left(self) -> int:
-        """Return the number of employees that the run has looked at without changing them."""
+        """Return the number of employees that the run has processed without changing them."""
         return max(self.rows_seen - self.rows_changed, 0)
 
     @property
     def rows_kept(self) -> int:
-        """Return the number of changed names that an undo has kept, because somebody changed them after the run."""
+        """Return the number of names that an undo did not restore, because they were changed again after the run."""
         return max(self.rows_changed - self.rows_restored, 0) if self.status == RunStatus.UNDONE else 0
 
     def resume(self) -> None:
@@ -121,10 +118,7 @@ class BackfillRun(models.Model):
 
     @property
     def pause_reason(self) -> str:
-        """Return why the run is paused; an empty string if there is no reason.
-
-        A reason given by the system is translated.
-        """
+        """Return why the run is paused, translated if the system gave the reason; an empty string if there is none."""
         return gettext(self.paused_because) if self.paused_because else ""
 
     @property
@@ -132,7 +126,7 @@ class BackfillRun(models.Model):
         return self.created_at < timezone.now() - UNDO_FOR
 
     def undo(self) -> None:
-        """Start to undo a run that is done or paused. Do nothing if the previous names have been deleted."""
+        """Start to undo a run that is done or paused; do nothing if the run is too old to be undone."""
         if not self.is_undo_expired:
             BackfillRun.objects.filter(pk=self.pk, status__in=[RunStatus.DONE, RunStatus.PAUSED]).update(
                 status=RunStatus.UNDOING, finished_at=None, paused_because=""
@@ -141,7 +135,7 @@ class BackfillRun(models.Model):
 
 
 class BackfillBatch(models.Model):
-    """A range of employee ids processed in one transaction; ``changes`` holds each changed row before and after."""
+    """A range of employee IDs processed in one transaction; ``changes`` holds each changed row before and after."""
 
     run = models.ForeignKey(BackfillRun, models.CASCADE, related_name="batches", verbose_name=_("backfill"))
     status = models.CharField(_("status"), max_length=10, choices=BatchStatus, default=BatchStatus.DONE)

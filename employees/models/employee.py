@@ -47,7 +47,7 @@ SEARCH_TEXT = SearchText(F("last_name"), F("first_name"), F("middle_name"), Subs
 
 class EmployeeQuerySet(models.QuerySet["Employee"]):
     def of_university(self, pk: int) -> EmployeeQuerySet:
-        """Filter by university id, cast to bigint: without the cast, PostgreSQL does not use the search index."""
+        """Filter by university ID, cast to bigint: without the cast, PostgreSQL does not use the search index."""
         return self.filter(university_id=Cast(Value(pk), models.BigIntegerField()))
 
     def matching(self, text: str) -> EmployeeQuerySet:
@@ -82,10 +82,9 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         return max(estimate(rows) if planned is None else planned, EXACT + 1)
 
     def sorted_by_id(self, count: int) -> EmployeeQuerySet:
-        """Order by id; ``count`` is the number of matches.
+        """Order by ID; ``count`` is the number of matches.
 
-        If it is small, make PostgreSQL sort the matches instead of scanning the table in id order until enough are
-        found.
+        If there are few, make PostgreSQL sort them instead of scanning the table in ID order until a page is full.
         """
         return self.order_by(F("pk") + 0 if count <= _MAX_SORTED else F("pk"))
 
@@ -159,10 +158,10 @@ class Employee(models.Model):
 
 
 class MaxIdClaim(models.Model):
-    """A MAX ID that was entered by hand for an employee, and that the direct API did not give for the phone.
+    """A MAX ID that was entered by hand for an employee, and that the direct API did not return for the phone.
 
-    It does not show the person's profile to users who are limited to the employee's university. ``is_vouched`` means
-    that it was entered by a user who sees all universities; the employee may then get the person's name.
+    It does not make the person's profile visible to users who are limited to the employee's university. ``is_vouched``
+    means that a user who sees all universities entered it; the employee may then get the person's name.
     """
 
     employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))

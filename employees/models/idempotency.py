@@ -18,7 +18,7 @@ _ABANDONED_AFTER = timedelta(seconds=60)
 
 class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
     def outdated(self) -> IdempotentRequestQuerySet:
-        """Filter requests that are too old to be repeated, and requests whose process died before its response."""
+        """Filter requests that are too old to be repeated, or whose process died before it stored a response."""
         now = timezone.now()
         is_abandoned = Q(status=None, created_at__lt=now - _ABANDONED_AFTER)
         return self.filter(Q(created_at__lt=now - _REPEATED_FOR) | is_abandoned)

@@ -1,4 +1,4 @@
-"""What still has to be looked up in the direct API."""
+"""Pending lookups in the direct API: searches for missing MAX IDs, and unresolved names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JobStatus(models.TextChoices):
 
 
 class MaxIdJob(models.Model):
-    """A search for missing MAX ids in the direct API; the transaction that stores results also updates ``last_id``."""
+    """A search for missing MAX IDs in the direct API; the transaction that stores results also updates ``last_id``."""
 
     status = models.CharField(_("status"), max_length=10, choices=JobStatus, default=JobStatus.PENDING)
     total = models.PositiveIntegerField(_("total"), default=0)

@@ -28,7 +28,7 @@ _UNNAMED = "Неизвестный вуз"
 
 
 class AmbiguousUniversity(ValueError):
-    """A description that may mean more than one university; the message is for the user who entered it."""
+    """Raised when a description may mean more than one university; the message is for the user who entered it."""
 
 
 class UniversityQuerySet(models.QuerySet["University"]):
@@ -42,10 +42,10 @@ class UniversityQuerySet(models.QuerySet["University"]):
         return self.get_or_create(inn="", name=name)[0]
 
     def find(self, *, inn: str, kpp: str, university_name: str) -> University | None:
-        """Return the university that a description means: that with its INN and KPP or, without an INN, with its name.
+        """Return the university with this INN and KPP or, without an INN, with this name; None if there is none.
 
-        Return None if there is none. The name alone means the university without an INN, if there is one. Others with
-        the same name are branches: raise AmbiguousUniversity if several of them have it.
+        If several universities have the name, return the one without an INN. If all of them have an INN, they are
+        branches: raise AmbiguousUniversity.
         """
         if inn:
             return self.filter(inn=inn, kpp=kpp).first()
@@ -56,14 +56,14 @@ class UniversityQuerySet(models.QuerySet["University"]):
         return next(iter(without_inn or named), None)
 
     def is_known(self, **description: str) -> bool:
-        """Return whether no university may be created by the description, because one exists that it may mean."""
+        """Return whether the description may mean an existing university; if so, no new one may be created with it."""
         try:
             return self.find(**description) is not None
         except AmbiguousUniversity:
             return True
 
     def named(self, name: str) -> UniversityQuerySet:
-        """Return the universities with this name, ignoring case; without any, those whose names look the same.
+        """Return the universities with exactly this name; without any, ignore case, and then also look-alike letters.
 
         See docs/reference/names.md. Earlier releases stored names as they were entered, so stored names may not be
         clean.
@@ -80,7 +80,7 @@ class UniversityQuerySet(models.QuerySet["University"]):
         return self.filter(pk__in=pks).order_by("pk")
 
     def look_alikes(self) -> list[list[int]]:
-        """Return groups of universities without an INN whose names look the same, each as a list of ids."""
+        """Return groups of universities without an INN whose names look the same, each as a list of IDs."""
         groups = defaultdict(list)
         for pk, name in self.filter(inn="").order_by("pk").values_list("pk", "name"):
             groups[texts.look_alike_key(name)].append(pk)

@@ -1,4 +1,4 @@
-"""Send alerts by webhook, Slack and e-mail. Addresses are secrets, so errors contain only a class name or status."""
+"""Send alerts by webhook, Slack and e-mail. Error messages never contain the addresses, which are secrets."""
 
 import smtplib
 from collections.abc import Callable
@@ -16,11 +16,11 @@ _RETRIED = (requests.codes.request_timeout, requests.codes.too_early, requests.c
 
 
 class Unreachable(Exception):
-    """The notification was not delivered, but the receiver may accept it later."""
+    """Raised when a notification was not delivered, but a retry may succeed."""
 
 
 class Refused(Exception):
-    """The receiver refused the notification and will probably never accept it."""
+    """Raised when the receiver refused a notification, and a retry will probably not help."""
 
 
 def _post(url: str, body: dict[str, Any], delivery: Delivery) -> None:
@@ -71,7 +71,7 @@ SENDERS: dict[str, Callable[[Delivery], None]] = {
 
 
 def configured() -> list[Channel]:
-    """Return the channels that have an address."""
+    """Return the channels that have an address in the settings."""
     addresses = {
         Channel.WEBHOOK: settings.ALERT_WEBHOOK_URL,
         Channel.SLACK: settings.ALERT_SLACK_WEBHOOK,

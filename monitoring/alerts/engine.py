@@ -39,10 +39,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LastCheck:
-    """The last check of all alerts: its time (None if there was none), and its age.
+    """The last complete check of the alerts: its time (None if there was none) and its age.
 
-    Before the first check, the age counts from the installation. ``is_running`` means that a check was made lately,
-    perhaps of only some alerts. While ``is_late``, the absence of alerts proves nothing.
+    Before the first check, the age counts from the installation. ``is_running`` is True if a check, even an incomplete
+    one, was made recently, or if monitoring is off. While ``is_late`` is True, the absence of alerts proves nothing.
     """
 
     at: datetime | None
@@ -57,7 +57,7 @@ class LastCheck:
 
 
 def last_check() -> LastCheck:
-    """Return the last check, by the order of the rows: after a clock was set back, it may not have the latest time."""
+    """Return the check with the highest primary key: after a clock was set back, it may not have the latest time."""
     checks = Sample.objects.filter(name=LAST_CHECK).order_by("-pk").values_list("at", flat=True)
     last, at = checks.first(), checks.filter(value__gt=0).first()
     age = clock.distance(at or _installed_at())
@@ -72,9 +72,9 @@ def _installed_at() -> datetime:
 
 
 def check_alerts() -> list[str]:
-    """Check every measured indicator once; return a line for each change of an alert.
+    """Check every kind of alert once, and store the changes; return a line of text for each change of an alert.
 
-    Do nothing while monitoring is off.
+    Return an empty list while monitoring is off.
     """
     if not is_monitored():
         return []
@@ -102,7 +102,7 @@ def check_alerts() -> list[str]:
 
 
 def _detect(kind: Kind, reading: IndicatorReading) -> Alert | None:
-    """Return a new, unsaved alert; None while the indicator's level is better than that at which the rule fires."""
+    """Return a new, unsaved alert; None if the indicator's level is not bad enough for this kind of alert."""
     check = CHECKS[kind]
     if not reading.is_broken or (check.level == Level.CRITICAL and reading.level != Level.CRITICAL):
         return None

@@ -68,7 +68,7 @@ def _rates(reading: IndicatorReading) -> Params:
 
 
 def _data(**fields: str) -> Callable[[IndicatorReading], Params]:
-    """Return a function that takes the message's parameters from a reading's data; ``fields`` are their names there."""
+    """Return a function that builds message parameters from a reading's data; ``fields`` maps each to its data key."""
 
     def params(reading: IndicatorReading) -> Params:
         values = {name: reading.data[data_field] for name, data_field in fields.items()}

@@ -31,14 +31,14 @@ class AlertQuerySet(models.QuerySet["Alert"]):
     def holding(self, *, detected_since: datetime) -> Self:
         """Return the alerts that keep phase 4 from advancing: open, not muted, and of a kind outside _NOT_HOLDING.
 
-        An open alert whose problem was last detected before ``detected_since`` is left out: it only waits to be
+        Leave out alerts whose problem was last detected before ``detected_since``: they are only waiting to be
         resolved.
         """
         detected = self.open().filter(seen_at__gt=detected_since)
         return detected.exclude(muted_until__gt=timezone.now()).exclude(kind__in=_NOT_HOLDING)
 
     def for_listing(self) -> Self:
-        """Return the open alerts, then those resolved within RECENT, the latest first."""
+        """Return the open alerts, then the alerts resolved within RECENT; in both groups, the newest come first."""
         recent = self.filter(Q(resolved_at=None) | Q(resolved_at__gt=timezone.now() - RECENT))
         order = F("resolved_at").desc(nulls_first=True)
         return recent.select_related("acknowledged_by", "muted_by").order_by(order, "-fired_at", "-pk")
@@ -112,7 +112,7 @@ class Alert(models.Model):
 
     @property
     def sentence(self) -> Message:
-        """Return the message; if another release stored parameters that do not fit, the stored English text."""
+        """Return the message, or the stored English text if another release stored parameters that do not match it."""
         params = dict(self.words)
         try:
             messages = {name: Message.from_json(stored) for name, stored in params.pop(SENTENCES, {}).items()}
@@ -129,7 +129,7 @@ class Alert(models.Model):
 
     @property
     def runbook_url(self) -> str:
-        """Return the address of the alert's section in the runbook; without RUNBOOK_URL, of the steps on its page."""
+        """Return the URL of the alert's runbook section or, without RUNBOOK_URL, of the steps on its own page."""
         return f"{settings.RUNBOOK_URL}#{self.kind}" if settings.RUNBOOK_URL else f"{self.dashboard_url}#steps"
 
     def acknowledge(self, user: AbstractBaseUser) -> None:
@@ -158,7 +158,7 @@ class Alert(models.Model):
         self.save(update_fields=["muted_by", "muted_until", "mute_reason"])
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON described in docs/reference/alerts.md; a resolved alert has its status and both times too."""
+        """Return the payload of docs/reference/alerts.md; a resolved alert also has ``status`` and ``fired_at``."""
         payload = {"alert_type": self.kind, "severity": self.severity, "message": self.message, **self.data}
         payload |= {"runbook_url": self.runbook_url, "dashboard_url": self.dashboard_url}
         if self.resolved_at is None:
@@ -188,7 +188,7 @@ class DeliveryState(models.TextChoices):
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def waiting(self) -> Self:
-        """Return the deliveries to send. Those of a muted open alert are left out until the mute ends."""
+        """Return the deliveries that wait to be sent, except those of open alerts that are muted."""
         is_held = Q(alert__muted_until__gt=timezone.now(), alert__resolved_at=None)
         return self.filter(state=DeliveryState.WAITING).exclude(is_held)
 

@@ -1,4 +1,4 @@
-"""Deliver alert notifications, in order within each channel; a channel that is down delays only its own ones."""
+"""Deliver alert notifications in order within each channel; a channel that is down does not delay the others."""
 
 import logging
 from collections.abc import Collection
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def put(alert: Alert, event: str, *, skipped: Collection[str] = ()) -> None:
-    """Queue a notification for every configured channel, in the transaction that changes the alert."""
+    """Queue a notification for every configured channel but ``skipped``, in the transaction that changes the alert."""
     Delivery.objects.bulk_create(
         Delivery(alert=alert, channel=channel, event=event, payload=alert.as_json())
         for channel in channels.configured()
@@ -31,7 +31,7 @@ def put(alert: Alert, event: str, *, skipped: Collection[str] = ()) -> None:
 
 
 def put_resolved(alert: Alert) -> None:
-    """Queue the notification that an alert has resolved, except for channels that received none because of a mute."""
+    """Queue the notification that an alert has resolved; skip channels to which nothing was sent because of a mute."""
     skipped: set[str] = set()
     if alert.is_muted:
         held = alert.deliveries.filter(state=DeliveryState.WAITING)
@@ -42,7 +42,7 @@ def put_resolved(alert: Alert) -> None:
 
 
 def deliver() -> int:
-    """Send the notifications that are due; return how many were sent, or given up after too many failures."""
+    """Send the notifications that are due; return how many were sent or, after too many failures, given up."""
     configured = channels.configured()
     orphans = Delivery.objects.filter(state=DeliveryState.WAITING).exclude(channel__in=configured)
     orphans.update(state=DeliveryState.FAILED, error="channel no longer configured")
@@ -79,7 +79,7 @@ def _is_paused(delivery: Delivery) -> bool:
 
 
 def _failed(delivery: Delivery, error: Exception) -> bool:
-    """Store a failed attempt; return whether the notification is given up, so that the next one may be sent."""
+    """Store a failed attempt; return True if the notification is given up, in which case the next one may be sent."""
     delivery.tries, delivery.error = delivery.tries + 1, str(error)[:200]
     pause = min(FIRST_PAUSE * 3 ** min(delivery.tries - 1, 10), LONGEST_PAUSE)
     is_refused = isinstance(error, Refused) and delivery.tries >= MAX_REFUSALS

@@ -1,4 +1,4 @@
-"""The steps to take for each kind of alert, which the alert's page shows.
+"""The steps to take for each kind of alert, shown on the alert's page.
 
 They are the same as in docs/how-to/runbook.md and docs/ru/operator.md, but no step here names a shell command.
 """

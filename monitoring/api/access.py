@@ -39,10 +39,7 @@ class MonitoringScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
 
 
 class MayMonitor(BasePermission):
-    """Admit requests with the monitoring token, and users with the permission of the corresponding page in the admin.
-
-    The view's ``permission`` is that permission. While ``is_open()``, everybody is admitted.
-    """
+    """Allow requests with the monitoring token and users with the view's ``permission``; allow all if ``is_open()``."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if is_open() or bears_token(request.headers.get("Authorization", "")):
@@ -51,7 +48,7 @@ class MayMonitor(BasePermission):
 
 
 def universities_of(request: Request) -> set[int] | None:
-    """Return the ids of the universities that the requesting user is limited to; None if the user sees all."""
+    """Return the IDs of the universities that the requesting user is limited to; None if the user sees all."""
     # While the API is open to everybody, an expired token must not be refused.
     if is_open() or not request.user or not request.user.is_authenticated:
         return None

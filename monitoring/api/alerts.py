@@ -15,7 +15,7 @@ _PAGE = PAGE_PARAMETERS.items()
 
 
 class AlertSerializer(serializers.Serializer[Any]):
-    """An alert in the form in which it is delivered, and who has acknowledged or muted it."""
+    """An alert, as in its notifications, with its acknowledgement and mute."""
 
     id = serializers.IntegerField()
     alert_type = serializers.CharField()

@@ -69,7 +69,7 @@ class BackfillStartedSerializer(serializers.Serializer[Any]):
 
 
 class HasPermission(BasePermission):
-    """Admit users who have the permission that the admin requires for the same action."""
+    """Allow users who have the permission that the admin requires for the same action."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         needed = key_permissions(view, str(request.method))
@@ -100,7 +100,7 @@ class BackfillView(_View):
 
     @extend_schema(request=BackfillStartSerializer, responses=BackfillStartedSerializer)
     def post(self, request: Request) -> Response:
-        """Start a backfill. A dry run counts what it would change, by university, present source and new source."""
+        """Start a backfill. A dry run only counts the names that would change, by university, old and new source."""
         serializer = BackfillStartSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         values = serializer.validated_data
@@ -128,9 +128,9 @@ class BackfillView(_View):
         return Response({**shown, "is_dry_run": False})
 
     def _university(self, request: Request, pk: int | None) -> University | None:
-        """Return the university with the requested id; None for all universities, which limited users may not request.
+        """Return the university with this ID; None (all universities) if ``pk`` is None and the user sees all of them.
 
-        Raise ValidationError if there is none that the user may see.
+        Raise ValidationError if the university does not exist or the user may not see it.
         """
         limits = permission_scope(request.user).university_ids()
         if pk is None and limits is None:

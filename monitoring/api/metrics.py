@@ -1,4 +1,4 @@
-"""The metrics for Prometheus: the counters of this machine's processes, and the latest round of indicators."""
+"""The metrics for Prometheus: the counters of this machine's processes, and the latest readings of the indicators."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
 
 
 class ChangeResultSerializer(serializers.Serializer[Any]):
-    """The result of a change; the fields that show the rollout need the permission to view it."""
+    """The result of a change. Users who may not view the rollout get no fields that show its state."""
 
     revision = serializers.IntegerField(required=False)
     is_change = serializers.BooleanField()
@@ -166,7 +166,7 @@ class RolloutView(DeadlineView):
 
 
 class MayChange(BasePermission):
-    """Admit users who have the permission that the admin requires for the same action."""
+    """Allow users who have the permission that the admin requires for the same action."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         needed = STOP if getattr(view, "action", None) == Action.EMERGENCY else OPERATE
@@ -254,7 +254,7 @@ class DecisionView(APIView):
 
     @extend_schema(request=ChangeSerializer, responses=ChangeResultSerializer)
     def post(self, request: Request, pk: int) -> Response:
-        """Decide on a change that waits: approve or refuse somebody else's, or withdraw one's own by refusing it."""
+        """Approve or refuse a change that waits for approval. Refusing your own change withdraws it."""
         serializer = ChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         decide = approvals.VERDICTS[self.verdict]

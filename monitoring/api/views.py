@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.utils import translation
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -46,7 +47,7 @@ def health(request: HttpRequest) -> HttpResponse:
 def ready(request: HttpRequest) -> HttpResponse:
     """Respond with 503 if PostgreSQL is unavailable or read-only; otherwise respond with 200.
 
-    The status is ``degraded``, for the given ``reason``, if Redis is unavailable or alerts were not checked lately.
+    The body's status is ``degraded``, with a ``reason``, if Redis is unavailable or alerts were not checked recently.
     """
     try:
         with statement_deadline(_READY_POSTGRES_SECONDS), connection.cursor() as cursor:
@@ -60,7 +61,8 @@ def ready(request: HttpRequest) -> HttpResponse:
     has_cache = redis["redis_connected"]
     if is_read_only:
         return _not_ready("PostgreSQL is read-only", has_cache, has_database=True)
-    reasons = [] if has_cache else [f"Redis: {failures.message_for(redis['last_error'])}"]
+    with translation.override("en"):  # As the other reasons are.
+        reasons = [] if has_cache else [f"Redis: {failures.message_for(redis['last_error'])}"]
     reasons += [last_check.warning()] if last_check.is_late else []
     body: dict[str, Any] = {"status": "degraded" if reasons else "ok", "database": True, "cache": has_cache}
     return JsonResponse(body | ({"reason": "; ".join(reasons)} if reasons else {}))
@@ -111,21 +113,21 @@ class ReportView(DeadlineView):
 class CoverageView(ReportView):
     @extend_schema(responses=CoverageSerializer)
     def get(self, request: Request) -> Response:
-        """Report how many people have a profile and a full name."""
+        """Report how many people have a profile, and how many have a full name."""
         return Response({"degraded": False, **reports.coverage()})
 
 
 class ProfileStatsView(ReportView):
     @extend_schema(responses=OriginalProfileStatsSerializer)
     def get(self, request: Request) -> Response:
-        """Report coverage, including the fields of the original service."""
+        """Report coverage, with the additional fields of the original service."""
         return Response({"degraded": False, **reports.profile_stats()})
 
 
 class QualityView(ReportView):
     @extend_schema(responses=QualitySerializer)
     def get(self, request: Request) -> Response:
-        """Report how complete and recent the profiles are. Users of one university see only its breakdown."""
+        """Report how complete and recent the profiles are. Users limited to one university see only its breakdown."""
         report = reports.quality()
         if (own := access.universities_of(request)) is not None:
             rows = [row for row in report["university_breakdown"] if row["university_id"] in own]
@@ -148,7 +150,7 @@ def _period(request: Request) -> str:
 class WebhookStatsView(ReportView):
     @extend_schema(parameters=[_PERIOD], responses=WebhookStatsSerializer)
     def get(self, request: Request) -> Response:
-        """Report the updates of a period."""
+        """Report the number, results and processing times of the updates received in a period."""
         return Response({"degraded": False, **reports.webhook_stats(_period(request))})
 
 
@@ -160,7 +162,7 @@ class OriginalWebhookStatsView(ReportView):
         responses=OriginalWebhookStatsSerializer,
     )
     def get(self, request: Request) -> Response:
-        """Report the updates of a period, including the fields of the original service."""
+        """Report the updates received in a period, with the additional fields of the original service."""
         return Response({"degraded": False, **reports.original_webhook_stats(_period(request))})
 
 

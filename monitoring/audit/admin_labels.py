@@ -1,4 +1,4 @@
-"""Show the titles of flags, switches and groups in the admin's headings, filters and choices, not their codes."""
+"""Show flags, switches and groups by title, not by code, in the admin's headings, filters and choices."""
 
 from django.contrib.auth.models import Group
 from django.utils import translation
@@ -14,5 +14,5 @@ def show_titles() -> None:
 
 
 def _title(row: Flag | Switch | Group) -> str:
-    """Return the title; while no language is active, return the code, so that Django's log stores no translation."""
+    """Return the title, or the code while no language is active, so that Django's log stores no translation."""
     return presenters.name_of(row.name) if translation.get_language() else row.name

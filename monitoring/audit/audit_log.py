@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table of the audit log: its rows, the lookups of their time and user, and the function that presents a row."""
+    """A table of the audit log: its rows, the lookups for time and user, and the function that makes a row an Entry."""
 
     title: Promise
     rows: Callable[[], QuerySet[Any]]
@@ -143,7 +143,7 @@ SOURCES = {
 def entries(*, kind: str = "", by: str = "", before: datetime | None = None, limit: int = 100) -> list[Entry]:
     """Return the latest entries, newest first.
 
-    ``kind`` limits them to one kind, ``by`` to users whose name contains it, and ``before`` to those before a moment.
+    ``kind`` limits them to one kind, ``by`` to users whose name contains it, and ``before`` to those before that time.
     """
     chosen = [SOURCES[kind]] if kind in SOURCES else list(SOURCES.values())
     latest = (_latest(source, by, before, limit) for source in chosen)

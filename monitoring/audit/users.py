@@ -53,7 +53,7 @@ class UserAdmin(_PermissionChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdm
 
     @admin.action(description=_RESET, permissions=["change"])
     def reset_second_factors(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Remove the factors of users who have lost their phone, as manage.py reset_second_factor does."""
+        """Remove the second factors of users who have lost their phone, as manage.py reset_second_factor does."""
         users = [user for user in queryset if second_factor.reset(user)]
         for user in users:
             audit_log.record(request, audit_log.action_message(_RESET), user)

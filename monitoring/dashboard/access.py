@@ -41,7 +41,7 @@ def page(request: HttpRequest, template: str, title: object, **context: Any) -> 
 
 
 def may(request: HttpRequest) -> dict[str, bool]:
-    """Return what the user may do, by name, for templates; ``all`` means access to pages about all universities."""
+    """Return, for templates, whether the user may perform each action; ``all`` means access to all universities."""
     names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "look_up": LOOK_UP, "see": SEE}
     allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
     sees_all = scope_of(request).sees_all

@@ -81,7 +81,7 @@ _SUFFIXES = ("", *(f"_{number}" for number in range(2, len(rules.STEPS) + 1)))
 
 
 class PlanForm(forms.Form):
-    """The steps of a plan: ``percent`` and ``due_at``, then ``percent_2`` and ``due_at_2``, and so on."""
+    """The form for the steps of a plan: ``percent`` and ``due_at``, ``percent_2`` and ``due_at_2``, and so on."""
 
     # Phase and percentages are plain text: the rules refuse invalid values, with the same message as elsewhere.
     phase = forms.CharField(label=T("Phase"), required=False, widget=forms.Select)
@@ -254,7 +254,7 @@ def _phase(phase: int) -> str:
 
 @screen(SEE_ROLLOUT)
 def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
-    """Show which employees would enter or leave the phase, and the gate results; the page loads this separately."""
+    """Show, as a fragment of the step page, which employees would enter or leave the phase, and the gate results."""
     name = _phase(phase)
     refusal, lines, needs_approval = "", [], False
     try:
@@ -327,7 +327,7 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
 @screen(OPERATE)
 @requires_global_scope
 def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
-    """Cancel a planned step by POST; a GET, such as the redirect after a log-in, only opens the rollout page."""
+    """Cancel a plan by POST; a GET, such as the redirect after a log-in, only opens the rollout page."""
     if request.method != "POST":
         return HttpResponseRedirect(reverse("screens:rollout"))
     reason = request.POST.get("reason", "").strip() or Message("Cancelled without a reason")
@@ -359,7 +359,7 @@ def confirmation() -> str:
 
 @screen(STOP)
 def emergency_stop(request: HttpRequest) -> HttpResponse:
-    """Show the emergency page; once the confirmation word is typed, stop, verify it, and show the results and times."""
+    """Show the emergency page; on POST with the confirmation word, stop, verify the stop, and show the results."""
     context: dict[str, Any] = {"word": confirmation(), "reason": request.POST.get("reason", "")}
     if request.method == "POST" and request.POST.get("word", "").strip().casefold() != confirmation().casefold():
         context["refusal"] = _("Type the word to confirm.")

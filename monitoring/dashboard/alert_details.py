@@ -1,4 +1,4 @@
-"""What an alert's page shows besides the alert: value, limit and trend, the steps to take, and the rows concerned."""
+"""The context of an alert's page: value, limit and trend of the indicator, the steps to take, and related pages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ _SEE_INBOX = "webhooks.view_inboxupdate"
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A link from an alert to the page with the rows that the alert is about.
+    """A link from an alert to the page that lists the affected rows.
 
-    Users need the ``permission`` to see the link; if ``is_global``, they must also see all universities.
+    Users need the ``permission`` to see the link; if ``is_global``, they must also have access to all universities.
     """
 
     title: Promise
@@ -103,7 +103,7 @@ _ROWS: dict[str, list[Rows]] = {
 
 
 def rows_concerned(alert: Alert, request: HttpRequest) -> list[tuple[str, str]]:
-    """Return titles and addresses of those pages about the alert that the user may open."""
+    """Return the title and URL of each page about the alert that the user may open."""
     user, sees_all = request.user, scope_of(request).sees_all
     pages = [rows for rows in _ROWS.get(alert.kind, []) if user.has_perm(rows.permission)]
     pages = [rows for rows in pages if alert.key or not rows.is_keyed]
@@ -111,7 +111,7 @@ def rows_concerned(alert: Alert, request: HttpRequest) -> list[tuple[str, str]]:
 
 
 def details(alert: Alert, request: HttpRequest) -> dict[str, Any]:
-    """Return the context of alert_details.html; for a resolved alert, with the last reading before it was resolved."""
+    """Return the context of alert_details.html; the reading of a resolved alert is the last one before it resolved."""
     check = CHECKS.get(alert.kind)  # type: ignore[call-overload]
     context = {"rows": rows_concerned(alert, request), "steps": STEPS.get(alert.kind, ())}  # type: ignore[call-overload]
     context["runbook_url"] = alert.runbook_url if settings.RUNBOOK_URL else ""

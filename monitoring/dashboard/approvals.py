@@ -20,7 +20,7 @@ from profiles.rollout.rules import ChangeRefused
 
 @screen(OPERATE)
 def review(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show a request for approval; by POST, approve it, refuse it, or withdraw it if it is one's own."""
+    """Show a request for approval; on POST, approve it, refuse it, or withdraw it if it is the user's own."""
     rows, limits = Approval.objects.all(), admin_scope(request)
     if limits:
         rows = rows.of_universities(limits.universities().values_list("pk", flat=True))

@@ -17,7 +17,7 @@ PAGE = 50
 @screen(SEE_AUDIT)
 @requires_global_scope
 def audit_log(request: HttpRequest) -> HttpResponse:
-    """Show a page of the audit log. A time addresses older pages, so that they load as fast as the first."""
+    """Show a page of the audit log. Older pages are selected by time (``before``), and load as fast as the first."""
     kind, by = request.GET.get("kind", ""), request.GET.get("by", "").replace("\0", "").strip()[:150]
     try:
         # The plus sign of a time zone is decoded as a space in a query string.

@@ -49,7 +49,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 def ages(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return the chart of profiles by age, from rows of age in days, source and number of profiles."""
+    """Return the chart of profiles by age; ``rows`` are (age in days, source, number of profiles)."""
     counts: Counter[tuple[int, str]] = Counter()
     for days, source, count in rows:
         counts[next((edge for edge in _AGES if days < edge), 0), source] += count
@@ -62,7 +62,7 @@ def ages(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
 
 
 def expiries(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return the chart of names from MAX that will expire, by day; user-provided names do not expire."""
+    """Return the chart of names from MAX that expire in the next 30 days, by day; names entered by users never do."""
     ttl = settings.PROFILE_TTL // timedelta(days=1)
     counts: Counter[int] = Counter()
     for days, source, count in rows:

@@ -58,7 +58,7 @@ def last_days() -> list[str]:
 
 
 def day_format() -> str:
-    """Return the date format of a day with the short name of its month, which only English capitalises."""
+    """Return the date format for a day and the short name of its month; only English capitalises the month."""
     return "j M" if get_language() == "en" else "j b"
 
 
@@ -67,7 +67,7 @@ def day_label(iso: str) -> str:
 
 
 def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return the chart of new employees per day, from rows of day, source and number of employees."""
+    """Return the chart of new employees per day; ``rows`` are (day, name source, number of employees)."""
     days, counts = last_days(), {(day, source): number for day, source, number in rows}
     lines = [
         series(source.label, [counts.get((day, source), 0) for day in days], SOURCE_COLOURS[source])
@@ -78,10 +78,10 @@ def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
 
 
 def inbox_histogram(since: datetime | None, until: datetime | None) -> dict[str, Any]:
-    """Return the chart of the updates received between two times, by their present state.
+    """Return the chart of the updates received between two times, by their current state.
 
-    Without ``since``, the chart begins 24 hours before its end; it never covers more than 30 days. A bar stands for a
-    minute if the chart covers up to three hours, for an hour up to two days, and for a day beyond that.
+    Without ``since``, the chart begins 24 hours before its end; it never covers more than 30 days. Each bar covers a
+    minute if the chart spans up to three hours, an hour if it spans up to two days, otherwise a day.
     """
     until = min(until or timezone.now(), timezone.now())
     since = max(since or until - timedelta(days=1), until - timedelta(days=DAYS))
@@ -102,7 +102,7 @@ def inbox_histogram(since: datetime | None, until: datetime | None) -> dict[str,
 def source_history() -> dict[str, Any] | None:
     """Return the chart of employees by name source at the start of each of the last 30 days.
 
-    Return None if there are fewer than two readings.
+    Return None if fewer than two of these days have a reading.
     """
 
     def count(reading: IndicatorReading, source: ProfileSource) -> int:
@@ -120,9 +120,9 @@ def hit_rate() -> dict[str, Any] | None:
 
 
 def memory(limit_bytes: int | None) -> dict[str, Any] | None:
-    """Return the chart of Redis memory in the last 48 hours, with the present limit as a line unless it is 0 or None.
+    """Return the chart of Redis memory in the last 48 hours; ``limit_bytes``, unless 0 or None, is drawn as a line.
 
-    Return None if there are fewer than two readings.
+    Return None if fewer than two of these hours have a reading.
     """
     line = (_("Memory, MB"), lambda reading: round(reading.value / _MEGABYTE, 2), "webhook")
     drawn = _history("cache_memory", "line", [line], title=_("Memory, 48 hours"))
@@ -141,7 +141,7 @@ def _history(
     length: timedelta = timedelta(hours=48),
     **options: Any,
 ) -> dict[str, Any] | None:
-    """Return the chart of an indicator's first reading in each hour or day (UTC); None for fewer than two readings."""
+    """Return the chart of an indicator's first reading in each hour or day (UTC); None if there are fewer than two."""
     now = timezone.now()
     first, step = start_of(now - length, span), LENGTHS[span]
     rows = IndicatorReading.objects.filter(name=indicator, round_at__gte=first, value__isnull=False)

@@ -44,7 +44,7 @@ def items(request: HttpRequest) -> HttpResponse:
 
 @screen(SEE_ROLLOUT)
 def checklist_status(request: HttpRequest) -> HttpResponse:
-    """Show the status of every item; the checklist page loads this separately."""
+    """Show the status of every item, as a fragment of the checklist page."""
     readings = rounds.latest()
     statuses = checklist.checklist_status(readings)
     sections = [(section, list(group)) for section, group in groupby(statuses, key=lambda status: status.section)]

@@ -32,7 +32,7 @@ class HeldAction:
 class HeldBanner:
     """The banner's data.
 
-    ``served`` is the number of employees whose lookups use the cache first; None for limited users.
+    ``served`` is the number of employees whose lookups use the cache first; None for users limited to one university.
     """
 
     served: int | None
@@ -63,14 +63,14 @@ def banner(request: HttpRequest, settings: RolloutSettings, readings: Round) -> 
 
 
 def _step_began(phase: str | None) -> datetime | None:
-    """Return when phase 3 or 4 was last raised; if no such change is recorded, when the phase was last set."""
+    """Return when phase 3 or 4 was last raised or, if no raise is recorded, when ``phase`` last changed."""
     return last_raise() or Flag.objects.filter(name=phase).values_list("moved_at", flat=True).first()
 
 
 def named_since(request: HttpRequest, at: datetime | None) -> str:
-    """Return the address of the list of employees named from the cache since ``at``; ``""`` if the user may not see it.
+    """Return the URL of the list of employees named from the cache since ``at``.
 
-    It is also empty without ``at``.
+    Return ``""`` if ``at`` is None or the user may not see employees.
     """
     if at is None or not request.user.has_perm(SEE_EMPLOYEES):
         return ""

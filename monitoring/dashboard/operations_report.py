@@ -22,6 +22,7 @@ from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
 from monitoring.stats import cached, reports, rollups
 from monitoring.stats.models import Span
+from monitoring.templatetags.screens import percent
 from profiles.models import Profile, ProfileSource
 from profiles.rollout import presenters
 from profiles.rollout.heartbeat import convergence
@@ -36,7 +37,7 @@ _TABLES = ("employees", "profile_cache", "webhook_inbox", "webhook_repeats", "mo
 class Table:
     """A titled list of rows.
 
-    A row is a name and a value; the end of the name shows the unit. Shares are from 0 to 1.
+    A row is a name and a value; the suffix of the name gives the unit. Shares are from 0 to 1.
     """
 
     title: str
@@ -44,7 +45,7 @@ class Table:
 
     @property
     def lines(self) -> list[tuple[str, str]]:
-        """Return the rows as titles and formatted values; without rows, one line that says so."""
+        """Return the rows as titles and formatted values; if there are none, return one line with the title “none”."""
         lines = [(report_rows.title_of(name), report_rows.shown(name, value)) for name, value in self.rows]
         return lines or [(_("none"), "")]
 
@@ -58,7 +59,7 @@ class Chart:
 
     @property
     def highest(self) -> float:
-        """Return the largest value, and at least 1."""
+        """Return the largest value, but at least 1."""
         return max([1.0, *(value for _day, value in self.points)])
 
 
@@ -116,13 +117,15 @@ def weekly() -> OperationsReport:
 
 
 def monthly() -> OperationsReport:
-    """Return the report of the last month; its charts leave out days without a value."""
+    """Return the report of the last month; its charts leave out days with the value 0."""
     sources = {row["source"]: row["count"] for row in cached.statistic("employees").value}
     total = sum(sources.values())
     shares = [
-        (str(ProfileSource(source).label) if source in ProfileSource else source, f"{thousands(count)} ({share}%)")
+        (
+            str(ProfileSource(source).label) if source in ProfileSource else source,
+            f"{thousands(count)} ({percent(reports.percentage(count, total))})",
+        )
         for source, count in sorted(sources.items())
-        for share in [reports.percentage(count, total)]
     ]
     with connection.cursor() as cursor:
         cursor.execute(

@@ -40,7 +40,7 @@ _NAMES_COME_FROM: tuple[Promise, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class PersonMatch:
-    """The person that a search found. ``lookup`` is the result of ``preview.explain``; None if no phone is known."""
+    """The result of a search. ``lookup`` is from ``preview.explain``; None without a phone, or outside the scope."""
 
     phone: str
     profile: Profile | None
@@ -53,19 +53,19 @@ class PersonMatch:
 
     @property
     def claimed_id(self) -> str:
-        """Return the MAX ID that was entered for the employee, if nothing confirms that it is theirs; else ``""``."""
+        """Return the MAX ID that was entered for the employee but never verified; ``""`` if there is none."""
         entered = (self.employee and self.employee.max_id) or ""
         return "" if entered == self.max_id else entered
 
 
 @screen(LOOK_UP)
 def look_up(request: HttpRequest) -> HttpResponse:
-    """Find a person. The query is sent by POST, because URLs appear in logs and phones must not."""
+    """Find a person. The query is sent by POST, because logs contain URLs and must not contain phones."""
     return show(request, bare(request.POST.get("who", ""))[:100])
 
 
 def show(request: HttpRequest, query: str) -> HttpResponse:
-    """Return the page about the person with this phone or MAX ID, and record the look-up."""
+    """Return the page about the person with this phone or MAX ID, and record the look-up in the audit log."""
     context: dict[str, Any] = {"query": query}
     if query:
         scope = admin_scope(request)
@@ -86,7 +86,7 @@ def show(request: HttpRequest, query: str) -> HttpResponse:
 
 @screen(LOOK_UP)
 def export(request: HttpRequest) -> HttpResponse:
-    """Show everything that is stored about a person, or return it as a JSON file; a POST contains a phone or an ID."""
+    """Show everything stored about the person whose phone or MAX ID was posted, or return it as a JSON file."""
     if not may_erase(request.user):
         raise PermissionDenied
     scope, by = permission_scope(request.user), request.user.get_username()
@@ -110,13 +110,13 @@ def export(request: HttpRequest) -> HttpResponse:
 def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) -> PersonMatch | None:
     """Return what is stored about the person with this phone or MAX ID, and an explanation of a lookup of the phone.
 
-    ``asks_api`` is whether the explanation asks the direct API too. With a scope, return None unless it contains an
-    employee with the phone or the ID. Without a scope, a valid phone always matches, even if nothing is stored; return
-    None for a MAX ID that has neither a profile nor a phone.
+    With ``asks_api``, the explanation asks the direct API too. With a scope, return None unless an employee in it has
+    the phone or the ID. Without a scope, a valid phone always matches, even if nothing is stored, but a MAX ID matches
+    only if it has a profile or a phone.
 
-    Some digits are valid as a phone and as a MAX ID. They count as the phone, unless no employee has the phone and a
-    profile has the ID. If several employees in the scope have the ID, return the first. A MAX ID that was only claimed
-    for an employee (entered by hand, and confirmed by nothing) finds the employee only if nobody else has it.
+    A number that is valid both as a phone and as a MAX ID counts as the phone, unless no employee has the phone and a
+    profile has the ID. If several employees in the scope have the ID, return the first. An employee whose MAX ID was
+    entered by hand and never verified is found by the ID only if nobody else has it.
     """
     employees = (scope.employees() if scope else Employee.objects.all()).select_related("university")
     try:
@@ -140,8 +140,8 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
 def _find_by_id(user_id: str, employees: EmployeeQuerySet, *, is_limited: bool) -> tuple[str, Employee | None]:
     """Return the phone of the person with the MAX ID, or ``""``, and the employee, or None.
 
-    An employee whose ID was only claimed is found only if nothing else has the ID: the person with the ID may be
-    another one. ``is_limited`` users cannot see the other person, so they find the employee anyway.
+    An employee whose ID was entered but never verified is found only if no profile or phone has the ID: they may be
+    another person's. With ``is_limited``, find the employee anyway, because the user cannot see that person.
     """
     with_id = employees.filter(max_id=user_id)
     phones_of_id = PhoneLink.objects.filter(user_id=user_id).values_list("phone", flat=True)

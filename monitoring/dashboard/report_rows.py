@@ -1,4 +1,4 @@
-"""How the operations report shows a row: as a title, and the value with its unit."""
+"""Format the rows of the operations report: their titles, and their values with units."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
 from config.lib.messages import thousands
+from monitoring.templatetags.screens import share
 
 TITLES: dict[str, str | Promise] = {
     "living_processes": lazy("Running processes"),
@@ -45,18 +46,18 @@ UNKNOWN = "—"
 
 
 def title_of(name: str) -> str:
-    """Return the title of a row; return names without a title, such as tables and kinds of errors, as they are."""
+    """Return the title of a row; a name without a title, such as a table or a kind of error, is returned unchanged."""
     return str(TITLES.get(name, name.removesuffix("_bytes")))
 
 
 def shown(name: str, value: Any) -> str:
-    """Return the value of a row with its unit. Shares are from 0 to 1; None is a value that could not be measured."""
+    """Return the value of a row with its unit. Shares are from 0 to 1; None stands for a failed measurement."""
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if name in _SHARES:
-        return f"{100 * value:.1f} %"
+        return share(value)
     if name.endswith("_bytes"):
         return filesizeformat(value)
     if name.endswith("_ms"):

@@ -123,7 +123,7 @@ def timeline() -> dict[str, Any]:
 
 
 def last_hour() -> dict[str, Any] | None:
-    """Return the chart of the last hour: percentages, and what the gates measured; None for fewer than two rounds."""
+    """Return the chart of percentages and gate indicators in the last hour; None if measured fewer than two times."""
     until = timezone.now()
     since = until - _ZOOM
     readings = moments_of([name for name, _label, _colour in _ZOOMED], since, until)
@@ -142,7 +142,7 @@ def last_hour() -> dict[str, Any] | None:
 
 
 def _percents_at(times: Sequence[datetime], phase: str) -> list[float]:
-    """Return the phase's percentage at each of the times, which must be in order, from the recorded changes."""
+    """Return the phase's percentage at each of ``times`` (in ascending order), computed from the recorded changes."""
     percents = [float(RolloutSettings.read(Rollout.current()).percents[phase])] * len(times)
     for move in Change.objects.filter(_MOVES, at__gte=times[0]).order_by("-pk"):
         before = move.before.get("percents", {}).get(phase)
@@ -152,9 +152,9 @@ def _percents_at(times: Sequence[datetime], phase: str) -> list[float]:
 
 
 def moves_of(days: Sequence[str]) -> list[Change]:
-    """Return the changes of percentages that a chart of these days needs: the last change of each day, and one before.
+    """Return the changes of percentages needed for a chart of these days: one earlier change, and the last of each day.
 
-    The one before is the last change before the days; if there is none, the first change of all.
+    The earlier change is the last one before the days; if there is none, the first change of all.
     """
     moves = Change.objects.filter(_MOVES)
     in_days = moves.filter(at__gte=_start(days)).annotate(day=_DAY).order_by("day", "-pk").distinct("day")
@@ -167,7 +167,7 @@ def _start(days: Sequence[str]) -> datetime:
 
 
 def _comparisons_by_day(days: Sequence[str]) -> Iterable[tuple[float | None, ...]]:
-    """Yield, for each day, the bounds of agreement, agreement, and the share of fallbacks: from 0 to 100, or None."""
+    """Yield for each day, in percent or None: lower and upper bound of agreement, agreement, and share of fallbacks."""
     outcomes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     answered: dict[str, int] = defaultdict(int)
     fallbacks: dict[str, int] = defaultdict(int)

@@ -50,10 +50,7 @@ def distribution(request: HttpRequest) -> HttpResponse:
 
 
 def by_university(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
-    """Group rows of (university ID, name, source, count) by university; return a dict for each university.
-
-    The largest university comes first.
-    """
+    """Group rows (university ID, name, source, count) into one dict per university, the largest university first."""
     by_source: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
     for university, name, source, count in rows:
         by_source[university, name][source] = count

@@ -47,13 +47,13 @@ T = gettext_noop
 
 @dataclass(frozen=True, slots=True)
 class Indicator:
-    """A measured value with limits, and the messages about it.
+    """The definition of an indicator: how to measure it, its limits and its messages.
 
-    ``comparison`` is the operator, such as ≤, by which a healthy value compares with its limit. ``good`` is the message
-    for a healthy value, ``bad`` for a value beyond the limit, and ``unknown`` if there are fewer than ``least``
-    observations. ``param_names`` are the names under which these messages contain the value and the limit; their other
-    parameters are ``title``, ``n`` and ``Measured.params``. If ``is_worker_only``, only the worker measures the
-    indicator, once per ``every``; the rounds in between copy its last reading.
+    ``comparison`` is the operator between a healthy value and its limit, such as ≤. ``good`` is the message for a
+    healthy value, ``bad`` for a value beyond the limit, and ``unknown`` if there are fewer than ``least`` observations.
+    ``param_names`` are the names of the message parameters for the value and the limit; the other parameters are
+    ``title``, ``n`` and ``Measured.params``. If ``is_worker_only``, only the worker measures the indicator, once per
+    ``every``; in between, its last reading is copied.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Indicator:
     every: Callable[[], timedelta] = timedelta
 
     def limits(self, measured: Measured) -> tuple[float | None, float | None]:
-        """Return the present warning limit and critical limit; None stands for a limit that is not set."""
+        """Return the current warning limit and critical limit; None stands for a limit that is not set."""
         limit, critical = (limit() if callable(limit) else limit for limit in (self.limit, self.critical))
         return limit, critical if measured.critical_limit is None else measured.critical_limit
 

@@ -1,4 +1,4 @@
-"""Titles of the indicators, for pages and messages; code, database and JSON use their names."""
+"""Titles of the indicators, shown on pages and in messages; code, database and JSON use the keys of TITLES."""
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _

@@ -53,8 +53,8 @@ class Measured:
 
     ``n`` is the number of observations. ``params`` are parameters of the indicator's messages. ``message`` replaces
     these messages unless the indicator is healthy. ``data`` contains the fields that alerts send and pages show.
-    ``critical_limit`` replaces the indicator's own critical limit. While ``is_judged`` is False, a value beyond the
-    limit counts as too little data.
+    ``critical_limit`` replaces the indicator's own critical limit. If ``is_judged`` is False, a value beyond the limit
+    counts as too little data.
     """
 
     value: float | None
@@ -67,7 +67,7 @@ class Measured:
 
 
 class Sources:
-    """Data that several measurements of a round share; each property is computed once, when it is first needed."""
+    """Data shared by indicators that are measured together; each property is computed once, on first use."""
 
     cache = cached_property(lambda _self: reports.cache_health())
     last_hour = cached_property(lambda _self: reports.webhook_stats("hour"))
@@ -118,7 +118,7 @@ def inbox_lag(sources: Sources) -> Measured:
     """Return the inbox lag in seconds.
 
     The lag is the p95 waiting time of the updates received within LAG_WINDOW, or the age of the oldest pending update
-    if that is greater. A replayed update waits from the time of its replay, as in InboxQuerySet.backlog().
+    if that is greater. The waiting time of a replayed update starts at its replay, as in InboxQuerySet.backlog().
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -144,7 +144,7 @@ def inbox_lag(sources: Sources) -> Measured:
 
 
 def webhook_error_rate(sources: Sources) -> Measured:
-    """Return the share of updates that failed in the last hour, or in the last day if the hour had FEW_UPDATES."""
+    """Return the share of failed updates in the last hour or, if it had fewer than FEW_UPDATES, in the last day."""
     failed, finished = 0, 0
     data: dict[str, Any] = {}
     for period in ("hour", "day"):
@@ -162,7 +162,7 @@ def webhook_error_rate(sources: Sources) -> Measured:
 def seconds_since_update(sources: Sources) -> Measured:
     """Return the working time in seconds since MAX last sent an update.
 
-    Outside working hours, no limit applies to it.
+    Outside working hours, this indicator has no limits.
     """
     since, now = delivery_watchdog.last_arrival(), timezone.now()
     if since is None:
@@ -213,7 +213,7 @@ def database_restored(sources: Sources) -> Measured:
 def evictions(sources: Sources) -> Measured:
     """Return the keys evicted in the last day as a share of the cached profiles.
 
-    In the first round, return None if keys have been evicted: nobody knows when.
+    At the first measurement, return None if keys have been evicted, because the time of the evictions is unknown.
     """
     health = sources.connected_cache
     since = monitored_since(EVICTION_WINDOW, resumed_at=sources.resumed_at)
@@ -229,10 +229,10 @@ def cache_hit_rate(sources: Sources) -> Measured:
 
 
 def _growth(name: str, counter: float, since: datetime) -> tuple[float | None, dict[str, Any]]:
-    """Return how much a counter has grown since a moment, and the data to store with this round's reading.
+    """Return how much a counter has grown since a time, and the data to store with the new reading.
 
-    In the first round, the growth is None. A counter that is lower than before was reset, and counts from zero again.
-    Each reading stores the total growth so far, so deleting earlier readings loses no growth.
+    At the first measurement, the growth is None. A counter that is lower than before was reset, and counts from zero
+    again. Each reading stores the total growth so far, so deleting earlier readings loses no growth.
     """
     rows = IndicatorReading.objects.filter(name=name, data__has_key="grown").order_by("round_at")
     last = rows.last()
@@ -280,9 +280,9 @@ def conflicts(sources: Sources) -> Measured:
 
 
 def universities_standing_out(sources: Sources) -> Measured:
-    """Count the universities for which their own comparisons prove that too many cached names are wrong.
+    """Count the universities whose own comparisons prove that too many of their cached names are wrong.
 
-    The message names none of them: it is also shown to users who are limited to another university.
+    The message names no university, because users who are limited to another one see it too.
     """
     bad = [stats for stats in sources.by_university.values() if stats.is_proven_bad]
     if not bad:
@@ -293,7 +293,7 @@ def universities_standing_out(sources: Sources) -> Measured:
 
 
 def reason_against(sources: Sources) -> Measured:
-    """Return 1 if the comparisons prove that too many cached names are wrong, else 0, even if they prove nothing."""
+    """Return 1 if the comparisons prove that too many cached names are wrong; otherwise 0, even if they are too few."""
     stats = sources.compared
     message = stats.favourable_bounds() if stats.is_proven_bad else None
     return Measured(float(stats.is_proven_bad), stats.n, message=message)
@@ -302,7 +302,7 @@ def reason_against(sources: Sources) -> Measured:
 def subscription_problems(sources: Sources, *, is_lost: bool) -> Measured:
     """Count the problems of the subscription at MAX.
 
-    With ``is_lost``, count only its loss, otherwise all other problems.
+    With ``is_lost``, count only a lost subscription, otherwise only all other problems.
     """
     problems = [one for one in sources.subscription if (one.event == "subscription_lost") == is_lost]
     message = join_messages(problem.message for problem in problems) if problems else None
@@ -336,9 +336,9 @@ def rollout_held(sources: Sources) -> Measured:
 
 
 def backfill_failed_batches(sources: Sources) -> Measured:
-    """Count the failed batches of the latest run since the rollout was last resumed; 0 for an undone run.
+    """Count the failed batches of the latest backfill since the rollout was last resumed.
 
-    The failed batches of an undone run cannot be retried.
+    Return 0 if the backfill was undone, because its failed batches cannot be retried.
     """
     run = BackfillRun.objects.first()
     counts = run is not None and run.status not in (RunStatus.UNDOING, RunStatus.UNDONE)

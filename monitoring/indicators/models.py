@@ -16,7 +16,7 @@ OLD = timedelta(minutes=2)
 
 
 class Level(models.TextChoices):
-    """The level of a reading. The first four have the order of the exit codes of Nagios plugins, 0 to 3."""
+    """The level of a reading. The first four are in the order of the exit codes of Nagios plugins, 0 to 3."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,7 +26,7 @@ class Level(models.TextChoices):
 
 
 class IndicatorReading(models.Model):
-    """The measurement of one indicator in one round. All readings of a round share ``round_at``.
+    """A measurement of one indicator. A round measures all indicators together; its readings share ``round_at``.
 
     ``value`` is in the indicator's base unit: shares are 0 to 1, sizes are in bytes, times are in milliseconds if the
     indicator's unit is ms, otherwise in seconds. ``message`` is a Message as JSON.
@@ -60,18 +60,18 @@ class IndicatorReading(models.Model):
 
     @property
     def is_broken(self) -> bool:
-        """Return whether the value is beyond a limit; too little data or a failed measurement is not."""
+        """Return whether the value is beyond a limit; False if there is too little data or the measurement failed."""
         return self.level in (Level.WARNING, Level.CRITICAL)
 
     @property
     def sentence(self) -> Message:
-        """Return the message; if another release stored one that this release cannot read, the indicator's name."""
+        """Return the message, or the indicator's name if another release stored a message that cannot be read."""
         return parse_message(self.message) or Message(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The readings of one round, by indicator name."""
+    """The readings of all indicators, measured together at one time, by indicator name."""
 
     at: datetime
     readings: Mapping[str, IndicatorReading]

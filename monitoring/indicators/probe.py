@@ -29,7 +29,7 @@ _REFUSED = _("the webhook did not answer 200")
 
 
 def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
-    """Send the update, wait at most ``patience`` seconds for the worker, and return the stored result."""
+    """Send a synthetic update, wait at most ``patience`` seconds for the worker, and return the stored result."""
     now = timezone.now()
     update = {"update_type": PROBE_TYPE, "timestamp": time.time_ns() // 1_000_000, "chat_id": 0, "user_id": 0}
     body = json.dumps(update).encode()

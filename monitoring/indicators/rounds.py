@@ -46,12 +46,12 @@ Readings = Mapping[str, IndicatorReading]
 
 
 def latest() -> Round:
-    """Return the last stored round, however old; take a round if none is stored since the last resume."""
+    """Return the last stored round, however old; measure a new one if none is stored since the rollout was resumed."""
     return _current() or fresh()
 
 
 def fresh(*, is_worker: bool = False) -> Round:
-    """Return the last stored round if it is younger than FRESH, otherwise a round taken now."""
+    """Return the last stored round if it is younger than FRESH, otherwise measure a new one."""
     stored = _current()
     return stored if stored and stored.age < FRESH else take_round(unless_fresh=True, is_worker=is_worker)
 
@@ -59,8 +59,8 @@ def fresh(*, is_worker: bool = False) -> Round:
 def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
     """Measure every indicator, store the readings and return them as a round.
 
-    With ``unless_fresh``, return the stored round instead if another process has just taken one. Only the worker calls
-    MAX and reads the counters of its machine's processes.
+    With ``unless_fresh``, return the stored round instead if another process has just measured one. With ``is_worker``,
+    also measure the indicators that need MAX or the counters of this machine's processes.
     """
     # If another process holds the lock for too long, continue without it: two rounds at once only cost time.
     with sql.try_lock(_LOCK, wait_seconds=_LOCK_SECONDS):
@@ -82,8 +82,8 @@ def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
 def measure(names: Iterable[str], known: Readings | None = None, *, is_worker: bool = False) -> Readings:
     """Measure the named indicators and return their unsaved readings.
 
-    For indicators that only the worker measures, copy the reading in ``known`` instead, unless this is the worker and
-    the indicator is due. A measurement that fails has a reading with the error.
+    Worker-only indicators are measured only if ``is_worker`` and if they are due; otherwise, their reading in ``known``
+    is copied. A measurement that fails returns a reading with the error.
     """
     now, sources, earlier = timezone.now(), Sources(), known or {}
     readings = {}
@@ -148,13 +148,13 @@ def _failed(name: str, error: Exception, now: datetime) -> IndicatorReading:
 
 
 def _current() -> Round | None:
-    """Return the round that was stored last; None if it is older than the last resume, and so no longer counts."""
+    """Return the last stored round; None if it is from before the rollout was last resumed, and so no longer counts."""
     stored = _stored()
     return stored if stored and stored.at > monitored_since() else None
 
 
 def _stored() -> Round | None:
-    """Return the round that was stored last; None if it lacks a reading of one of the INDICATORS."""
+    """Return the last stored round; None if it lacks a reading of one of the INDICATORS."""
     last = IndicatorReading.objects.order_by("-pk").values("round_at")[:1]
     readings = {row.name: row for row in IndicatorReading.objects.filter(name__in=INDICATORS, round_at=Subquery(last))}
     return Round(readings[_FIRST].round_at, readings) if len(readings) == len(INDICATORS) else None

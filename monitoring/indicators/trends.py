@@ -1,4 +1,4 @@
-"""How an indicator or a gate has changed, as a small SVG chart with its limits as lines (trend.html)."""
+"""The recent history of an indicator or a gate, as a small SVG chart with its limits as lines (trend.html)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _ORIGIN = datetime(2001, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A value at a time, in the base unit; ``n`` is the size of the sample."""
+    """A value measured at a time, in the base unit; ``n`` is the size of the sample."""
 
     at: datetime
     value: float | None
@@ -29,10 +29,9 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A chart, as attributes of SVG: the points of its lines, which gaps interrupt, and the heights of its limits.
+    """A chart as SVG attributes: the points of its lines, which break at gaps, and the heights of its limits.
 
-    ``lowest`` and ``highest`` are the values at the lower and upper edge, as texts; ``since`` is the time at the left
-    edge.
+    ``lowest`` and ``highest`` are the labels of the lower and upper edge; ``since`` is the time at the left edge.
     """
 
     lines: list[str]
@@ -51,7 +50,7 @@ class Trend:
         since: datetime,
         until: datetime,
     ) -> Self | None:
-        """Return the chart of the moments between two times; None if fewer than two of them have a value."""
+        """Return the chart from ``since`` to ``until``; None if fewer than two of the moments have a value."""
         shown = [(moment.at, moment.value) for moment in moments if moment.value is not None]
         if len(shown) < 2:
             return None
@@ -75,7 +74,7 @@ class Trend:
 
 
 def moments_of(names: Sequence[str], since: datetime, until: datetime | None = None) -> dict[str, list[Moment]]:
-    """Return the readings of the indicators after a time, the oldest first; at most _MOST_POINTS for each indicator."""
+    """Return the readings of each indicator between two times, the oldest first, at most _MOST_POINTS of each."""
     until = until or timezone.now()
     slot = Func(
         Value(max((until - since) / _MOST_POINTS, timedelta(seconds=1))), F("round_at"), Value(_ORIGIN),

@@ -1,4 +1,4 @@
-"""Values of indicators as people read them, with their units."""
+"""Format the values of indicators with their units."""
 
 from django.utils.formats import localize
 from django.utils.functional import Promise
@@ -21,7 +21,7 @@ _UNITS: dict[str, tuple[float, str | Promise]] = {
 
 
 def with_unit(value: float, unit: str) -> str:
-    """Return a value as text in ``unit``; it is given in the base unit, as IndicatorReading stores it."""
+    """Return a value as a string in ``unit``; the given value is in the base unit, as IndicatorReading stores it."""
     if unit == "bool":
         return _("yes") if value else _("no")
     factor, name = _UNITS.get(unit, (1, ""))

@@ -1,4 +1,4 @@
-"""The hours in which the absence of updates is judged: WEBHOOK_WORKING_HOURS from Monday to Friday, in Moscow time."""
+"""The hours in which missing updates are a problem: WEBHOOK_WORKING_HOURS from Monday to Friday, in Moscow time."""
 
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo

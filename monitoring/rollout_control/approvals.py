@@ -1,4 +1,4 @@
-"""Decide requests for approval: a second person with the same permission approves or refuses each."""
+"""Decide on requests for approval: a second person with the same permission approves or refuses them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NotPermitted(ChangeRefused):
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """The account that decides; ``universities`` are the ids that it is limited to, and None means all universities."""
+    """The account that decides, and the IDs of the universities that it is limited to; None means all universities."""
 
     person: Approver
     has_perm: Callable[[str], bool]
@@ -38,7 +38,7 @@ class Decider:
 
     @classmethod
     def of(cls, user: Any) -> Self:
-        """Return the decider for a user, or for the owner of an API key with the key's rights."""
+        """Return the decider for a user or, with the permissions of an API key, for the key's owner."""
         person = Approver(user.get_username(), user.pk, getattr(user, user.USERNAME_FIELD))
         return cls(person, user.has_perm, permission_scope(user).university_ids())
 
@@ -51,10 +51,9 @@ def _permissions_of(action: str, *, is_forced: bool) -> list[str]:
 
 
 def refuse_former(request: ChangeRequest) -> None:
-    """Raise ChangeRefused if the account that asked for the change may no longer make it.
+    """Raise ChangeRefused if the account that requested the change may no longer make it.
 
-    Requests from the shell have no account, but if an account has the same name as the shell's user, it must have the
-    permission.
+    A request from the shell has no account; if an account has the shell user's name, its permission is checked instead.
     """
     users = get_user_model().objects
     name = {get_user_model().USERNAME_FIELD: request.by}
@@ -70,10 +69,9 @@ def refuse_former(request: ChangeRequest) -> None:
 def approve(
     pk: int, decider: Decider, reason: str, *, expected_revision: object = None, is_dry_run: bool = False
 ) -> ChangeResult:
-    """Apply the change that waits and return its result; the rules and gates judge it as if it were requested now.
+    """Apply the waiting change and return its result; rules and gates are checked as if it were requested now.
 
-    Raise ChangeRefused if the decider may not approve it, or if the change is refused now; the request then keeps
-    waiting.
+    Raise ChangeRefused if the decider may not approve the change, or if it is refused; the request then keeps waiting.
     """
     person = replace(decider.person, reason=str(rules.reason(reason)))
     with transaction.atomic():
@@ -125,7 +123,7 @@ VERDICTS = {"approve": approve, "refuse": refuse}
 
 
 def expire() -> None:
-    """Mark requests as expired that nobody has decided in time, and end the plans that they belong to."""
+    """Mark the requests that nobody has decided in time as expired, and end the plans that they belong to."""
     overdue = Approval.objects.filter(state=ApprovalState.WAITING, expires_at__lte=timezone.now())
     with transaction.atomic():
         for approval in overdue.select_for_update(skip_locked=True):
@@ -155,7 +153,7 @@ def _refuse_without_permission(approval: Approval, decider: Decider) -> None:
 
 
 def _refuse_outdated(request: ChangeRequest) -> None:
-    """Raise ChangeRefused if the change would no longer admit more people, or if its university rule has changed."""
+    """Raise ChangeRefused if the change no longer needs approval, or if its university rule was changed meanwhile."""
     if request.action == Action.SCOPE and request.rule.pk is None and not request.is_on:
         raise ChangeRefused(_OUTDATED)
     if request.action == Action.SCOPE and request.is_on:

@@ -67,7 +67,7 @@ def check() -> list[str]:
 
 
 def check_next_step() -> list[str]:
-    """Check the gates of the next step once and store the results; return the line to print, if there is a step."""
+    """Check the gates of the next step once and store the results; return the lines to print, [] without a step."""
     percents = RolloutSettings.read(Rollout.current()).percents
     if _deepest(percents) < 3:
         probe.round_trip()
@@ -81,12 +81,12 @@ def check_next_step() -> list[str]:
 
 
 def _deepest(percents: Mapping[str, Decimal]) -> int:
-    """Return the number of the deepest phase with a percentage above 0; 0 if there is none."""
+    """Return the number of the last phase with a percentage above 0; 0 if there is none."""
     return max((rules.phase_number(name) for name, percent in percents.items() if percent), default=0)
 
 
 def _check_tripwires(phase: int) -> list[str]:
-    """Check the tripwires of the deepest active phase and store the result.
+    """Check the tripwires of the last active phase and store the result.
 
     Pause or roll back after three failures in a row.
     """
@@ -120,11 +120,11 @@ def _check_tripwires(phase: int) -> list[str]:
 
 
 def fire_due(*, waits_for_gates: bool = False) -> int:
-    """Take the planned steps that are due; return the number of plans that were handled.
+    """Take the planned steps that are due, and end outdated plans; return the number of steps handled.
 
-    Each step is taken once, even if two controllers are running. Plans that another change of the rollout has voided
-    are dropped as well. ``waits_for_gates`` selects the steps that wait for their gates: they are tried only after a
-    check of the gates, because nothing changes for them between two checks.
+    Each step is taken once, even if two controllers are running. A plan is outdated if anything else has changed the
+    rollout. ``waits_for_gates`` selects the steps that wait for their gates: they are tried only after a check of the
+    gates, because gate results change only then.
     """
     count = 0
     is_due = Q(state=PlanState.PLANNED, due_at__lte=timezone.now(), waits_for_gates=waits_for_gates)
@@ -143,11 +143,11 @@ def fire_due(*, waits_for_gates: bool = False) -> int:
 
 
 def fire(plan: Plan) -> str:
-    """Take a planned step; return the outcome as text.
+    """Take a planned step; return the outcome as a string.
 
-    The plan ends if another change of the rollout came first, or if the step is refused. There are three exceptions.
-    Outside the plan's hours, the step remains planned. If the step needs approval, it waits for it. If the step waits
-    for its gates and they do not pass, or if another change is in progress, it remains planned with that outcome.
+    The plan ends if anything else has changed the rollout since it was planned, or if the step is refused. A step that
+    needs approval waits for it. The step remains planned outside the plan's hours, while another change is in progress,
+    and, if it waits for its gates, while they do not pass.
     """
     revision = Rollout.current().revision
     if plan.revision != revision:
@@ -174,7 +174,7 @@ def fire(plan: Plan) -> str:
 
 
 def pause_backfill(request: ChangeRequest, **_: Any) -> None:
-    """Pause the backfill during an emergency stop; the reason comes from ``request``."""
+    """Pause the running backfill, if any, because of an emergency stop; the reason comes from ``request``."""
     # Do not wait long for a batch that has locked the run's row: it is the last one, because the next batch would see
     # the latch. After a schema rollback the table may be missing, and there is nothing to pause.
     with suppress(OperationalError, ProgrammingError), transaction_with_lock_timeout(_BACKFILL_PATIENCE_MS):

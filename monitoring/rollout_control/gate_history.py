@@ -1,4 +1,4 @@
-"""How the gates of a step have changed over the last hours, and when the gates that do not pass will probably pass."""
+"""The history of a step's gates over the last hours, and forecasts of when the gates that do not pass will pass."""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class GateHistory:
 
 
 def history(evaluation: Evaluation) -> dict[str, GateHistory]:
-    """Return each gate's history since the last resume: the readings of its indicator, or its stored checks."""
+    """Return each gate's history since the last resume, at most HOURS: readings of its indicator, or stored checks."""
     now = timezone.now()
     since = max(now - HOURS, monitored_since(HOURS))
     results = {result.gate: result for result in evaluation.results}
@@ -60,7 +60,7 @@ def _trend(result: GateResult, moments: list[Moment], since: datetime, until: da
 
 
 def forecast(result: GateResult, moments: list[Moment]) -> Message | None:
-    """Return what is missing until the gate may pass, and how long that takes at the rate of the last hour.
+    """Return a message about what is missing for the gate to pass, and how long that takes at the last hour's rate.
 
     Return None if the gate passes, or if waiting cannot make it pass.
     """

@@ -1,4 +1,4 @@
-"""The gates: the conditions for entering a phase, widening it, and staying in it (docs/reference/rollout.md).
+"""The gates: the conditions for entering a phase, raising its percentage and staying in it (docs/reference/rollout.md).
 
 Most gates pass while an indicator is within its limit. The gates about the step itself have functions in this module.
 """
@@ -69,7 +69,7 @@ _VERDICTS = {Level.OK: Verdict.PASS, Level.UNKNOWN: Verdict.INCONCLUSIVE, Level.
 
 @dataclass(frozen=True, slots=True)
 class TransitionStep:
-    """A move of a phase to the ``target`` percentage from the ``current`` percentage, which was set at ``since``."""
+    """A change of a phase from the ``current`` percentage, which was set at ``since``, to the ``target`` percentage."""
 
     phase: int
     current: Decimal
@@ -100,7 +100,7 @@ class GateResult:
 
     @property
     def shown_unit(self) -> str:
-        """Return the unit in which to show the value; a length of time is shown in the unit that fits its limit."""
+        """Return the unit in which to show the value; a duration is shown in the unit that fits its limit."""
         return unit_of_length(self.limit) if self.unit == "h" and self.limit else self.unit
 
     def as_json(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The results of all gates of one step; ``measured_at`` is the time of the round of indicators that they used."""
+    """The results of all gates of one step; ``measured_at`` is the time when their indicators were measured."""
 
     step: TransitionStep
     results: list[GateResult]
@@ -137,9 +137,9 @@ class Evaluation:
 
 
 def evaluate(phase: int, target: Decimal) -> Evaluation:
-    """Run every gate of a step with a fresh round of indicators, without storing the results.
+    """Run every gate of a step with fresh readings of the indicators, without storing the results.
 
-    If the target is more than one step away, add a result of the gate ``step`` that fails.
+    If the target is more than one step away, add a failed result for the gate ``step``.
     """
     evaluation = _evaluate(transition_step(phase, target), rounds.fresh(), {})
     current = evaluation.step.current
@@ -152,9 +152,9 @@ def evaluate(phase: int, target: Decimal) -> Evaluation:
 
 
 def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], readings: Round) -> Evaluation:
-    """Return an evaluation for pages from stored data: the round ``readings``, and the last results of cohort gates.
+    """Return an evaluation from stored data, for pages: the indicators in ``readings`` and the last cohort results.
 
-    A result from before the last move of this phase or of an earlier one does not count: it was about another step.
+    Results from before the last change of this phase or an earlier one do not count: they are about another step.
     """
     step = transition_step(phase, target, flags)
     known = {}
@@ -166,7 +166,7 @@ def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], read
 
 
 def check(phase: int, target: Decimal) -> Evaluation:
-    """Run every gate of a step, store the results and return them. Some gates count the stored passes in a row."""
+    """Run every gate of a step, store the results and return them. Some gates need several stored passes in a row."""
     # Read the time before the gates run: if the phase moves meanwhile, these results belong to the earlier step.
     at = timezone.now()
     evaluation = evaluate(phase, target)
@@ -184,13 +184,13 @@ def check(phase: int, target: Decimal) -> Evaluation:
 
 
 def check_tripwires(phase: int) -> Evaluation:
-    """Run the gates that have to pass for as long as a phase is on, without storing the results."""
+    """Run the tripwires of a phase, the gates that must pass while it is on, without storing the results."""
     step, readings = transition_step(phase, Decimal(100)), rounds.fresh()
     return Evaluation(step, [run_gate(gate, step, readings) for gate in STAYING.get(phase, ())], readings.at)
 
 
 def evaluate_raise(phase: int, _current: Decimal, target: Decimal) -> tuple[list[dict[str, Any]], Message | None]:
-    """Return the gate results of an increase as JSON, and a message why it is held, or None if all gates pass.
+    """Return an increase's gate results as JSON, and a message that says why it is held, or None if all gates pass.
 
     An increase by more than one step is always held.
     """
@@ -247,7 +247,7 @@ def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
 
 
 def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[str, GateResult]:
-    """Return the cohort gates' results from the last check since the last move and resume; INCONCLUSIVE without one."""
+    """Return the cohort gates' last results since ``moved_at`` and ``resumed_at``; INCONCLUSIVE if there are none."""
     unchecked = Message("not checked yet since the last step")
     if resumed_at > moved_at:
         unchecked = Message("not checked yet since the resume")
@@ -274,8 +274,8 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
 def passes_in_a_row(phase: int, gate: str, wanted: int, measured_at: datetime) -> int:
     """Return how many of the latest stored checks of the gate passed in a row, up to ``wanted``.
 
-    The counted checks are at least CHECK_SPACING apart. The latest is also as long before ``measured_at``, the time of
-    the present values: a page may show the same round that a stored check has judged, and must not count it twice.
+    The counted checks are at least CHECK_SPACING apart from each other and from ``measured_at``, the time of the
+    present values: a page may use the same readings as a stored check, and must not count them twice.
     """
     count, last = 0, measured_at
     rows = GateCheck.objects.filter(phase=phase, gate=gate, at__gt=monitored_since(CHECKS_WITHIN))
@@ -355,7 +355,7 @@ def cohort_speed(step: TransitionStep) -> GateResult:
 
 
 def _speeds(step: TransitionStep) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the speed of lookups since the last step or resume, for those from the cache and from the direct API."""
+    """Return the speed of lookups by the cache, and by the direct API, since the last step or resume."""
     rows = comparison_stats.counted().filter(at__gt=step.since)
     return comparison_stats.speed(rows.filter(stage__gte=3)), comparison_stats.speed(rows.filter(stage=2))
 
@@ -419,12 +419,12 @@ def no_alert(step: TransitionStep) -> GateResult:
 
 
 def unit_of_length(seconds: float) -> str:
-    """Return the unit in which to show a dwell time: a short one, as in trials, would be shown as 0 of 0 hours."""
+    """Return the unit for a dwell time: h, min or s. A short one, as in trials, would be shown as 0 of 0 hours."""
     return next((unit for unit, least in (("h", 3600), ("min", 600)) if seconds >= least), "s")
 
 
 def _lengths(stayed: timedelta, wanted: timedelta) -> dict[str, str | Message]:
-    """Return the parameters of a message: both lengths as numbers in the unit of ``wanted``, and the unit."""
+    """Return message parameters with both durations, in the unit that fits ``wanted``."""
     text, size = {
         "h": (Message("%(n)s h"), 3600),
         "min": (Message("%(n)s min"), 60),

@@ -35,7 +35,7 @@ TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A gate result as people see it; ``number``, ``operator`` and ``limit`` are empty if there is no value."""
+    """A gate result as shown to people; ``number``, ``operator`` and ``limit`` are empty if there is no value."""
 
     gate: str
     title: str
@@ -61,7 +61,7 @@ class Condition:
 
 
 def conditions(evaluation: Evaluation, *, with_history: bool = False) -> list[Condition]:
-    """Return the results of a step's gates as people see them: the failed ones first, the passed ones last."""
+    """Return the results of a step's gates for display: the failed ones first, the passed ones last."""
     histories = history(evaluation) if with_history else {}
     shown = [replace(Condition.of(result), history=histories.get(result.gate)) for result in evaluation.results]
     return sorted(shown, key=lambda one: ("bad", "wait", "good").index(one.tone))
@@ -98,16 +98,16 @@ _PEOPLE: tuple[tuple[Promise, Promise], ...] = (
 
 
 def effect(phase: int, *, is_raise: bool) -> tuple[str, str]:
-    """Return a text about the effect of a step of the phase, and the label for the number of people concerned."""
+    """Return a description of what a step of the phase does, and a label for the number of affected employees."""
     up_or_down = 0 if is_raise else 1
     return str(_EFFECTS[phase - 1][up_or_down]), str(_PEOPLE[phase - 1][up_or_down])
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A phase as people see it. ``is_turn`` means that the next step belongs to this phase.
+    """A phase as shown to people. ``is_turn`` is True if the next step of the rollout is a step of this phase.
 
-    ``conditions`` are the gates of that step, and empty unless ``is_turn``.
+    ``conditions`` are the gate results of that step; empty if ``is_turn`` is False.
     """
 
     name: str
@@ -163,7 +163,7 @@ def phases(settings: RolloutSettings, readings: Round, *, with_history: bool = F
 
 @dataclass(frozen=True, slots=True)
 class TimelineStep:
-    """A step of a plan as people see it; ``number`` is the number by which the plan is cancelled."""
+    """A step of a plan as shown to people; ``number`` is the ID by which the whole plan is cancelled."""
 
     number: int
     row: Plan
@@ -182,7 +182,7 @@ _STATE_TONES = {PlanState.DONE: "good", PlanState.DROPPED: "bad", PlanState.QUEU
 
 
 def timelines(revision: int) -> list[list[TimelineStep]]:
-    """Return the steps of each plan in progress, and those of the last plan if it was stopped."""
+    """Return the steps of each plan in progress; if there is none, the steps of the last plan if it was stopped."""
     heads = {step.first_id or step.pk for step in Plan.objects.open()}
     last = Plan.objects.order_by("-pk").first()
     if last is not None and last.state == PlanState.DROPPED and not heads:

@@ -1,4 +1,4 @@
-"""Preview who is affected by a change of a percentage, and explain what the system knows about one person."""
+"""Preview which employees a change of a percentage affects, and explain what the system knows about one person."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -35,10 +35,10 @@ AND rollout_bucket(%(salt)s, phone) < %(high)s ORDER BY id LIMIT %(limit)s
 
 @dataclass(frozen=True, slots=True)
 class UniversityShare:
-    """How many people of a university a change moves, and how many lookups there were of new employees like them.
+    """How many employees of a university a change affects; ``lookups`` counts those created in the last week.
 
-    The lookups are those of the last week. ``lookups_partial`` of them have a stale or partial name, which phase 3 does
-    not serve without asking the direct API.
+    Of these, ``lookups_missing`` have no cached profile, and ``lookups_partial`` have a stale or partial name, for
+    which phase 3 asks the direct API.
     """
 
     university_id: int
@@ -54,7 +54,7 @@ class UniversityShare:
 class Preview:
     """The employees whose lookups would use other sources at a new percentage of a phase, under the university rules.
 
-    Phases 1 and 2 send no lookup to the cache. Lowering them turns off the deeper phases, and so moves people back.
+    Phases 1 and 2 send no lookups to the cache, but lowering them lowers the later phases too, which moves people back.
     """
 
     phase: int
@@ -81,7 +81,7 @@ class Preview:
     def api_calls_per_day(self) -> float:
         """Return how many more calls of the direct API there would be per day; negative if there would be fewer.
 
-        Phase 3 saves the calls for names that the cache may serve, phase 4 those for stale or partial names.
+        Phase 3 saves calls for names that the cache may serve; phase 4 saves calls for stale or partial names.
         """
         spared = sum(
             share.lookups_partial
@@ -95,7 +95,7 @@ class Preview:
 def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_cached: bool = False) -> Preview:
     """Count the people who would get their names from another source, and list up to ``limit`` of them.
 
-    ``name`` is the flag of the phase. ``may_be_cached`` allows stored counts, which may be out of date.
+    ``name`` is the name of the phase's flag. ``may_be_cached`` allows stored counts, which may be out of date.
     """
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
     current, salt = flags[name].percent, flags[name].salt
@@ -123,7 +123,7 @@ def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_c
 
 
 def people_served() -> int:
-    """Count the employees whose lookups use the cache first, under the present percentages and rules."""
+    """Count the employees whose lookups use the cache first, under the current percentages and rules."""
     state = current_state()
     if obstacle(state, "employee"):
         return 0
@@ -137,16 +137,16 @@ def people_served() -> int:
 
 
 class _Cohorts(NamedTuple):
-    """Rows of university ID, its name, first bucket, bucket after the last, and the numbers of UniversityShare."""
+    """Employee counts: rows of university ID, name, first bucket, last bucket + 1, and counts as in UniversityShare."""
 
     rows: list[tuple[Any, ...]]
     counted_at: datetime
 
 
 def _cohorts(salt: str, edges: list[int], *, may_be_cached: bool) -> _Cohorts:
-    """Count the employees by university and by range of buckets, with a range border at each of ``edges``.
+    """Count the employees by university and by range of buckets; a new range begins at each of ``edges``.
 
-    Stored counts are used only if allowed (``may_be_cached``) and if the edges are those of the usual steps.
+    Use stored counts only if ``may_be_cached``, and only if the edges are those of the usual steps.
     """
     stored = statistic("cohort_lookups") if may_be_cached and set(edges) <= set(RUNGS) else None
     if stored and stored.value["salt"] == salt:
@@ -159,9 +159,9 @@ def _cohorts(salt: str, edges: list[int], *, may_be_cached: bool) -> _Cohorts:
 
 
 def _admitted(state: RolloutState, university: int, percents: list[int], phase: int) -> int:
-    """Return the bucket below which people of the university are in the phase, given the percentages of the phases.
+    """Return the bucket below which people of the university are in ``phase``.
 
-    The percentages are numbers of buckets too.
+    ``percents`` are the percentages of all phases, converted to numbers of buckets.
     """
     if not percents[COLLECTING - 1]:
         return 0
@@ -177,8 +177,8 @@ def _is_ruled(state: RolloutState, university: int, phase: int) -> bool:
 def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
     """Return the rollout's decision for a phone, what each store has for the person, and the name that a lookup serves.
 
-    With ``asks_api``, ask the direct API too. A MAX ID that was only claimed for the employee is returned as
-    ``claimed_id``: what the stores have under it is about another person.
+    With ``asks_api``, ask the direct API too. A MAX ID that was entered for the employee but never verified is returned
+    as ``claimed_id``; the profile with this ID may be another person's and is not returned.
     """
     employee = Employee.objects.filter(phone=phone).first()
     university = employee.university_id if employee else None

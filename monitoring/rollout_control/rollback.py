@@ -43,11 +43,11 @@ _OPEN_RUNS = {
 
 
 class NotVerified(Exception):
-    """Raised when the change is written, but could not be verified to be in force."""
+    """Raised when a change was written, but a check could not confirm that it is in force."""
 
 
 def verify(part: str) -> Iterator[str]:
-    """Yield a line for each check that confirms that the rollback of a part is in force.
+    """Check that the rollback of a part is in force; yield a line for each check that passes.
 
     Raise NotVerified if a check fails.
     """
@@ -82,7 +82,7 @@ def _cache_is_out(is_emergency: bool) -> str:
 
 
 def _probe() -> str:
-    """Look up PROBE_PHONE as a request would, for at most PROBE_SECONDS; raise NotVerified if the cache answered."""
+    """Look up PROBE_PHONE for at most PROBE_SECONDS; return the result, or raise NotVerified if the cache answered."""
     choices: list[NameChoice] = []
 
     def look_up() -> None:
@@ -112,7 +112,7 @@ def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
 
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
-    """Stop serving one university from the cache, then resume; return the facts for the audit row, times in seconds."""
+    """Stop serving one university from the cache, then resume; return the audit row's facts, with times in seconds."""
     if UniversityRule.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
         message = Message(
             "A rule already denies %(university)s: choose another university",

@@ -43,9 +43,9 @@ _COLOURS = {"good": "green", "bad": "red", "wait": "yellow"}
 
 
 def rendered(parts: Iterable[Any], *, has_colour: bool, width: int = 110) -> str:
-    """Return tables and lines as text, rendered by rich in the terminal's width; without a terminal, in ``width``.
+    """Return tables and lines as text, rendered by rich at the terminal's width; without a terminal, at ``width``.
 
-    Strings are printed as they are: in a reason or a name, “[/x]” would be an error of rich's markup.
+    Strings are printed without markup: in a reason or a name, “[/x]” would be a markup error.
     """
     width = max(shutil.get_terminal_size((width, 24)).columns, 80) if has_colour else width
     console = Console(file=io.StringIO(), width=width, force_terminal=has_colour, highlight=False, markup=False)
@@ -103,7 +103,7 @@ def _next_step(phase: Phase, readings: Round) -> str:
 
 
 def outcome(result: ChangeResult) -> Iterable[str]:
-    """Yield a line for each difference that the change makes, then the revision or, for a dry run, a notice."""
+    """Yield a line for each difference that the change makes, then the revision or, in a dry run, a notice."""
     yield from presenters.outcome(result)
     yield "Dry run: nothing was written" if result.is_dry_run else f"Revision {result.revision}"
 
@@ -111,7 +111,7 @@ def outcome(result: ChangeResult) -> Iterable[str]:
 def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
     """Yield the gate results of the next step of ``phase``, and the comparisons.
 
-    Without ``phase``, it is the next step of the first incomplete phase. ``is_stored`` uses the stored results.
+    Without ``phase``, use the first incomplete phase. ``is_stored`` stores the results, which then count as a check.
     """
     name = rules.phase_name(phase) if phase else changes.next_phase()
     number, settings = rules.phase_number(name), RolloutSettings.read(Rollout.current())

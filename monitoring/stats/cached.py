@@ -1,4 +1,4 @@
-"""Statistics over whole tables: computed at once while the tables are small, otherwise stored by a periodic task."""
+"""Statistics over whole tables: computed on request while the tables are small, otherwise by a periodic task."""
 
 import time
 from collections.abc import Callable
@@ -94,7 +94,7 @@ FROM comparisons WHERE at > %(since)s AND university_id IS NOT NULL GROUP BY 1, 
 
 
 def statistic(name: str) -> CachedStatistic:
-    """Return one of the STATISTICS: computed now if its tables are small, otherwise the one that was stored last."""
+    """Return one of the STATISTICS: computed now if its tables are small, otherwise the one stored last."""
     sized = CachedStatistic.objects.annotate(size=RawSQL(_SIZE, [list(STATISTICS[name].tables)]))  # noqa: S611 (a constant)
     last = sized.filter(name=name).first()
     if last and last.size <= SMALL_BYTES:
@@ -165,7 +165,7 @@ def _sources_by_stage() -> list[tuple[Any, ...]]:
 
 
 def cohorts(salt: str, rungs: list[int]) -> list[tuple[Any, ...]]:
-    """Return the rows of _COHORTS, which count people by ranges of buckets; ``rungs`` are the borders of the ranges.
+    """Return the rows of _COHORTS, which count employees by university and range of buckets; ``rungs`` are the borders.
 
     The range of a row is given as the number of rungs at or below it.
     """

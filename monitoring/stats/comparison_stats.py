@@ -43,7 +43,7 @@ def wilson(successes: float, n: float, z: float = Z) -> tuple[float, float]:
 
 
 def sample_needed(share: float | None, holds: Callable[[tuple[float, float]], bool]) -> int | None:
-    """Return how large a sample must be for ``holds`` to accept its bounds, if the share of successes stays the same.
+    """Return the sample size at which ``holds`` accepts the confidence bounds if the share of successes stays the same.
 
     The result is at least SAMPLE_WANTED, and at most 1% too large. Return None if no sample of up to a billion is large
     enough, and SAMPLE_WANTED if the share is None.
@@ -71,7 +71,7 @@ class ComparisonStats:
 
     @property
     def n(self) -> int:
-        """Return the number of comparisons in which the names from the cache and the direct API were compared."""
+        """Return the number of comparisons of two names; misses, stale names and failures are not counted."""
         return self._of(_COMPARED)
 
     @property
@@ -108,9 +108,9 @@ class ComparisonStats:
 
     @property
     def is_proven_bad(self) -> bool:
-        """Return whether the sample is large enough and proves that too many cached names are wrong.
+        """Return whether a sample of at least UNIVERSITY_SAMPLE proves that too many cached names are wrong.
 
-        This is so if the agreement's upper bound is below AGREEMENT_WANTED, or the conflicts' lower bound above
+        It does if the upper bound of agreement is below AGREEMENT_WANTED, or the lower bound of conflicts is above
         CONFLICT_ALLOWED.
         """
         is_bad = self.agreement_bounds[1] < AGREEMENT_WANTED or self.conflict_bounds[0] > CONFLICT_ALLOWED
@@ -128,16 +128,15 @@ class ComparisonStats:
 
 
 def recent(window: timedelta = WINDOW) -> QuerySet[Comparison]:
-    """Return the comparisons of the last ``window``, also those from before the last resume, which gates do not count.
+    """Return the comparisons of the last ``window``, including those before the last resume, which gates do not count.
 
-    Comparisons without a university are left out: no university rule applied to them. Such lookups are not compared any
-    more.
+    Comparisons without a university are left out: only earlier releases made them, and no university rule applied.
     """
     return Comparison.objects.filter(at__gt=timezone.now() - window, university_id__isnull=False)
 
 
 def counted() -> QuerySet[Comparison]:
-    """Return the comparisons that gates and tripwires count: those of the WINDOW since the last resume."""
+    """Return the comparisons that gates and tripwires count: those in the last WINDOW and since the last resume."""
     return recent().filter(at__gt=monitored_since(WINDOW))
 
 
@@ -208,7 +207,7 @@ def conflict_patterns(rows: QuerySet[Comparison]) -> dict[str, int]:
 
 
 def speed(rows: QuerySet[Comparison]) -> dict[str, Any]:
-    """Return the number of lookups, the number without a name, and the 95th percentile of their time in ms, or None."""
+    """Return the numbers of lookups and of unnamed lookups, and the p95 of their time in ms (None without lookups)."""
     times = sorted(rows.order_by().values_list("served_ms", flat=True))
     unnamed = rows.filter(served_source=ProfileSource.DEFAULT).count()
     return {"n": len(times), "unnamed": unnamed, "p95_ms": times[int(0.95 * (len(times) - 1))] if times else None}

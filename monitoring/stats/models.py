@@ -58,7 +58,7 @@ class _Counts(models.Model):
 
 
 class RollupDelta(_Counts):
-    """A change in the counts of updates, written by the inbox's triggers; ``bucket`` is None if no time is counted."""
+    """A change of update counts, written by triggers on the inbox; ``bucket`` is None without a processing time."""
 
     bucket = models.SmallIntegerField(null=True)
 

@@ -66,7 +66,7 @@ def process_registry() -> CollectorRegistry:
     """Return a registry with the metrics of all processes on this machine, or only of this process.
 
     The shared directory is PROMETHEUS_MULTIPROC_DIR or, for a command run beside `make run`, the one in DATA_DIR.
-    Without a shared directory, the registry is that of this process.
+    Without a shared directory, return the registry of this process.
     """
     beside: Path = settings.DATA_DIR / "prometheus"
     if FOLDER not in os.environ and not beside.is_dir():
@@ -77,7 +77,7 @@ def process_registry() -> CollectorRegistry:
 
 
 def counted(name: str) -> dict[tuple[str, ...], float]:
-    """Return the values of a counter by its label values, which are in the alphabetical order of the labels' names."""
+    """Return the values of a counter by label values, which are tuples ordered by the names of the labels."""
     registry = process_registry()
     # The files of several processes are read as a whole; one process has thousands of samples of other metrics.
     metrics = registry.restricted_registry([f"{name}_total"]) if registry is REGISTRY else registry

@@ -35,7 +35,7 @@ def percentage(part: float, whole: int) -> float:
 
 
 def coverage() -> dict[str, Any]:
-    """Return the coverage report. The users in it are all employees, and the MAX users who are not employees."""
+    """Return the coverage report. Its users are all employees, plus MAX users with a profile who are not employees."""
     users, profiles, employees = (cached.statistic(name) for name in ("users", "profiles", "employees"))
     counts = _sums(users.value, "users", "named", "full_named")
     oldest = min((users, profiles, employees), key=attrgetter("at"))
@@ -85,7 +85,7 @@ def quality() -> dict[str, Any]:
 
 
 def profile_stats() -> dict[str, Any]:
-    """Return the coverage report with the original service's fields; their completeness rate is a share from 0 to 1."""
+    """Return the coverage report with the original service's fields; ``completeness_rate`` is a share from 0 to 1."""
     report, counts = coverage(), _sums(cached.statistic("profiles").value, "count", "complete")
     return {
         **report,
@@ -164,7 +164,7 @@ def webhook_stats(period: str) -> dict[str, Any]:
 def original_webhook_stats(period: str) -> dict[str, Any]:
     """Return the webhook report with the original service's fields; their success rates are shares from 0 to 1.
 
-    The rates are of the processed updates: those that are waiting have neither succeeded nor failed.
+    The rates count only processed updates: a pending update has neither succeeded nor failed.
     """
     report, day = webhook_stats(period), webhook_stats("day")
     return {

@@ -163,7 +163,7 @@ class Counts:
 
 
 def counts(since: datetime, until: datetime) -> Counts:
-    """Count the updates received after ``since`` and up to ``until`` by their current state, including pending."""
+    """Count the updates received after ``since`` and up to ``until`` by their current state, pending ones included."""
     since, groups = _groups(since, until, tuple(RETENTION))
     total = Counts(since, until)
     for _slot, *group in groups:
@@ -216,7 +216,7 @@ def _groups(
 
 
 def spans_between(first: datetime, last: datetime, spans: Sequence[Span]) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Split the time between two full minutes into the fewest rollups, in order of time; the longest span is first."""
+    """Split the time between two full minutes into the fewest rollups, in order of time; ``spans`` is longest first."""
     span, *finer = spans
     start, stop = first, last
     if finer:

@@ -32,7 +32,7 @@ _BREAKER = {"closed": T("closed"), "open": pgettext_lazy("circuit breaker", "ope
 
 @register.filter
 def grouped(number: float | None) -> str:
-    """Format a whole number with thousands separators, in English 1,538; None is a dash."""
+    """Format a whole number with thousands separators, in English 1,538; None becomes a dash."""
     return "—" if number is None else str(number_format(int(number), force_grouping=True))
 
 
@@ -43,19 +43,19 @@ def day(moment: datetime) -> str:
 
 @register.filter
 def moment(at: datetime | None) -> str:
-    """Show a moment as HTML (``config.lib.times``); None is a dash."""
+    """Format a datetime as HTML (``config.lib.times``); None becomes a dash."""
     return times.element(at) if at else "—"
 
 
 @register.filter
 def percent(number: float | Decimal | None, digits: int = 1) -> str:
-    """Format a number from 0 to 100 as a percentage, in English 93.2%; None is a dash."""
+    """Format a number from 0 to 100 as a percentage, in English 93.2%; None becomes a dash."""
     return "—" if number is None else presenters.percentage(number_format(round(float(number), digits), digits))
 
 
 @register.filter
 def share(part: float | None, digits: int = 1) -> str:
-    """Format a share from 0 to 1 as a percentage; None is a dash."""
+    """Format a share from 0 to 1 as a percentage; None becomes a dash."""
     return percent(None if part is None else 100 * part, digits)
 
 
@@ -67,13 +67,13 @@ def css(number: float) -> str:
 
 @register.filter
 def memory(size: float | None) -> str:
-    """Format a size in bytes; None is a dash."""
+    """Format a size in bytes; None becomes a dash."""
     return "—" if size is None else filesizeformat(size)
 
 
 @register.filter
 def duration(length: timedelta | None) -> str:
-    """Format a duration in the largest unit that fits, from days to seconds; None is a dash."""
+    """Format a duration in the largest unit that fits, from days to seconds; None becomes a dash."""
     return "—" if length is None else presenters.duration(length)
 
 
@@ -104,7 +104,7 @@ def failure(error: str) -> str:
 
 @register.filter
 def without_commands(text: str) -> str:
-    """Remove the parentheses with commands, which are of use only in a terminal."""
+    """Remove commands in parentheses, which are useful only in a terminal."""
     return _COMMAND.sub("", text)
 
 
@@ -126,7 +126,7 @@ def open_alerts(context: Context) -> int:
 
 @register.simple_tag(takes_context=True)
 def inbox_histogram(context: Context) -> dict[str, Any]:
-    """Return the chart of the updates in the inbox's list; if the list's times are invalid, of the last 24 hours."""
+    """Return the chart of the updates in the inbox's list; of the last 24 hours if its time filter is invalid."""
     with suppress(ValidationError):
         return charts.inbox_histogram(*received_between(context["request"].GET))
     return charts.inbox_histogram(None, None)

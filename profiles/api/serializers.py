@@ -10,14 +10,14 @@ from profiles import names, user_ids
 
 
 def checked_text(data: Any) -> str:
-    """Return the text; raise ValidationError for another type, because REST framework would accept a number."""
+    """Return the string; raise ValidationError for any other type, because REST framework would accept a number."""
     if not isinstance(data, str):
         raise serializers.ValidationError(_("Not a valid string."))
     return data
 
 
 class WholeNumberField(serializers.IntegerField):
-    """Accept a number in ASCII digits; REST framework's own field would also accept “５”, “+5”, “ 5 ” and “5.0”."""
+    """Accept an integer in ASCII digits; REST framework's field would also accept “５”, “+5”, “ 5 ” and “5.0”."""
 
     def to_internal_value(self, data: Any) -> int:
         if not (isinstance(data, int | str) and re.fullmatch("-?[0-9]{1,19}", str(data))):
@@ -51,7 +51,7 @@ class NameField(serializers.CharField):
 
 @extend_schema_field({"type": "string", "maxLength": names.NAME_LENGTH, "pattern": names.USER_PROVIDED})
 class OwnNameField(serializers.CharField):
-    """A name that an empty string clears; white space is refused, as is every other name without a letter."""
+    """Accept a user-provided name. With ``allow_blank``, an empty string clears it; white space is always refused."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
@@ -64,7 +64,7 @@ class OwnNameField(serializers.CharField):
 
 
 class UserIdSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Describe an ID: responses contain a string, requests a string or a number, or ``""`` if the field allows it."""
+    """Describe an ID in OpenAPI: a string in responses; in requests also an integer or, if ``allow_blank``, ``""``."""
 
     target_class = UserIdField
 

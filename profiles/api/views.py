@@ -31,7 +31,7 @@ _USER_ID = OpenApiParameter("user_id", USER_ID, "path")
 
 
 class ProfileViewSet(GenericViewSet[Profile]):
-    """The stored names of a MAX user."""
+    """Read, change and erase the stored names of MAX users."""
 
     queryset = Profile.objects.all()
     serializer_class = ProfileSerializer
@@ -46,26 +46,23 @@ class ProfileViewSet(GenericViewSet[Profile]):
         return True
 
     def visible_id(self, user_id: str) -> str:
-        """Return the MAX ID to change; raise NotFound, as for an unknown person, if the user may not see the person."""
+        """Return the MAX ID to change; raise NotFound if the requesting user may not see the person."""
         user_id = checked_id(user_id)
         if not self.may_see(user_id):
             raise NotFound
         return user_id
 
     def may_erase(self, user_id: str) -> bool:
-        """Return whether the user may erase all data that an erasure of this person clears.
-
-        The employees app overrides this.
-        """
+        """Return whether the requesting user may erase all of the person's data; the employees app overrides this."""
         return True
 
     def record(self, user_id: str, message: Message) -> None:
-        """Write the audit row of a look-up or a change of a person; the employees app adds the employee to it."""
+        """Write the audit row for a look-up or a change of a person; the employees app overrides this."""
         audit_log.record(self.request, message)
 
     @extend_schema(responses=ProfileSerializer, parameters=[_USER_ID, OpenApiParameter("X-Service", str, "header")])
     def retrieve(self, request: Request, user_id: str) -> Response:
-        """Return a profile. A service named in X-Service gets an unknown profile while the rollout keeps it off."""
+        """Return a profile. It is empty if the person is unknown or the cache is off for the service in X-Service."""
         user_id = checked_id(user_id)
         service = request.headers.get("X-Service")
         is_shown = self.may_see(user_id) and (service is None or is_service_on(service))
@@ -75,7 +72,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
     @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer, parameters=[_USER_ID])
     def update(self, request: Request, user_id: str) -> Response:
-        """Set the given names. An absent field stays unchanged; an empty field clears the name."""
+        """Set the names in the request. An absent field stays unchanged; an empty string clears the name."""
         serializer = ProfileChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         fields = {name.removeprefix("max_"): value for name, value in serializer.validated_data.items()}
@@ -85,8 +82,8 @@ class ProfileViewSet(GenericViewSet[Profile]):
     def destroy(self, request: Request, user_id: str) -> Response:
         """Erase a person everywhere. Employees stay, without the name; the audit row does not name the person.
 
-        The answer is 202 if the inbox is too large to search it at once for other updates that mention the person.
-        Nobody gets the name any more, and a task erases the rest.
+        The response is 202 if the inbox is too large to search it within the request for updates of other people that
+        mention the person. The name is no longer served, and a task erases the rest.
         """
         user_id = self.visible_id(user_id)
         if not self.may_erase(user_id):
@@ -107,7 +104,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
     @extend_schema(responses=ProfileStatsSerializer)
     @action(detail=False)
     def stats(self, request: Request) -> Response:
-        """Count the profiles, by source and with a full name."""
+        """Count the profiles: all, by source, and with a full name."""
         return Response(ProfileStatsSerializer(self.profiles().stats()).data)
 
     @transaction.atomic
@@ -120,7 +117,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
 
 def checked_id(user_id: str) -> str:
-    """Return the ID in a path; raise ValidationError if it is invalid. Unlike an ID in a form, it is not corrected."""
+    """Return the ID from a URL path; raise ValidationError if it is invalid. Unlike in a form, nothing is corrected."""
     try:
         return user_id_of(user_id)
     except ValueError as error:

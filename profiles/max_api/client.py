@@ -40,8 +40,8 @@ class MaxError(Exception):
 
     ``str()`` is one line of English for logs and terminals, and ``message`` is the same text for translation; neither
     contains a secret. ``is_refused`` means that MAX would refuse the same request again. ``retry_after`` is the number
-    of seconds until a retry is allowed; None allows no retry. Only with ``is_throttled`` is it certain that MAX has not
-    acted on the request.
+    of seconds until a retry is allowed, or None if no retry is allowed. Only ``is_throttled`` guarantees that MAX has
+    not processed the request.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class NoSuchPath(MaxError):
 
 
 def new_deadline(extra: timedelta = timedelta()) -> float:
-    """Return the deadline, in monotonic seconds, of a call that starts now: MAX_API_TIMEOUT plus ``extra`` from now.
+    """Return the deadline of a call that starts now, in monotonic seconds: MAX_API_TIMEOUT plus ``extra`` from now.
 
-    It is no later than the deadline of the request that makes the call.
+    If the current block has an earlier deadline (``statement_deadline``), return that one.
     """
     seconds, left = (settings.MAX_API_TIMEOUT + extra).total_seconds(), seconds_left()
     return time.monotonic() + (seconds if left is None else min(seconds, left))
@@ -90,7 +90,7 @@ def call(
     around_attempt: Callable[[float], AbstractContextManager[Any]] = nullcontext,
     **options: Any,
 ) -> T:
-    """Send a request and return what ``parse`` makes of the JSON object in the response.
+    """Send a request and return the result of ``parse`` for the JSON object in the response.
 
     Raise MaxError if that fails, no later than ``deadline``. A throttled request is retried when MAX allows it. After a
     lost connection or a gateway error, a request is retried only if ``is_safe``, which means that it may arrive twice.
@@ -167,7 +167,7 @@ class _Adapter(HTTPAdapter):
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None to follow no redirect: with allow_redirects=False, requests would still read its whole body."""
+        """Follow no redirect. With allow_redirects=False, requests would still read the whole body of the response."""
 
 
 _session = _Session()
@@ -220,7 +220,7 @@ def _failure(error: Exception) -> MaxError:
 
 
 def _causes(error: Exception) -> Iterator[Exception]:
-    """Yield the error and the errors among its arguments: a timeout while sending is inside two other errors."""
+    """Yield the error and all errors nested in its arguments, because requests wraps a timeout while sending twice."""
     yield error
     for inner in error.args:
         if isinstance(inner, Exception):

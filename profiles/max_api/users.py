@@ -129,10 +129,10 @@ def fetch_users(phones: list[str], *, deadline: float | None = None) -> dict[str
 
 
 def is_served() -> bool:
-    """Return whether MAX has the path of the direct API; to find out, send a request without phones.
+    """Return whether MAX still has the direct API's path, by its response to a request without phones.
 
-    Raise MaxError if the answer is neither a result nor status 400 or 404. The request does not count in breaker and
-    metrics, which are only about lookups.
+    A result or status 400 means that the path exists, 404 that it does not; raise MaxError for any other response. The
+    request does not count in breaker and metrics, which are only about lookups.
     """
     path, deadline = settings.MAX_API_USERS_PATH, client.new_deadline()
     try:
@@ -147,7 +147,7 @@ def is_served() -> bool:
 
 @contextmanager
 def _paced(deadline: float) -> Iterator[None]:
-    """Run one attempt in the block, after waiting for the rate limit; update breaker and metrics.
+    """Wait for the rate limit, then run the block as one attempt; update the breaker and the metrics.
 
     Raise MaxError if the rate limit allows no attempt before ``deadline``. If MAX throttles the attempt, pause the
     requests of all processes.

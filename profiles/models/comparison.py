@@ -30,7 +30,7 @@ class Pattern(models.TextChoices):
 
 
 class WaitingComparison(models.Model):
-    """Queue a completed lookup for comparison; the worker deletes the row, which contains the phone."""
+    """Queue a completed lookup for comparison. The row contains the phone, so the worker deletes it afterwards."""
 
     phone = models.CharField(max_length=16)
     max_id = models.CharField(max_length=64, blank=True, default="")

@@ -32,7 +32,7 @@ _COLUMNS = {
 
 
 def _wins(name: str) -> str:
-    """Return the SQL condition under which an incoming value replaces the stored one, as TimestampedValue compares."""
+    """Return the SQL condition under which an incoming value replaces the stored one, in TimestampedValue's order."""
     stored = ", ".join(f"p.{column}" for column in _COLUMNS[name])
     incoming = ", ".join(f"EXCLUDED.{column}" for column in _COLUMNS[name])
     return f'(EXCLUDED.{name} IS NOT NULL AND (p.{name} IS NULL OR ({incoming} COLLATE "C") > ({stored})))'
@@ -71,7 +71,7 @@ RETURNING {fields}
 
 class ProfileQuerySet(models.QuerySet["Profile"]):
     def merge(self, updates: Iterable[ProfileUpdate]) -> list[Profile]:
-        """Merge updates into the table, except those from before an erasure; return the profiles that changed."""
+        """Merge updates into the table, except those older than their person's erasure; return the changed profiles."""
         merged = merge_all(Tombstone.objects.exclude_erased(updates))
         if not merged:
             return []

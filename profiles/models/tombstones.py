@@ -1,4 +1,4 @@
-"""Tombstones, which make the writers of profiles ignore updates from before an erasure, and audit rows of erasures."""
+"""Tombstones, by which profile writers ignore updates from before an erasure; audit rows of erasures and exports."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def hash_of(user_id: str) -> str:
 
 @cache
 def _hash_key(secret: str) -> bytes:
-    """Return the key that Django's ``salted_hmac`` would derive again for every hash; it is cached."""
+    """Return the HMAC key, which is cached: Django's ``salted_hmac`` would derive it again for every hash."""
     return hashlib.sha256(b"profiles.tombstone" + secret.encode()).digest()
 
 
@@ -50,10 +50,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         return self.update_or_create(key=hash_of(user_id), defaults=fields)[0]
 
     def time_of(self, user_id: str) -> datetime | None:
-        """Return the time of the person's last erasure, or None.
-
-        Until the transaction ends, no other erasure can begin.
-        """
+        """Return the time of the person's last erasure, or None; block new erasures until the transaction ends."""
         self._keep_out_erasures()
         return self.filter(key=hash_of(user_id)).values_list("erased_at", flat=True).first()
 
@@ -62,7 +59,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
             cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
 
     def exclude_erased(self, updates: Iterable[T]) -> list[T]:
-        """Return the updates that are not from before an erasure of their person.
+        """Return the updates without those that are older than their person's erasure.
 
         Call this in the transaction that writes the updates.
         """
@@ -84,7 +81,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 class Tombstone(models.Model):
     """Mark a person as erased. ``unfinished_id`` is the MAX ID until the second pass is complete, then empty.
 
-    ``progress`` stores how far the passes have got in the tables that are too large for one pass.
+    ``progress`` stores where the passes stopped in the tables that are too large for one pass.
     """
 
     key = models.CharField(_("hash of the MAX ID"), max_length=64, primary_key=True)

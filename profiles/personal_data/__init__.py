@@ -21,10 +21,10 @@ from profiles.models.tombstones import hash_of
 
 @dataclass
 class Person:
-    """Hold what identifies a person: the MAX ID, ``""`` if it is unknown, and the phones and employees found so far.
+    """Identify a person by the MAX ID (``""`` if it is unknown) and the phones and employees found so far.
 
-    ``other_ids`` are further MAX IDs of the person, such as that of an earlier account. ``universities`` limits the
-    rows to those of employees of these universities; None means all.
+    ``other_ids`` are further MAX IDs of the person, such as the ID of an earlier account. If ``universities`` is not
+    None, only rows that belong to employees of these universities are found.
     """
 
     user_id: str
@@ -35,7 +35,7 @@ class Person:
 
     @property
     def key(self) -> str:
-        """Return the keyed hash that stands for the person in audit rows."""
+        """Return the keyed hash that identifies the person in audit rows."""
         return hash_of(self.user_id or min(self.phones, default=""))
 
     @property
@@ -44,18 +44,15 @@ class Person:
 
     @property
     def keys(self) -> set[str]:
-        """Return all hashes that may stand for the person in audit rows."""
+        """Return all hashes that may identify the person in audit rows."""
         return {self.key, *map(hash_of, self.user_ids | self.phones)}
 
     def has_id(self, column: str) -> Q:
-        """Return the condition that the column contains a MAX ID of the person; it matches no row if no ID is known."""
+        """Return the filter for rows with a MAX ID of the person in the column; it matches no row if no ID is known."""
         return Q(**{f"{column}__in": self.user_ids})
 
     def has_id_anywhere(self, column: str) -> Q:
-        """Return the same condition for rows without a university, which may be about work at any university.
-
-        It matches no row if the person is limited to universities.
-        """
+        """Return the same filter for rows that have no university; it matches no row if ``universities`` is set."""
         return self.has_id(column) if self.universities is None else Q(pk__in=[])
 
 
@@ -64,7 +61,7 @@ Presenter = Callable[[Any, Person], dict[str, Any]]
 
 
 def columns(row: Any, person: Person) -> dict[str, Any]:
-    """Return a row's values by column; binary values are in hexadecimal."""
+    """Return a dict of the row's values by column; binary values are in hexadecimal."""
     return {
         column.name: bytes(value).hex() if isinstance(column, BinaryField) and value is not None else value
         for column in row._meta.concrete_fields  # noqa: SLF001 (documented by Django)
@@ -74,7 +71,7 @@ def columns(row: Any, person: Person) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A table that may hold personal data: how to find a person's rows, and what an export shows of a row."""
+    """Hold two functions for a table: ``rows`` finds a person's rows, ``present`` converts a row for the export."""
 
     rows: Finder
     present: Presenter = columns
@@ -84,7 +81,7 @@ STORES: dict[type[Model], Store] = {}
 
 
 def store(model: type[Model], present: Presenter = columns) -> Callable[[Finder], Finder]:
-    """Return a decorator for the function that finds a person's rows in the table; it registers the function."""
+    """Return a decorator that registers a function as the one that finds a person's rows in the table."""
 
     def register(rows: Finder) -> Finder:
         STORES[model] = Store(rows, present)
@@ -118,7 +115,7 @@ def _log_entries(person: Person) -> QuerySet[LogEntry]:
 
 
 def _with_phone(model: type[Model], column: str) -> Store:
-    """Return the store of a table with a phone and a MAX ID."""
+    """Return the Store of a table that has a phone and, in ``column``, a MAX ID."""
     rows = model._default_manager  # noqa: SLF001 (documented by Django)
     return Store(lambda person: rows.filter(Q(phone__in=person.phones) | person.has_id_anywhere(column)))
 

@@ -1,4 +1,4 @@
-"""Erasure of a person: from this app's tables and Redis here, from the other apps by their signal receivers.
+"""Erasure of a person: this module clears this app's tables and Redis, signal receivers the tables of other apps.
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
 task makes a second pass. It erases data that was being written at the time, that Redis failed to delete, that a crash
@@ -46,11 +46,10 @@ person_erased = Signal()
 
 @dataclass(kw_only=True)
 class ErasedPerson(Person):
-    """Hold the person to erase, and what the present pass has found and erased.
+    """Hold the person to erase, and what the current pass has found and erased.
 
     ``erased_at`` is None in the first pass. In the second pass it is the time of the erasure, and names that profiles
-    and employees have received since then are kept. ``progress`` is where the previous pass has stopped in large
-    tables.
+    and employees have received since then are kept. ``progress`` is where the previous pass stopped in large tables.
     """
 
     received_until: datetime
@@ -62,7 +61,7 @@ class ErasedPerson(Person):
 
 
 def erase(user_id: str, *, by: str, reason: str) -> ErasedPerson:
-    """Erase the person, write an audit row, and return the person with what was erased; it is safe to repeat this."""
+    """Erase the person, write an audit row, and return the result of the first pass; it is safe to repeat this."""
     tombstone = Tombstone.objects.create_for(user_id, _time_of_erasure(Person(user_id)))
     for _ in range(_DEADLOCKS):
         try:
@@ -85,9 +84,9 @@ def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> ErasedPerso
 
 
 def _time_of_erasure(person: Person) -> datetime:
-    """Return a time that is at least as late as all data to erase, and later than an earlier erasure of the person.
+    """Return a datetime that is not before any data to erase, and is after the person's previous erasure.
 
-    The present time may not be: the clocks of MAX and other hosts may be ahead, or all clocks may have been set back.
+    The current time may be too early: the clocks of MAX and other hosts may be ahead, or all may have been set back.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
@@ -101,7 +100,7 @@ def _time_of_erasure(person: Person) -> datetime:
 
 
 def preview(user_id: str) -> Counter[str]:
-    """Return the number of rows by table that an erasure would affect."""
+    """Return the number of rows that an erasure would affect, by table, without erasing them."""
     with transaction.atomic():
         person = _erase(ErasedPerson(user_id, received_until=_time_of_erasure(Person(user_id))))
         transaction.set_rollback(True)
@@ -183,7 +182,7 @@ def _erase(person: ErasedPerson) -> ErasedPerson:
 
 
 def _erase_older_names(profiles: QuerySet[Profile], erased_at: datetime) -> int:
-    """Erase the names from before the erasure, and delete profiles that have no name left; return their number."""
+    """Erase names from before the erasure and delete profiles without names; return how many profiles changed."""
     changed = 0
     for name in ("first_name", "last_name", "user_provided_name"):
         older = profiles.filter(**{f"{name}_set_at__lte": erased_at})

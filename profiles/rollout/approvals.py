@@ -1,7 +1,7 @@
-"""Approval by a second person: which changes wait for it, and the requests that are stored for them.
+"""Approval by a second person: which changes need it, and the requests that are stored for them.
 
-With ``ROLLOUT_APPROVALS``, ``profiles.rollout.changes`` refuses a change that needs approval, wherever it comes from.
-If the change is made in a caller's transaction, as in ``Flag.save()``, the stored request is rolled back with it.
+If ``ROLLOUT_APPROVALS`` is on, ``profiles.rollout.changes`` refuses a change that needs approval, wherever it comes
+from. If the change is made in a caller's transaction, as in ``Flag.save()``, the stored request is rolled back with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ APPROVAL_NEEDED = Message("A second person has to approve this change.")
 
 
 class ApprovalNeeded(ChangeRefused):
-    """Raised for a change that a second person has to approve; ``approval`` is the request for it, if one was made."""
+    """Raised for a change that a second person has to approve; ``approval`` is the request for it, or None."""
 
     def __init__(self, approval: Approval | None = None) -> None:
         super().__init__(APPROVAL_NEEDED)
@@ -51,7 +51,7 @@ class ApprovalNeeded(ChangeRefused):
         return _("Request %(id)s waits for approval until %(until)s.") % params
 
     def store(self) -> None:
-        """Store the request, unless an equal request by the same person waits already."""
+        """Store the request, unless the same person's request for the same change is already waiting."""
         new = self.approval
         if new is None:
             return
@@ -63,7 +63,7 @@ class ApprovalNeeded(ChangeRefused):
 
 
 def needs_approval(request: ChangeRequest, result: ChangeResult) -> bool:
-    """Return whether the change has to wait: a forced step, a resume, or a change that admits more people."""
+    """Return whether a second person must approve a change: a forced step, a resume, or one that admits more people."""
     if not settings.ROLLOUT_APPROVALS or request.action == Action.EMERGENCY:
         return False
     if request.approval:
@@ -95,7 +95,7 @@ def _shares(of: RolloutSettings) -> tuple[int, ...]:
 
 
 def lets_more_in(rule: UniversityRule, *, is_kept: bool) -> bool:
-    """Return whether the new state of a rule admits more people: a longer permission, or a denial that ends earlier.
+    """Return whether a rule's change admits more people, such as a longer permission or an earlier end of a denial.
 
     ``is_kept`` is False if the rule is removed.
     """
@@ -111,7 +111,7 @@ def lets_more_in(rule: UniversityRule, *, is_kept: bool) -> bool:
 
 
 def approval_of(request: ChangeRequest, before: dict[str, Any], after: dict[str, Any], revision: int) -> Approval:
-    """Return an unsaved request for approval; it contains the state before and after the change for its readers."""
+    """Return an unsaved request for approval, with the state before and after the change for display."""
     rule = request.rule
     expires_at = rule.expires_at.isoformat() if rule.expires_at else None
     stored = {
@@ -132,7 +132,7 @@ def approval_of(request: ChangeRequest, before: dict[str, Any], after: dict[str,
 
 
 def request_of(approval: Approval) -> ChangeRequest:
-    """Return the change that waits for approval."""
+    """Return the ChangeRequest that is stored in the approval."""
     stored = dict(approval.request)
     pk, university, phase, is_allowed, expires_at = stored.pop("rule")
     rules = UniversityRule.objects.filter(university_id=university, phase=phase, is_allowed=is_allowed)
@@ -156,7 +156,7 @@ _is_judged: ContextVar[bool] = ContextVar("_is_judged", default=False)
 
 @contextmanager
 def judged() -> Iterator[None]:
-    """Allow the block to write the rows of a change that needs no approval, or that has been approved."""
+    """Skip the approval check for switches and rules saved in the block: their change has already passed it."""
     token = _is_judged.set(True)
     try:
         yield

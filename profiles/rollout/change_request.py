@@ -31,7 +31,7 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """The second person: the name for the audit row, the account, its login, and the reason for the approval."""
+    """Identify the second person: the name for the audit row, the account's ID and login, the approval's reason."""
 
     name: str
     account: int
@@ -45,10 +45,10 @@ class ChangeRequest:
 
     ``is_on`` is the new state of a switch; for a university rule, False means that the rule is removed. ``facts`` are
     stored in the audit row of an action that changes no settings. ``evidence`` contains the gate results.
-    ``universities`` are the ids that the author is limited to; None means all universities. ``steps`` are the
-    percentages and times of a plan, ``hours`` is the part of the day that the plan is limited to, and ``plan`` is the
-    number of the planned step that is taken or cancelled. ``account`` is the author's account, or that of the owner of
-    the author's API key; it is None in the shell and for code. ``approval`` is the second person's approval.
+    ``universities`` are the IDs to which the author is limited; None means all universities. ``steps`` are the
+    percentages and times of a plan, ``hours`` are the first and last hour at which its steps may run, and ``plan`` is
+    the ID of the planned step to run or cancel. ``account`` is the ID of the author's account or of the API key's
+    owner; None in the shell and for code. ``approval`` is the second person's approval.
     """
 
     action: Action
@@ -115,12 +115,12 @@ class ChangeRequest:
         )
 
     def is_by(self, person: Approver) -> bool:
-        """Return whether the person is the author. Accounts are compared or, as in the shell, names."""
+        """Return whether the person is the author: the account is the same or, as in the shell, the name."""
         return self.account == person.account or self.by in (person.name, person.login)
 
     @property
     def is_of_rollout(self) -> bool:
-        """Return whether the change increments the revision, which voids planned steps.
+        """Return whether the change increments the revision, which cancels planned steps.
 
         Planning a step, cancelling it, and changing a flag of another app do not.
         """

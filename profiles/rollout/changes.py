@@ -134,7 +134,7 @@ def _resolve_advance(request: ChangeRequest) -> ChangeRequest:
 
 
 def _check_gates(request: ChangeRequest) -> ChangeRequest:
-    """Return the request with its gate results; raise GatesNotPassed if they do not pass and it is not forced.
+    """Return the request with its gate results; raise GatesNotPassed unless they pass or the request is forced.
 
     Decreases and changes by code need no gates.
     """
@@ -210,7 +210,7 @@ def _edit(rollout: Rollout, request: ChangeRequest) -> tuple[ChangeResult, _Edit
 
 
 def refuse_outside_university(request: ChangeRequest) -> None:
-    """Raise OutsideUniversity if a limited user changes more than the university's rules or the emergency stop."""
+    """Raise OutsideUniversity if a change other than an emergency stop is outside the author's universities."""
     if request.universities is None or request.action == Action.EMERGENCY:
         return
     concerned = {request.facts.get("university")} if request.action == Action.REHEARSAL else {None}
@@ -357,7 +357,7 @@ def _cancel(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest)
 
 
 def _flag_as_json(flag: Flag, percent: Decimal | None, other: Flag | None = None) -> dict[str, Any]:
-    """Return the flag's percentage and ``everyone``, and criteria in which it differs from ``other`` or a new flag."""
+    """Return the flag's percentage and ``everyone``, and the criteria that differ from ``other`` or from a new flag."""
     json: dict[str, Any] = {"percents": {flag.name: rules.format_percent(percent or Decimal(0))}}
     if flag.everyone is not None:
         json["everyone"] = {flag.name: flag.everyone}
@@ -373,7 +373,7 @@ def _flag_as_json(flag: Flag, percent: Decimal | None, other: Flag | None = None
 def _set_flag(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit | None:
     """Return the edit for a flag that is not a phase; None if nothing changes.
 
-    The edit saves the flag only for the admin's form, because ``Flag.save()`` writes the row itself.
+    The edit saves only flags from the admin's form, because in all other cases ``Flag.save()`` saves the flag.
     """
     flag = request.flag
     if request.facts:
@@ -411,7 +411,7 @@ _command: ContextVar[tuple[str, Text] | None] = ContextVar("_command", default=N
 
 @contextmanager
 def recorded_as_command(by: str, reason: Text) -> Iterator[None]:
-    """Record flags that the block saves or deletes as changed by the command of the user ``by``, and not by code."""
+    """Record flags saved or deleted in the block as changed by a command of the user ``by``, not by code."""
     token = _command.set((by, reason))
     try:
         yield
@@ -455,7 +455,7 @@ def _refuse_new_criteria(flag: Flag) -> None:
 
 @receiver(pre_delete, sender=Flag)
 def _apply_deletion(instance: Flag, **_: Any) -> None:
-    """Record the deletion of a flag; set a phase to 0 first, as a deleted phase is at 0%, which lowers later phases."""
+    """Record the deletion of a flag; set a phase to 0% first, so that later phases are lowered too."""
     reason = Message("Deleted without a reason")
     if instance.name in PHASES:
         _apply_to_flag(Action.SET, instance, reason, phase=instance.name, percent=0)
@@ -473,7 +473,7 @@ def _apply_members(
     pk_set: set[int] | None,
     **_: Any,
 ) -> None:
-    """Refuse users and groups for a flag that the employee's phone decides; record their changes for any other flag."""
+    """Refuse users and groups on a flag that the employee's phone decides; record their changes on any other flag."""
     if action not in ("pre_add", "pre_remove", "pre_clear"):
         return
     field = "users" if sender is Flag.users.through else "groups"

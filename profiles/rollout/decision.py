@@ -1,4 +1,4 @@
-"""Decide which stage applies to a person: by what turns the cache off, then by university rules and the bucket."""
+"""Decide which stage applies to a person, by switches and settings, the person's bucket and university rules."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class RolloutState:
     """Hold the flags, switches and university rules as read from PostgreSQL at ``read_at`` (monotonic seconds).
 
     ``percents`` and ``phases`` are in hundredths of a percent; ``phases`` has the values of phases 1 to 4 that result
-    from percentages and overrides. ``allowed`` maps a university to the last phase to which a rule admits it,
+    from percentages and overrides. ``allowed`` maps a university's ID to the last phase to which a rule admits it,
     ``denied`` to the first phase from which a rule excludes it.
     """
 
@@ -110,7 +110,7 @@ class RolloutState:
         return self.switches.get(switch, False)
 
     def admits(self, flag: str, key: str | None) -> bool:
-        """Return whether the flag is on for the key, by the key's bucket; for the key None, whether it is at 100%."""
+        """Return whether the flag is on for the key's bucket or, without a key, whether it is at 100%."""
         percent = self.percents.get(flag, 0)
         if percent in (0, BUCKETS) or key is None:
             return percent == BUCKETS
@@ -152,8 +152,7 @@ class _Memo:
     def get(self) -> RolloutState:
         """Return the state, at most about a second old; while PostgreSQL does not respond, the last one that was read.
 
-        A transaction that has changed the settings reads them each time, and does not share what it could still roll
-        back.
+        In a transaction that has changed the settings, read them on every call, and keep them from other threads.
         """
         if self._has_uncommitted():
             return self._read() or self._state
@@ -176,7 +175,7 @@ class _Memo:
             return None
 
     def put(self, row: Sequence[Any]) -> RolloutState:
-        """Return the state in a row of STATE_QUERY, and keep it unless the process has read a newer revision."""
+        """Return the state in a row of STATE_QUERY, and store it unless the stored one has a newer revision."""
         state = RolloutState.of(row)
         if state.revision >= self._state.revision:
             self._state = state
@@ -188,7 +187,7 @@ class _Memo:
             self._changing.discard(threading.get_ident())
 
     def forget_changed(self) -> None:
-        """Forget the state: for this transaction at once, for the other threads when the transaction commits."""
+        """Discard the stored state: for this transaction at once, for other threads when the transaction commits."""
         self._changing.add(threading.get_ident())
         self._state = RolloutState()
         transaction.on_commit(self.forget)
@@ -232,7 +231,7 @@ def is_service_on(service: str) -> bool:
 
 
 def is_collecting(state: RolloutState | None = None) -> bool:
-    """Return whether updates become profiles. Updates have no phone, so phase 2 applies to all of them or to none."""
+    """Return whether updates are stored as profiles. Phase 2 applies to all updates or none, as they have no phone."""
     if not settings.PROFILE_CACHE_ENABLED:
         return False
     state = state or current_state()
@@ -240,8 +239,12 @@ def is_collecting(state: RolloutState | None = None) -> bool:
 
 
 def is_processing(state: RolloutState | None = None) -> bool:
-    """Return whether updates in the inbox are processed; if they are not, new updates are stored and wait."""
-    return settings.WEBHOOK_ENABLED and (state or current_state()).is_on("webhook_processing")
+    """Return whether updates in the inbox are processed; if they are not, new updates are stored and wait.
+
+    An emergency stop that could set only its latch has left the switch on, but its updates must wait like all others.
+    """
+    state = state or current_state()
+    return settings.WEBHOOK_ENABLED and state.is_on("webhook_processing") and not state.is_on(EMERGENCY_STOP)
 
 
 def is_monitored() -> bool:

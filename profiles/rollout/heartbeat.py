@@ -113,7 +113,7 @@ class Convergence:
 
     @property
     def cut_off(self) -> list[str]:
-        """Return the hosts on which no process is living, but one fell silent in the last hour without signing off."""
+        """Return the hosts that have silent processes and no living one."""
         return sorted(
             {_host_of(process) for process in self.silent} - set(map(_host_of, (*self.reached, *self.behind)))
         )
@@ -127,7 +127,7 @@ def _host_of(process: str) -> str:
 
 
 def convergence() -> Convergence:
-    """Return which living processes have reached the present revision; silent processes are listed but not counted."""
+    """Return which living processes have reached the current revision; silent processes are listed but not counted."""
     rollout = Rollout.current()
     rows = list(Heartbeat.objects.with_last_seen_age().order_by("process"))
     living = [row for row in rows if row.last_seen_age <= SILENT_AFTER]  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""The start of the history that counts: each resume starts a new monitored period.
+"""The monitored period: breaches, checks, comparisons and errors from before the last resume do not count.
 
-All code that counts breaches, checks in a row, comparisons or errors begins at ``monitored_since``; otherwise a problem
-that has been fixed would hold the rollout again right after the resume.
+All code that counts them begins at ``monitored_since``; otherwise a problem that has been fixed would pause the rollout
+again right after the resume.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def monitored_since(window: timedelta | None = None, *, resumed_at: datetime | N
     """Return the time of the last resume, or the start of the ``window`` that ends now if that is later.
 
     If there was no resume and no window is given, return ALWAYS. A caller that needs several windows passes the time of
-    the last resume in ``resumed_at``, so that it is read once. A resume that is far in the future does not count: a
-    clock has been set back since, and nothing would be counted until that time.
+    the last resume in ``resumed_at``, so that it is read once. A resume that is far in the future is ignored: a clock
+    has been set back since, and nothing would count until that time.
     """
     now = timezone.now()
     if resumed_at is None:
@@ -36,7 +36,7 @@ def monitored_since(window: timedelta | None = None, *, resumed_at: datetime | N
 
 
 def last_raise() -> datetime | None:
-    """Return when phase 3 or 4 was last raised, so that more people have been named from the cache since."""
+    """Return the time of the last increase of phase 3 or 4; None if there was none."""
     phases = PHASES[2:]
     moves = Change.objects.filter(after__percents__has_any_keys=phases).exclude(after__percents=F("before__percents"))
     move: Change

@@ -19,7 +19,7 @@ FARTHEST = timedelta(days=366)
 
 
 def check_moment(due_at: datetime) -> datetime:
-    """Return the time of a step; raise ChangeRefused if it is in the past or more than a year ahead."""
+    """Return the time of a planned step; raise ChangeRefused if it is in the past or more than a year ahead."""
     now = timezone.now()
     if due_at <= now:
         raise ChangeRefused(Message("Choose a time in the future."))
@@ -29,7 +29,7 @@ def check_moment(due_at: datetime) -> datetime:
 
 
 def steps_of(request: ChangeRequest, revision: int) -> list[Plan]:
-    """Return the unsaved steps that the request plans; raise ChangeRefused if they are not in order."""
+    """Return the unsaved steps of the requested plan; raise ChangeRefused if they are not in order."""
     if not request.steps:
         raise ChangeRefused(Message("A plan needs at least one step."))
     for (percent, due_at), (later, later_due_at) in zip(request.steps, request.steps[1:], strict=False):
@@ -63,7 +63,7 @@ def store(steps: list[Plan]) -> None:
 
 
 def as_json(steps: Iterable[Plan]) -> dict[str, Any]:
-    """Return the plan for its audit row; the first step is written as earlier releases wrote their only step."""
+    """Return the plan as JSON for its audit row; the first step has the format of releases that had only one step."""
     listed = list(steps)
     moves = [{"percent": rules.format_percent(one.percent), "due_at": one.due_at.isoformat()} for one in listed]
     json: dict[str, Any] = {"phase": listed[0].phase} | moves[0]
@@ -75,7 +75,7 @@ def as_json(steps: Iterable[Plan]) -> dict[str, Any]:
 
 
 def request_of(plan: Plan) -> ChangeRequest:
-    """Return the change that a planned step would make now."""
+    """Return the change request that a planned step would make now."""
     step: dict[str, Any] = {
         "phase": plan.phase,
         "percent": plan.percent,
@@ -86,10 +86,7 @@ def request_of(plan: Plan) -> ChangeRequest:
 
 
 def finish(plan: Plan, revision: int) -> None:
-    """Mark the step as taken, and make the next step of the plan the one to take.
-
-    The next step is valid for ``revision``, the revision of the rollout that this step led to.
-    """
+    """Mark the step as done, and the plan's next step as planned for ``revision``, the revision after this step."""
     plan.conclude(PlanState.DONE, Message("Done"))
     following = Plan.objects.of(plan).filter(state=PlanState.QUEUED).first()
     if following:

@@ -60,7 +60,7 @@ def with_code(name: str) -> str:
 
 
 def actor(by: str) -> str:
-    """Return the title of the installation, the controller or code as an author; for a person, return the login."""
+    """Return an author's display name: a person's login, or a title for the installation, the controller or code."""
     return str(ACTORS.get(by) or shell_user.displayed(by))
 
 
@@ -120,7 +120,7 @@ def outcome(result: ChangeResult) -> list[str]:
 
 
 def restart(resumed_at: datetime) -> str:
-    """Return a sentence that comparisons from before the resume do not count.
+    """Return a sentence which states that comparisons from before the resume do not count.
 
     It contains the time of the resume, and the date unless that is today.
     """
@@ -130,7 +130,7 @@ def restart(resumed_at: datetime) -> str:
 
 
 def last_restart(window: timedelta) -> str:
-    """Return the sentence of ``restart`` for the last resume; an empty string if that was before the window."""
+    """Return the sentence of ``restart`` for the last resume; an empty string if the resume was before the window."""
     resumed_at = monitored_since()
     return restart(resumed_at) if resumed_at > timezone.now() - window else ""
 

@@ -79,10 +79,7 @@ def refuse_stale(expected: int | None, revision: int) -> None:
 
 
 def refuse_criterion(flag: str, criterion: str) -> None:
-    """Raise ChangeRefused if the flag is one that the employee's phone decides.
-
-    No criterion of waffle's, such as staff or users, can decide such a flag.
-    """
+    """Raise ChangeRefused for a criterion of waffle's, such as staff, if only the employee's phone decides the flag."""
     if flag in PHASES:
         params = {"phase": phase_number(flag), "criterion": criterion}
         raise ChangeRefused(
@@ -110,9 +107,9 @@ def unreserved(name: str) -> str:
 
 
 def hours(text: str | None) -> tuple[int, int] | None:
-    """Return the first and last hour of a text such as 9-18; None for an empty text.
+    """Return the first and last hour in a string such as “9-18”; None for an empty string.
 
-    Raise ChangeRefused for any other text.
+    Raise ChangeRefused for any other string.
     """
     if not (text or "").strip():
         return None

@@ -25,6 +25,7 @@ _READ_ONLY = "default_transaction_read_only"
 _OWN = "coalesce(datname, '') = '' OR application_name = 'chaos' OR pid = pg_backend_pid()"
 _CANCEL = f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE state <> 'idle' AND NOT ({_OWN})"  # noqa: S608
 _TERMINATE = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE NOT ({_OWN})"  # noqa: S608
+LATE_CHECK = "alerts were last checked"
 _UNDO_SECONDS = 20.0
 _CONNECTIONS = 400
 _HOUR = 3600.0
@@ -75,7 +76,7 @@ def kinds(system: System) -> list[Kind]:
     for direction, ahead in (("back", -_HOUR), ("ahead", _HOUR)):
         for part in PROGRAMS:
             # These two compare the time of a check by the worker's clock with their own.
-            may_say = "alerts were last checked" if part in ("web", "worker") else ""
+            may_say = LATE_CHECK if part in ("web", "worker") else ""
             set_one = partial(_clocks, [part], ahead)
             found.append(Kind(f"clock of {part} an hour {direction}", set_one, must_work=True, may_say=may_say))
         set_all = partial(_clocks, PROGRAMS, ahead)

@@ -17,7 +17,7 @@ from tests.chaos.checks import ERASED, UNAVAILABLE, WAITED_FOR, Findings, Loads,
 from tests.chaos.client import Client
 from tests.chaos.employee_load import EmployeeLoad
 from tests.chaos.fake_direct_api import DirectApi
-from tests.chaos.faults import Context, Kind, kinds
+from tests.chaos.faults import LATE_CHECK, Context, Kind, kinds
 from tests.chaos.people_load import Erasures, Renames
 from tests.chaos.readers import Readers
 from tests.chaos.responses import BOUNDS, Answers
@@ -57,13 +57,14 @@ class Recovery:
     """Seconds from the end of a fault until the stores accepted writes, and from then until all else worked.
 
     ``service`` is about requests and updates, ``check`` about alerts; None if it took WELL_SECONDS. ``waited_for`` is
-    what did not work then.
+    what did not work then. ``parts`` has the seconds that each part of it took, one after the other.
     """
 
     stores: float = 0.0
     service: float | None = None
     check: float | None = None
     waited_for: str = ""
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,7 +93,9 @@ class Fault:
             for name, bound in bounds.items():
                 seconds, most = getattr(recovery, name), bound + (RESTART_SECONDS if restarts else 0)
                 if seconds is not None and seconds > most:
-                    found.append(f"{when} {self.name}, kill -9 {self.killed or 'nothing'}: {name} {seconds:.1f} s")
+                    parts = ", ".join(f"{title} {took:.1f} s" for title, took in recovery.parts.items())
+                    killed = self.killed or "nothing"
+                    found.append(f"{when} {self.name}, kill -9 {killed}: {name} {seconds:.1f} s ({parts})")
         return found
 
 
@@ -204,7 +207,10 @@ class Scenario:
         self.faults.append(fault)
 
     def _await_well(self, may_say: str = "") -> Recovery:
-        """Wait until all works, and return when it did; /ready may be degraded for the reason ``may_say``."""
+        """Wait until all works, and return when it did; /ready may be degraded for the reason ``may_say``.
+
+        That alerts were not checked belongs to the check, which is made after all others.
+        """
         recovery, started = Recovery(), time.monotonic()
         seen: set[object] = set()
 
@@ -214,18 +220,20 @@ class Scenario:
 
         checks: dict[str, tuple[str, Callable[[], object]]] = {
             "stores": ("the stores", self._accept_writes),
-            "ready": ("/ready", partial(self._is_ready, may_say)),
+            "ready": ("/ready", partial(self._is_ready, LATE_CHECK)),
             "update": ("the processing of updates", self._is_update_processed),
             "service": ("creates", self._is_employee_created),
-            "check": ("the check of alerts", are_alerts_checked),
+            "check": ("the check of alerts", lambda: are_alerts_checked() and self._is_ready(may_say)),
         }
         for name, (title, is_well) in checks.items():
+            began = time.monotonic()
             while not _attempt(is_well):
                 if time.monotonic() - started > WELL_SECONDS:
                     recovery.waited_for = title
                     return recovery
                 _attempt(are_alerts_checked)
                 time.sleep(0.1)
+            recovery.parts[title] = time.monotonic() - began
             _attempt(are_alerts_checked)
             if name in ("stores", "service", "check"):
                 earlier = 0.0 if name == "stores" else recovery.stores

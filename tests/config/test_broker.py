@@ -10,6 +10,8 @@ from kombu import Connection
 from kombu.transport import redis as transport
 from prometheus_client import REGISTRY
 from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import TimeoutError as ConnectionTimeout
 
 from config import broker
 from config.celery import app
@@ -67,6 +69,10 @@ def rejected() -> float:
     return sum(REGISTRY.get_sample_value(metric, {"reason": reason}) or 0 for reason in ("unreadable", "damaged_queue"))
 
 
+def refuse_to_respond(*_: Any, **__: Any) -> None:
+    raise ConnectionTimeout
+
+
 def receive(connection: Connection) -> str:
     with closing(connection.SimpleQueue("celery")) as queue:
         message = queue.get(timeout=5)
@@ -112,6 +118,28 @@ def test_messages_that_celery_fails_with_do_not_fill_the_prefetch_window(redis: 
     assert (rejected(), redis.llen("celery"), redis.hlen("unacked")) == (count + 4, 0, 0)
 
 
+def test_an_acknowledgement_that_fails_does_not_fill_the_prefetch_window(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker with one place would never take a message again after a broker that was stopped for a moment."""
+    received = list[Any]()
+    app.send_task(GOOD)
+    app.send_task(GOOD)
+    with app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        channel.basic_qos(0, 1, False)
+        with connection.Consumer([app.amqp.queues["celery"]], on_message=received.append):
+            connection.drain_events(timeout=5)
+            with monkeypatch.context() as patch:
+                patch.setattr(Pipeline, "execute", refuse_to_respond)
+                with pytest.raises(ConnectionTimeout):
+                    received[0].ack()
+            while len(received) < 2:
+                connection.drain_events(timeout=5)
+            received[1].ack()
+    assert redis.hlen("unacked") == 1, "the first is delivered again later"
+
+
 @pytest.mark.parametrize("entry", [SECRET.encode(), b"[1]", b"\xff", b"{}"])
 def test_a_damaged_message_that_was_not_acknowledged_is_removed(redis: Redis, entry: bytes) -> None:
     """Kombu restores it an hour later, and would fail with each of its connections from then on."""
@@ -124,13 +152,13 @@ def test_a_damaged_message_that_was_not_acknowledged_is_removed(redis: Redis, en
     assert (rejected(), redis.hlen("unacked"), redis.zcard("unacked_index")) == (count + 1, 0, 0)
 
 
-@pytest.mark.parametrize("key", ["celery", "unacked", "unacked_index", "_kombu.binding.celery"])
+@pytest.mark.parametrize("key", ["celery", "celery\x06\x169", "unacked", "unacked_index", "_kombu.binding.celery"])
 def test_a_key_of_another_type_is_removed(redis: Redis, key: str) -> None:
     redis.delete(key)
     redis.set(key, SECRET)
     count = rejected()
     with app.connection_for_read() as connection:
         assert connection.default_channel
-        app.send_task(GOOD)
+        app.send_task(GOOD, priority=9)
         assert receive(connection) == GOOD
     assert rejected() == count + 1

@@ -41,6 +41,20 @@ def test_alerts_are_checked_as_soon_as_the_scheduler_starts(broker_server: Fault
     assert message.headers["expires"]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_alerts_are_checked_before_a_backlog(broker_server: FaultyServer) -> None:
+    """After a step of the clock, all tasks are due at once, and each may take some seconds."""
+    entries = sorted(settings.CELERY_BEAT_SCHEDULE.values(), key=lambda entry: entry["task"].endswith("check_alerts"))
+    with app.connection_for_read() as connection, closing(connection.SimpleQueue("celery")) as queue:
+        queue.clear()
+        for entry in entries:
+            app.send_task(entry["task"], **entry["options"])
+        names = [queue.get(timeout=5).headers["task"] for _ in entries]
+        queue.clear()
+    assert names[0] == "monitoring.tasks.check_alerts"
+    assert sorted(names) == sorted(entry["task"] for entry in entries)
+
+
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the tasks that schedulers send from now on."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
 
@@ -12,8 +14,10 @@ import pytest
 import requests
 
 from config.dev.demo import __main__ as demo
-from config.dev.demo.__main__ import claim_data_dir
+from config.dev.demo.__main__ import DemoSupervisor, claim_data_dir
+from config.dev.launch import Launch
 from config.dev.processes import BASE_DIR, StartError
+from config.dev.supervisor import Supervisor
 from tests.demo.running import COMMAND, Running, environment
 
 
@@ -72,6 +76,23 @@ def test_no_setting_of_another_system_applies(monkeypatch: pytest.MonkeyPatch) -
         assert not set(theirs) & set(os.environ)
         assert os.environ["PORT"] == "8123"
         assert os.environ["DATA_DIR"] == str(BASE_DIR / ".data" / "demo")
+
+
+def test_data_that_is_made_again_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each start after the first twelve hours would make it again."""
+    monkeypatch.setattr(Supervisor, "start", lambda _: {})
+    monkeypatch.setattr(DemoSupervisor, "options", demo.Options("calm", is_fresh=False), raising=False)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    supervisor = DemoSupervisor.__new__(DemoSupervisor)
+    supervisor.launch = Launch.from_environment()
+    long_ago = datetime.now(UTC) - 2 * demo.KEPT_FOR
+    for made_at, is_made_again in ((long_ago, True), (datetime.now(UTC), False)):
+        (tmp_path / "demo.json").write_text(json.dumps({"made_at": made_at.isoformat()}))
+        (tmp_path / "postgres").mkdir(exist_ok=True)
+        supervisor.start()
+        noted = datetime.fromisoformat(json.loads((tmp_path / "demo.json").read_text())["made_at"])
+        assert (tmp_path / "postgres").exists() is not is_made_again
+        assert datetime.now(UTC) - noted < timedelta(minutes=1)
 
 
 @pytest.mark.integration

@@ -101,10 +101,27 @@ def test_a_held_rollout_holds_it_in_the_same_words() -> None:
 
 
 @pytest.mark.usefixtures("_people", "superadmin")
+def test_an_emergency_stop_refuses_it_in_the_same_words() -> None:
+    change("emergency")
+    assert {start(reason="r") for start in SURFACES} == {"The emergency stop is latched: only a resume ends it."}
+    assert not BackfillRun.objects.exists()
+
+
+@pytest.mark.usefixtures("_people", "superadmin")
 @pytest.mark.parametrize("start", [by_command, by_api])
 def test_it_refuses_without_a_reason(start: Callable[..., str]) -> None:
     assert "reason" in start(reason=" ") or start(reason=" ")
     assert not BackfillRun.objects.exists()
+
+
+@pytest.mark.usefixtures("_people")
+def test_a_run_is_not_undone_while_another_is_open() -> None:
+    earlier = batches.start()
+    BackfillRun.objects.filter(pk=earlier.pk).update(status="done")
+    batches.start()
+    with pytest.raises(CommandError, match=r"^Only one backfill can be open at a time"):
+        call_command("backfill", "undo", "--detach", stdout=StringIO())
+    assert list(BackfillRun.objects.order_by("pk").values_list("status", flat=True)) == ["done", "running"]
 
 
 @pytest.mark.usefixtures("_people")

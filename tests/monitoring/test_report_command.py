@@ -57,7 +57,7 @@ def test_the_daily_report_begins_with_what_is_wrong(redis: object) -> None:
     text = report("--daily")
     titles = re.findall(r"^[A-Z][A-Z ]+$", text, re.MULTILINE)
     assert [title.strip() for title in titles[:3]] == ["OPEN ALERTS", "PHASES", "HEALTH"]
-    assert re.search(r"Error rate +50\.0 %", text)
+    assert re.search(r"Error rate +50\.0%", text)
     assert "Phase 3, Gradual transition" in text
 
 

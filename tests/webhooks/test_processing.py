@@ -7,10 +7,12 @@ import pytest
 from django.db import OperationalError, connection
 from pytest_django.fixtures import Settings
 from redis import Redis
+from waffle.models import Switch
 
 from profiles import cache
 from profiles.models import Profile
 from profiles.rollout.decision import forget_state
+from profiles.rollout.phases import EMERGENCY_STOP
 from profiles.tasks import refill_cache
 from tests.conftest import Phases
 from tests.profiles.people import cached
@@ -98,6 +100,20 @@ def test_an_emergency_stop_during_a_batch_skips_no_update(monkeypatch: pytest.Mo
     forget_state()
     process_inbox()
     assert State.PENDING not in states()
+
+
+def test_an_emergency_stop_that_sets_only_its_latch_skips_no_update() -> None:
+    """It does so while another transaction holds the rollout's lock, which leaves the switch of processing on."""
+    post(started(1, 1000, "Анна"))
+    Switch.objects.filter(name=EMERGENCY_STOP).update(active=True)
+    forget_state()
+    assert Switch.objects.get(name="webhook_processing").active
+    assert process_inbox() == 0
+    assert states() == {State.PENDING: 1}
+    change("resume")
+    forget_state()
+    assert process_inbox() == 1
+    assert states() == {State.DONE: 1}
 
 
 def test_while_phase_2_is_off_updates_are_skipped(phases: Phases) -> None:

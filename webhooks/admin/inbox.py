@@ -110,7 +110,7 @@ class ReasonForm(forms.Form):
 
 
 class TypeFilter(DropdownFilter):
-    """Filter by update type. Offers all known types, because listing those in the table would need a full scan."""
+    """Filter by update type; offer all known types, because listing those in the table would need a full scan."""
 
     title = _("type")
     parameter_name = "update_type"
@@ -125,7 +125,7 @@ class TypeFilter(DropdownFilter):
 class ReceivedFilter(RangeDateTimeFilter):
     """Filter by time of receipt; an invalid time matches no rows.
 
-    Unfold's own filter ignores an invalid time, so that a replay of the filtered list would include every update.
+    Unfold's own filter ignores an invalid time, so a replay of the filtered list would include every update.
     """
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
@@ -138,7 +138,7 @@ class ReceivedFilter(RangeDateTimeFilter):
 
 
 class BodyFilter(TextFilter):
-    """Filter by a text in the body, for users who may see bodies; record each search, but not the text."""
+    """Filter by a string in the body, for users who may see bodies; record each search, but not the string."""
 
     title = _("text in the update's body")
     parameter_name = selections.BODY
@@ -336,7 +336,7 @@ def _list_url() -> str:
 
 
 def _length(start: datetime, end: datetime | None) -> str:
-    """Return the time between two moments, with two decimals if it is short; a dash while there is no end."""
+    """Return the time from start to end, with two decimals if it is under ten seconds; a dash if there is no end."""
     if end is None:
         return "—"
     length = max(end - start, timedelta())
@@ -395,12 +395,12 @@ class ReplayAdmin(LargeTableAdmin):
         return response
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Return only the progress; the page reloads it while updates are waiting."""
+        """Return only the progress section of the page, which reloads it while updates are waiting."""
         context = self._progress(request, self._replay(request, pk))
         return TemplateResponse(request, "webhooks/replay_progress.html", context)
 
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Take the waiting updates out of the queue, after the user has entered a reason."""
+        """Cancel the replay for the updates that are still waiting, after the user has entered a reason."""
         replay = self._replay(request, pk)
         if not request.user.has_perm("webhooks.add_replay"):
             raise PermissionDenied

@@ -76,9 +76,9 @@ def parse(body: bytes) -> Any:
 
 
 def _parse_carefully(text: str) -> Any:
-    """Parse what the fast scanner refuses: surrounding white space, long integers, and text that is not JSON.
+    """Parse a string that the fast scanner refused because of outer white space, long integers or invalid JSON.
 
-    Raise MalformedUpdate for text that is not JSON, and for JSON that is nested too deeply.
+    Raise MalformedUpdate for a string that is not JSON, and for JSON that is nested too deeply.
     """
     try:
         return _careful_decoder.decode(text)
@@ -107,7 +107,7 @@ _scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignor
 
 
 class Item(NamedTuple):
-    """An update with its bytes of JSON; ``reason`` is the reason for quarantining it, or ``""``."""
+    """An update with its JSON as bytes; ``reason`` is the reason for quarantining it, or ``""``."""
 
     body: bytes
     update: Json
@@ -118,7 +118,7 @@ def unwrap(body: bytes) -> list[Item]:
     """Return the updates in a body. The body is an update, or an envelope with a list of updates, as in long polling.
 
     Raise MalformedUpdate for any other body, and for an envelope with more than LARGEST_ENVELOPE updates. A malformed
-    item of an envelope gets a reason, so that it does not affect the other items.
+    item of an envelope gets a reason and does not affect the other items.
     """
     try:
         return _unwrap(body, parse(body))
@@ -161,8 +161,8 @@ _SEPARATOR = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([][{},"])', re.DOTALL)
 def _broken_envelope(body: bytes) -> list[Item]:
     """Return the items of an envelope that cannot be parsed as a whole; an empty list if the body is no envelope.
 
-    Items are separated by means of their brackets. From the place where brackets do not match, the rest of the body is
-    one malformed item: what looks like an update in it may be a text that somebody wrote.
+    Matching brackets separate the items. From the first mismatch on, the rest of the body is one malformed item:
+    anything that looks like an update there may be text that somebody wrote.
     """
     begin = _list_begin(body)
     if not begin:
@@ -192,15 +192,15 @@ def _list_begin(body: bytes) -> int:
 
 
 def _ends(sign: bytes | None, opened: list[bytes]) -> bool:
-    """Return whether the sign ends the search, because a bracket closes nothing or a string does not end.
+    """Return whether the search ends at this sign: at a bracket that closes nothing, or at a string that does not end.
 
-    A bracket that matches is removed from ``opened``.
+    If the sign closes a bracket, that bracket is removed from ``opened``.
     """
     return sign == b'"' or (sign in (b"]", b"}") and (not opened or opened.pop() + sign not in (b"[]", b"{}")))
 
 
 def _split(text: bytes) -> tuple[list[bytes], bytes]:
-    """Return the items of a list, and the text from the bracket that closes the list; ``b""`` if no bracket does."""
+    """Return the items of a list, and the text from its closing bracket on; ``b""`` if the bracket is missing."""
     opened: list[bytes] = []
     parts, start = [], 0
     for found in _SEPARATOR.finditer(text):

@@ -20,7 +20,7 @@ _WAID = re.compile(r";waid=\"?([0-9]+)", re.IGNORECASE)
 
 
 def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
-    """Return the phone in a contact attachment; None unless the contact is verifiably the sender.
+    """Return the phone in a contact attachment if the contact is verifiably the sender's own, otherwise None.
 
     MAX signs a contact card with the bot's token only when people share their own contact; ``hash`` is the signature. A
     signed card without exactly one phone is refused too, which is logged.
@@ -38,7 +38,7 @@ def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
 
 
 def _verified(payload: dict[str, Any]) -> str | None:
-    """Return the text that MAX has signed: the card, or the card with unescaped line breaks; None if it is neither."""
+    """Return the text that MAX signed: the card, or the card with unescaped line breaks; None if neither matches."""
     card, signature = payload.get("vcf_info"), payload.get("hash")
     if not isinstance(card, str) or not isinstance(signature, str) or not settings.MAX_BOT_TOKEN:
         return None
@@ -50,7 +50,7 @@ def _verified(payload: dict[str, Any]) -> str | None:
 
 
 def _unescaped(card: str) -> str:
-    r"""Return a card whose line breaks are all written as ``\r\n`` with real line breaks.
+    r"""Return a card with real line breaks in place of the escaped ones (``\r\n``), if it has no real ones.
 
     In a card with real line breaks, ``\n`` belongs to a value that people can choose, such as their name.
     """
@@ -58,7 +58,7 @@ def _unescaped(card: str) -> str:
 
 
 def _unfolded(card: str) -> list[str]:
-    """Return the lines of a vCard, each with its continuations (RFC 6350, 3.2, and vCard 2.1's soft line break)."""
+    """Return the lines of a vCard, with continuations joined (RFC 6350, 3.2, and vCard 2.1's soft line break)."""
     lines: list[list[str]] = []
     is_printable = False
     for line in re.split(r"\r\n?|\n", re.sub(r"(?:\r\n?|\n)[ \t]", "", _unescaped(card))):

@@ -79,7 +79,7 @@ def options() -> Options:
 
 
 def isolate_environment() -> None:
-    """Replace the system's variables by the demo's, so that no setting of another system applies.
+    """Replace the system's environment variables with the demo's, so that settings of another system do not apply.
 
     Raise StartError in production.
     """
@@ -93,7 +93,7 @@ def isolate_environment() -> None:
 
 
 def claim_data_dir(data_dir: Path) -> None:
-    """Mark a new or empty DATA_DIR as the demo's; raise StartError for a directory that something else has created."""
+    """Mark a new or empty DATA_DIR as the demo's; raise StartError if it contains data of another system."""
     marker = data_dir / _MARKER
     if marker.exists():
         return
@@ -128,6 +128,7 @@ class DemoSupervisor(Supervisor):
         if age is None or age > KEPT_FOR or self.options.is_fresh:
             self.data = "new; the next start continues with it, for twelve hours"
             self._clear()
+            made_at = None
         prepared = super().start()
         marker.write_text(json.dumps({"made_at": made_at or datetime.now(UTC).isoformat(timespec="seconds")}))
         return prepared

@@ -40,13 +40,13 @@ _BATCH = 1000
 
 
 class NotEmpty(ImproperlyConfigured):
-    """Raised when the database holds employees or updates, which the demo never touches."""
+    """Raised when the database has employees or updates: the demo fills only an empty database."""
 
 
 def generate(*, employees: int = EMPLOYEES, seed: int = SEED, now: datetime | None = None) -> Simulation:
-    """Fill the empty database with users and two weeks of history that end now, and store the figures of the pages.
+    """Fill the empty database with users and two weeks of history that end now, and compute the pages' statistics.
 
-    Return the simulation, which holds the rows that were written.
+    Return the simulation, which contains the rows that were written.
     """
     with transaction.atomic():
         create_users()
@@ -95,7 +95,7 @@ def measure() -> None:
 
 
 def _backdate(table: str, column: str, moments: Iterable[tuple[int, datetime]]) -> None:
-    """Set a column of times in rows that get their times from Django, or that triggers protect against changes."""
+    """Set a timestamp column that Django fills in or that a trigger protects; ``moments`` are pairs of ID and time."""
     ids, times = map(list, zip(*moments, strict=True))
     with connection.cursor() as cursor:
         # Without the role, the triggers of the audit tables refuse.
@@ -120,7 +120,7 @@ def _directory(lived: Simulation) -> None:
 
 
 def _backfill(lived: Simulation, ids: Sequence[int]) -> None:
-    """Record the only backfill of the two weeks, which named unnamed employees, and each batch's old and new values."""
+    """Record the one backfill of the two weeks, which filled in missing names, with each batch's old and new values."""
     at = lived.story.backfilled_at
     then = [pk for pk, created_at in zip(ids, lived.created_at, strict=True) if created_at < at]
     run = BackfillRun.objects.create(
@@ -168,7 +168,7 @@ def _webhook(lived: Simulation) -> None:
 
 
 def _rollout(lived: Simulation) -> None:
-    """Write the audit row of each change to the rollout, and then the settings as the last change left them."""
+    """Write an audit row for each change to the rollout, then the settings as they were after the last change."""
     story, revision = lived.story, Rollout.locked().revision
     _backdate("rollout_change", "at", ((pk, story.start) for pk in Change.objects.values_list("pk", flat=True)))
     Flag.objects.update(moved_at=story.start)

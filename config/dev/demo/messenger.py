@@ -1,6 +1,6 @@
-"""A small MAX for the demo: the direct API, a page that breaks it, and the traffic of people and of the HR service.
+"""A simulated MAX for the demo: the direct API, switches for its faults, and traffic of people and the HR service.
 
-The page at / has the switches; ``POST /switch/direct_api/slow`` works from a terminal too. The supervisor of the demo
+The page at / shows the switches; ``POST /switch/direct_api/slow`` works from a terminal too. The demo's supervisor
 passes the options in DEMO_MESSENGER.
 """
 
@@ -54,7 +54,7 @@ outline:2px solid}}</style><h1>MAX · demo</h1>{groups}</html>"""
 
 
 class Messenger(ThreadingHTTPServer):
-    """The server of the small MAX, with the switches of its page and the number of people hired so far.
+    """The HTTP server of the simulated MAX, with the state of its switches and the number of people hired so far.
 
     The file ``state`` stores this number, so that a restart continues from it.
     """
@@ -83,9 +83,9 @@ class Messenger(ThreadingHTTPServer):
         return _PAGE.format(groups=groups)
 
     def find(self, phones: list[str]) -> dict[str, Any]:
-        """Return the direct API's answer.
+        """Return the direct API's response for these phones.
 
-        If the API is switched to disagree, every second person gets another last name.
+        If the API is switched to “disagreeing”, every second person gets another last name.
         """
         users, failed = [], []
         for phone in phones:
@@ -148,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Traffic:
-    """What people and the HR service do while the demo runs, through the same HTTP ports as in real life."""
+    """Simulate people who write to the bot and an HR service that hires people, over the system's public HTTP API."""
 
     def __init__(self, messenger: Messenger, url: str, secret: str, key: str, universities: list[int]) -> None:
         self.messenger, self.url, self.universities = messenger, url, universities
@@ -176,7 +176,7 @@ class Traffic:
             time.sleep(0.05)
 
     def _writer(self) -> Person:
-        """Return the person who writes next. Once names are right again, the people with a wrong name come first."""
+        """Return the next person to write; once names are right again, start with those whose last name was wrong."""
         if self.wrong and self.messenger.switches["names"] == "right":
             return person(self.wrong.pop())
         who = person(random.randrange(self.messenger.hired))  # noqa: S311 (no secret)
@@ -193,7 +193,7 @@ class Traffic:
         self.session.post(f"{self.url}/webhook/max", json=update, headers=self.webhook_headers, timeout=10)
 
     def hire(self) -> None:
-        """Hire the next person: let them write to the bot, unless they never do, then create the employee."""
+        """Hire the next person: send an update from them, if they use the bot, then create the employee."""
         who = person(self.messenger.hired)
         self.messenger.count_hired()
         if who.writes:
@@ -206,9 +206,9 @@ class Traffic:
 
 
 def start_scene(messenger: Messenger, scene: str) -> None:
-    """Begin the scene.
+    """Set the switches of the scene.
 
-    If names go wrong in it, they do so after a while, so that the normal state can be seen first.
+    If the scene has wrong names, they start INCIDENT_AFTER seconds later, so that the normal state can be seen first.
     """
     changes = SCENES[scene]
     messenger.switches["traffic"] = changes.get("traffic", "calm")

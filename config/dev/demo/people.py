@@ -1,4 +1,4 @@
-"""The people of the demo. A person's data follow from a number alone, so that all parts of the demo agree on them."""
+"""The people of the demo. Each person is generated from a number alone, so that all parts of the demo agree on them."""
 
 import random
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ _FATHERS = (  # noqa: SIM905 (names, not a list of quotes)
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person with the names in their documents.
+    """A person of the demo; first, last and middle name are the official ones.
 
     ``account`` is the first and last name in MAX; None if the person does not use MAX. An empty last name there means
     that the person has entered none. ``writes`` is whether the person sends messages to the bot. ``own_name`` is the
@@ -76,7 +76,7 @@ class Person:
 
     @property
     def direct_name(self) -> tuple[str, str] | None:
-        """Return the name that the direct API gives, which spells ё as е; None if it does not find the person."""
+        """Return the name in the direct API, which spells ё as е; None if the direct API does not find the person."""
         if self.account is None or self.hides_phone:
             return None
         return self.account[0].replace("ё", "е"), self.account[1].replace("ё", "е")
@@ -90,7 +90,7 @@ class Person:
 
 
 def person(number: int) -> Person:
-    """Return the person with a number from 0 to MOST_PEOPLE."""
+    """Return the person with this number, which is from 0 to MOST_PEOPLE - 1."""
     draw = random.Random(f"person {number}")  # noqa: S311 (names)
     is_woman = draw.random() < 0.58
     first = draw.choice(_WOMEN if is_woman else _MEN)

@@ -1,4 +1,4 @@
-"""Prepare the demo: schema, users and two weeks of history; the last line of stdout is for the supervisor."""
+"""Prepare the demo: schema, users and two weeks of history; the last line of stdout is JSON for the supervisor."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The demo's history of indicators and gate checks, from the counts that the simulation took at each moment."""
+"""The demo's history of indicators and gate checks, computed from the snapshots of the simulation."""
 
 from collections.abc import Iterator
 from datetime import timedelta

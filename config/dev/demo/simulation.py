@@ -1,4 +1,4 @@
-"""Two weeks of updates and new employees in memory, by the system's own rules for merging, naming and comparing."""
+"""Simulate two weeks of updates and new employees in memory, with the system's own rules for names and comparisons."""
 
 import json
 import random
@@ -46,7 +46,7 @@ django.db.utils.OperationalError: canceling statement due to lock timeout"""
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The counts of the tables at a moment; ``compared`` counts the comparison outcomes of the seven days before it."""
+    """Row counts of the tables at one time; ``compared`` counts the comparison outcomes of the seven days before it."""
 
     at: datetime
     sources: Counter[str]
@@ -60,7 +60,7 @@ class Snapshot:
 
 @dataclass
 class Simulation:
-    """The rows of the two weeks, as they would be now; ``count`` is the number of employees."""
+    """The rows that the two weeks leave in the tables; ``count`` is the number of employees."""
 
     story: Story
     universities: list[int]
@@ -89,9 +89,9 @@ class Simulation:
         return self
 
     def _events(self) -> Iterator[tuple[Any, ...]]:
-        """Yield each event as a tuple: the moment, a number, the method to call, and its arguments.
+        """Yield each event as a tuple: the time, a sort number, the method to call, and its arguments.
 
-        The number orders the events of one moment.
+        The sort number orders events of the same time.
         """
         story, earlier = self.story, round(self.count * _EARLIER)
         for number in range(self.count):
@@ -122,7 +122,7 @@ class Simulation:
             yield at, order + number, self._receive, self.random.choice(writers)
 
     def _writes(self, who: Person, hired_at: datetime) -> Iterator[datetime]:
-        """Yield when a person writes to the bot: mostly before they are hired, and now and then later."""
+        """Yield the times when a person writes to the bot: the first is usually before they are hired."""
         since = max(hired_at - timedelta(hours=20 + 20 * self.random.random()), self.story.start)
         if not who.writes:
             return
@@ -132,7 +132,7 @@ class Simulation:
             yield self._moment(since, self.story.now)
 
     def _moment(self, since: datetime, until: datetime) -> datetime:
-        """Return a random moment; most are in working hours, few at night and at weekends, none in the delivery gap."""
+        """Return a random time; most are in working hours, few at night and at weekends, none in the delivery gap."""
         while True:
             at = since + self.random.random() * (until - since)
             local = at + MOSCOW
@@ -142,7 +142,7 @@ class Simulation:
                 return at
 
     def _receive(self, at: datetime, who: Person) -> None:
-        """Store an update of the person, and merge its names into the profile if updates are collected."""
+        """Store an update from the person, and merge its names into the profile if updates are collected."""
         update = self._update_of(who, at)
         row = self._store(update, at)
         draw, age = self.random.random(), self.story.now - at
@@ -232,9 +232,9 @@ class Simulation:
         return UserFound(*name, who.user_id) if name else NoAnswer.ABSENT
 
     def _choose(self, max_id: str | None, answer: Answer, policy: Policy, at: datetime) -> tuple[NameChoice, bool]:
-        """Return the name that a lookup chooses, and whether it asks the direct API.
+        """Return the name that a lookup chooses, and whether it calls the direct API.
 
-        The rule is that of profiles.lookup.lookup_name.
+        The rule is the same as in profiles.lookup.lookup_name.
         """
         known = self._known(max_id) if policy.uses_cache else Known(max_id)
         choice = choose_name(known, NoAnswer.NOT_ASKED, policy, at)
@@ -261,7 +261,7 @@ class Simulation:
     def _compare(
         self, at: datetime, employee: Employee, stage: int, answer: Answer, choice: NameChoice, *, was_asked: bool
     ) -> None:
-        """Compare the names of a lookup, as the worker does after the response."""
+        """Record the comparison of a lookup's names, which the worker makes after the response."""
         api_name = ""
         if isinstance(answer, UserFound):
             api_name = f"{answer.first_name} {answer.last_name}".strip()

@@ -1,4 +1,4 @@
-"""What the demo's rollout went through in the last two weeks: when each phase began, and what happened on the way."""
+"""The timeline of the demo's rollout over the last two weeks: when each phase began, and which incidents happened."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,12 +16,12 @@ DENIED, VOLUNTEER = 3, 5
 
 @dataclass(frozen=True)
 class Story:
-    """The moments of the two weeks that end now."""
+    """The times of the events in the two weeks that end at ``now``."""
 
     now: datetime
 
     def at(self, days: int, hour: int, minute: int = 0) -> datetime:
-        """Return the moment ``days`` days ago at this time of day in Moscow."""
+        """Return the time ``days`` days ago at this hour and minute in Moscow."""
         midnight = (self.now + MOSCOW).replace(hour=0, minute=0, second=0, microsecond=0) - MOSCOW
         return midnight - timedelta(days=days) + timedelta(hours=hour, minutes=minute)
 
@@ -37,7 +37,7 @@ class Story:
     def delivery_gap(self) -> tuple[datetime, datetime]:
         """Return the start and the end of a period without updates.
 
-        It held the rollout until the operator resumed it.
+        Because of it, the rollout was held until the operator resumed it.
         """
         return self.at(10, 13, 30), self.at(10, 14, 25)
 
@@ -68,7 +68,7 @@ class Story:
         return self.at(7, 9, 40)
 
     def state_at(self, moment: datetime, universities: list[int], salt: str) -> RolloutState:
-        """Return the rollout as it was at the moment; ``universities`` are ids, indexed by ``Person.university``."""
+        """Return the state of the rollout at this time; ``universities`` are IDs, indexed by ``Person.university``."""
         percent = max((percent for at, percent, _ in self.steps if at <= moment), default=0)
         collecting = BUCKETS if moment >= self.collecting_since else 0
         has_rules = moment >= self.rules_since

@@ -9,7 +9,7 @@ from config.dev.demo.people import Person
 def update_of(
     who: Person, kind: str, at: datetime, serial: str, *, text: str = "", name: tuple[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return an update of the kind bot_started, message_callback or message_created.
+    """Return an update of type bot_started, message_callback or message_created.
 
     ``serial`` makes its identifiers unique. ``name`` replaces the person's name in MAX.
     """

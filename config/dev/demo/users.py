@@ -36,7 +36,7 @@ def limit_clerk(university_id: int) -> None:
 
 
 def new_service_key() -> str:
-    """Return a new key that may create employees; revoke the key of the previous start."""
+    """Return a new API key that may create employees; revoke the key from the previous start of the demo."""
     now = timezone.now()
     ApiKey.objects.filter(name=_SERVICE, revoked_at=None).update(revoked_at=now)
     key = ApiKey(name=_SERVICE, owner=User.objects.get(username=ADMIN), expires_at=now + timedelta(days=30))

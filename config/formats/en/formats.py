@@ -1,4 +1,4 @@
-"""The formats of moments in English; they name the time zone, which Django's own do not."""
+"""English date and time formats with the time zone, which Django's own formats lack."""
 
 DATETIME_FORMAT = "j M Y, H:i:s T"
 SHORT_DATETIME_FORMAT = "j M Y, H:i T"

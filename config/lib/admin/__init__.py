@@ -43,7 +43,7 @@ vars(unfold_list)["display_for_value"] = _shown_value
 
 
 class ModelAdmin(unfold.ModelAdmin):
-    """The base of all model pages. The URL of a list can filter only by lookups that cause no error for any value."""
+    """The base class of all model pages. Lists can be filtered in the URL only by lookups that accept any value."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         try:
@@ -53,7 +53,7 @@ class ModelAdmin(unfold.ModelAdmin):
         return _LOOKUPS.issuperset(lookups) and bool(super().lookup_allowed(lookup, value, request))
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Name the time zone beside a field in which a moment is entered."""
+        """Add the site's time zone to the help text of date and time fields."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and isinstance(db_field, DateTimeField):
             field.help_text = f"{field.help_text} {_('Time zone: %s') % times.zone()}".strip()
@@ -64,9 +64,9 @@ class ModelAdmin(unfold.ModelAdmin):
         return bool(super().has_delete_permission(request, obj) and self.has_view_permission(request, obj))
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """Leave the name of the new row out of the message for users who may not view it: the system may have set it.
+        """Omit the new row's name from the message if the user may not view the row: the system may have set the name.
 
-        Unfold's and Django's own response, to a window for a related row too, names it.
+        The responses of Unfold and Django, also to a popup for a related row, contain the name.
         """
         if self.has_view_permission(request, obj):
             return super().response_add(request, obj, post_url_continue)  # type: ignore[no-any-return]
@@ -75,7 +75,7 @@ class ModelAdmin(unfold.ModelAdmin):
 
 
 class MergingAdmin(ModelAdmin):
-    """Save only what the user of a form changed; refuse a change to a field that someone else changed meanwhile."""
+    """Save only the fields that the user changed; refuse a change to a field that someone else changed meanwhile."""
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
@@ -97,7 +97,7 @@ class ScopedAdmin(ModelAdmin):
         return rows if scope.sees_all else rows.filter(**{f"{self.university_path}__in": scope.universities()})
 
     def get_field_queryset(self, db: str | None, db_field: Any, request: HttpRequest) -> QuerySet[Any] | None:
-        """Return the rows that a form field offers. None stands for Django's default, all rows of the related table.
+        """Return the rows that a form field offers; None means Django's default, all rows of the related table.
 
         Users who are limited to one university are offered the rows that they can see on the related table's own page.
         """
@@ -159,16 +159,16 @@ class GlobalScopeAdmin(ModelAdmin):
         return scope_of(request).sees_all and bool(super().has_module_permission(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return no rows to users with a membership, because the rows belong to no university.
+        """Return no rows to users who are limited to one university, because the rows belong to no university.
 
-        The URLs of the pages are closed to these users, but autocompletion, which has its own URL, uses this queryset.
+        These users cannot open the pages, but autocompletion has a URL of its own and uses this queryset.
         """
         rows: QuerySet[Any] = super().get_queryset(request)
         return rows if scope_of(request).sees_all else rows.none()
 
 
 class SharedRowsAdmin(ModelAdmin):
-    """Let only users who see all universities add, change and delete the rows, because these concern all of them."""
+    """Let only users who see all universities add, change and delete the rows, which apply to all universities."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return scope_of(request).sees_all and bool(super().has_add_permission(request))

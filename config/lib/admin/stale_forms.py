@@ -1,7 +1,7 @@
-"""Forms that were opened before someone else saved: only the fields that the user of the form changed are saved.
+"""Forms that were opened before someone else saved the same row: only the fields that the user changed are saved.
 
-The page sends back the values that it showed, so that the user's changes are found by comparing with these values and
-not with later ones. A changed field that someone else has changed too is refused; saving again uses the user's value.
+The page sends back the values that it showed; a field counts as changed if it differs from these values, whatever is
+stored by now. If someone else has changed it too, it is refused; saving again uses the user's value.
 """
 
 import json
@@ -21,9 +21,9 @@ else:
 
 
 class ShownValues(forms.HiddenInput):
-    """A hidden input for the shown value of a field with several inputs or choices.
+    """A hidden input with the originally shown value of a field that has several inputs or choices.
 
-    It is one input, which the page sends even if nothing is chosen.
+    Browsers send nothing for an empty choice, but always send this input.
     """
 
     def __init__(self, visible: forms.Widget) -> None:
@@ -61,7 +61,7 @@ class MergingForm(_Form):
                 field.hidden_widget = partial(ShownValues, field.widget)  # type: ignore[assignment]
 
     def _merged_fields(self) -> list[tuple[str, forms.Field]]:
-        """Return the names and fields of the form that are columns of the model and can be edited.
+        """Return pairs of name and field for the form's fields that are columns of the model and can be edited.
 
         The hash of a password is not among them.
         """

@@ -1,7 +1,7 @@
 """Traces (docs/how-to/traces.md). Unless OTEL_EXPORTER_OTLP_ENDPOINT is set, OpenTelemetry is not imported.
 
-A trace is found by the request ID alone, which is stored with the work that a request leaves for later. The request ID
-is the trace ID if it has the form of one; if not, the trace ID is a hash of it.
+The request ID is enough to find a trace. It is stored with the work that a request queues, and is itself the trace ID
+if it has 32 hexadecimal digits; if not, the trace ID is a hash of it.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def receipt() -> AbstractContextManager[Any]:
 def batch(name: str, messages: Sequence[M], describe: Callable[[M], dict[str, Any]]) -> AbstractContextManager[Any]:
     """Return the span of work on stored messages, in the trace of the request that stored them.
 
-    If they are of several requests, the span has a trace of its own, with links to theirs. ``describe`` returns the
-    attributes of a message when the work is done; they must not contain personal data.
+    If several requests stored them, the span has a trace of its own, with links to theirs. After the work, ``describe``
+    is called for the span attributes of each message; they must not contain personal data.
     """
     return _spans.batch(name, messages, describe) if _spans else _OFF
 
@@ -58,7 +58,7 @@ def statement(sql: str) -> AbstractContextManager[Any]:
 
 
 def continued(name: str) -> AbstractContextManager[Any]:
-    """Return the span of work that an earlier request has left for later, in the trace of the current request ID."""
+    """Return the span of work that an earlier request has queued, in the trace of the current request ID."""
     return _spans.continued(name) if _spans else _OFF
 
 

@@ -59,7 +59,7 @@ _exporter: _Exporter
 
 
 def trace_id_of(request: str) -> int:
-    """Return the trace ID of a request ID: the same number if that is 32 hexadecimal digits, otherwise a hash of it."""
+    """Return the trace ID for a request ID: its value if it has 32 hexadecimal digits, otherwise a hash of it."""
     given = int(request, 16) if _TRACE_ID.fullmatch(request) else 0
     return given or int.from_bytes(blake2b(request.encode(), digest_size=16).digest())
 
@@ -82,7 +82,7 @@ class _ReceiptIds(_RequestIds):
 
 
 class _OwnRoots(Sampler):
-    """Drop the spans of statements outside a trace, such as those with which processes look for work every second."""
+    """Drop the spans of statements outside a trace, such as the queries that poll for work every second."""
 
     def __init__(self, inner: Sampler) -> None:
         self._inner = inner
@@ -153,7 +153,7 @@ def receipt() -> Any:
 
 
 def _context_of(request: str) -> SpanContext:
-    """Return the context, with the sampling decision, of the span in which a request with this ID was received."""
+    """Return the span context of the request with this ID, including the sampling decision."""
     number = trace_id_of(request)
     decision = _sampler.should_sample(Context(), number, "", SpanKind.SERVER).decision
     flags = TraceFlags(TraceFlags.SAMPLED if decision == Decision.RECORD_AND_SAMPLE else TraceFlags.DEFAULT)
@@ -207,7 +207,7 @@ def ids() -> dict[str, str]:
 
 
 def _anonymous(span: ReadableSpan) -> ReadableSpan:
-    """Return a span without what may be personal: texts of errors, and attributes neither in _KEPT nor our own."""
+    """Return a span without possibly personal data: error messages, and attributes neither in _KEPT nor our own."""
     given = span.attributes or {}
     attributes = {name: value for name, value in given.items() if name in _KEPT or name.startswith(_OWN)}
     if span.kind == SpanKind.SERVER:
@@ -235,7 +235,7 @@ def _anonymous(span: ReadableSpan) -> ReadableSpan:
 
 
 def _name(name: str, attributes: Mapping[str, Any]) -> str:
-    """Return a span's name, from closed sets: SQL and Redis commands, our models' tables, routes, names in our code."""
+    """Return a span name built only from SQL and Redis commands, our models' tables, routes and names in our code."""
     statement = str(attributes.get("db.query.text") or "")
     if attributes.get("db.system.name") == "postgresql":
         operation = name if name.isalpha() and name.isupper() else "SQL"

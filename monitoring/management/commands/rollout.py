@@ -1,4 +1,4 @@
-"""``manage.py rollout``: exits with 0 if done, 1 if refused, 4 if it waits for approval.
+"""``manage.py rollout``: exits with 0 if done, 1 if refused, 4 if the change waits for approval.
 
 It exits with 2 if gates do not pass or an argument is invalid.
 """
@@ -242,7 +242,7 @@ def _add_phase_and_percent(parser: ArgumentParser) -> None:
 
 @contextmanager
 def refusals_as_errors(output: OutputWrapper) -> Iterator[None]:
-    """Turn the refusal of a change into the error of a command; its exit code is 4 if the change needs approval."""
+    """Turn the refusal of a change into a CommandError; the exit code is 4 if the change needs approval."""
     try:
         yield
     except ApprovalNeeded as needed:
@@ -273,9 +273,9 @@ def request_of(action: Action, options: Mapping[str, Any], **params: Any) -> Cha
 
 
 def decider_of(login: str | None) -> approvals.Decider:
-    """Return the account that decides on a request: ``login``'s, or that of the shell's user.
+    """Return the account that decides on a request: the one named ``login`` or, without it, the one of the shell user.
 
-    Ask for its password, because anybody could enter its name; raise CommandError if the password is wrong.
+    Ask for the account's password, because anybody could enter its name; raise CommandError if the password is wrong.
     """
     name = login or shell_user.login()
     users = get_user_model().objects
@@ -288,7 +288,7 @@ def decider_of(login: str | None) -> approvals.Decider:
 
 
 def moment(text: str) -> datetime:
-    """Return the UTC time for a date and time or a duration from now; raise CommandError unless it is in the future."""
+    """Parse a date and time, or a duration from now, as a UTC datetime; raise CommandError if it is in the past."""
     try:
         at = parse_datetime(text) or timezone.now() + parse_duration(text)
         # astimezone() raises OverflowError for a moment outside the years 1 to 9999 in UTC.

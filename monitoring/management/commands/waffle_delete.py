@@ -1,4 +1,4 @@
-"""``manage.py waffle_delete``: waffle's command, which also audits the deletion and refuses flags of the rollout."""
+"""``manage.py waffle_delete``: waffle's command, plus an audit row; the rollout's own rows cannot be deleted."""
 
 from typing import Any
 

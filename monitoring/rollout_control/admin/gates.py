@@ -1,4 +1,4 @@
-"""The admin of the results of gates, and of the checklist's signatures."""
+"""The admin pages of gate results, synthetic round trips and signatures of checklist items."""
 
 from operator import attrgetter
 from typing import Any, ClassVar

@@ -114,7 +114,7 @@ class FlagForm(ChangeRequestForm):
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def _percent(self) -> str:
-        """Return the percentage in the database; that of the form's instance is the new one once the form is valid."""
+        """Return the stored percentage; the instance of a valid form already has the new one."""
         stored = Flag.objects.filter(pk=self.instance.pk).first() or Flag()
         return rules.format_percent(stored.percent or Decimal(0))
 
@@ -133,7 +133,7 @@ class FlagForm(ChangeRequestForm):
         return rows.filter(modified=expected) if expected else rows
 
     def clean_percent(self) -> str | None:
-        """Return the percentage with a decimal point: the model's field, which validates it next, refuses a comma."""
+        """Return the percentage with a decimal point: the model's field, which validates it next, rejects a comma."""
         return str(self.cleaned_data["percent"]).replace(",", ".")
 
     def change(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class OtherFlagForm(FlagForm):
         fields = ("name", "note", "everyone", *Flag.CRITERIA, "users", "groups")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Leave fields unchanged that are missing in a request, unless the admin's page sent the request.
+        """Keep the values of fields that are missing in the request, unless the admin's page sent it.
 
         The page sends nothing for a box that is not ticked, so there a missing field means “no”.
         """
@@ -224,7 +224,7 @@ class UniversityRuleForm(ChangeRequestForm):
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Offer the universities by name, and the rule's own even if it was deleted, so that a rule can be edited."""
+        """Offer the universities by name, and the rule's own even if it was deleted, so that the rule can be edited."""
         super().__init__(*args, **kwargs)
         limits = admin_scope(self.request)
         known = limits.universities() if limits else University.objects.all()
@@ -241,7 +241,7 @@ class UniversityRuleForm(ChangeRequestForm):
 
 
 class ChangeRequestAdmin(UntranslatedLogAdmin):
-    """Save by applying the form's change request; each HTTP request has a form class of its own, with the request."""
+    """Save by applying the form's change request; get_form() returns a form class that has the current HTTP request."""
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {}
@@ -276,7 +276,7 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
 
 
 class WaffleAdmin(SharedRowsAdmin, UntranslatedLogAdmin):
-    """Let only users who see all universities change the rows, because they concern all universities.
+    """Allow changes only to users who see all universities, because flags, switches and samples concern all of them.
 
     Nobody can delete the rows of the rollout.
     """
@@ -356,7 +356,7 @@ class SampleAdmin(WaffleAdmin, MergingAdmin):
 
 
 def with_university(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Add ``university_name`` to rows that have the id of a university; it is None if the university was deleted."""
+    """Annotate rows that have a ``university_id`` with ``university_name``; None if the university was deleted."""
     names = University.objects.filter(pk=OuterRef("university_id")).values("name")
     with_names: QuerySet[Any] = rows.annotate(university_name=Subquery(names[:1]))
     return with_names
@@ -445,7 +445,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     display_reason = column(_("reason"), attrgetter("text"), "reason")
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Return whether the user may see changes, because a request for approval is a change that is not made yet."""
+        """Return whether the user may view changes: a request for approval is a change that has not been made yet."""
         return request.user.has_perm("rollout.view_change")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:

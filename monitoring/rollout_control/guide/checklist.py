@@ -44,7 +44,7 @@ class ItemStatus:
 
 
 def checklist_status(readings: Round) -> list[ItemStatus]:
-    """Return the status of each item, from a round of indicators and from the signatures in force."""
+    """Return the status of each item, from the indicators in ``readings`` and the signatures that have not expired."""
     signatures = {row.item: row for row in Signature.objects.in_force().select_related("by").order_by("signed_at")}
     statuses = []
     for section, items in CHECKLIST.items():
@@ -62,9 +62,9 @@ def checklist_status(readings: Round) -> list[ItemStatus]:
 
 
 def _by(indicator: str) -> Check:
-    """Return a check that an indicator is within its limit; while there is no data, the last reading with data decides.
+    """Return a check that passes if an indicator is within its limit; without data, its last reading with data decides.
 
-    A pause of the traffic does not disprove what was shown before.
+    An item that is done must not become undone because there is no traffic.
     """
 
     def check(readings: Round) -> tuple[bool, str]:

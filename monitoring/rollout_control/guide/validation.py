@@ -1,4 +1,4 @@
-"""The guide's post-migration validation: send an update of a synthetic person, and create an employee for the person.
+"""The guide's post-migration validation: send an update about a synthetic person, and create an employee for them.
 
 The person's profile, Redis entry and updates are always removed, and the employee is never committed. The webhook's
 counters leave out synthetic updates.
@@ -157,7 +157,7 @@ class Validation:
         return _("Redis has the profile")
 
     def employee(self) -> str:
-        """Create an employee as a request would, roll the transaction back, and return where the name came from."""
+        """Create an employee as a request would, check the source of the name, and roll the transaction back."""
         # Nobody has these phones: after +7, no Russian number begins with a zero.
         phones = (f"+7000{number:07d}" for number in range(_PHONES))
         phone = next((phone for phone in phones if decide(phone).stage >= 3), None)

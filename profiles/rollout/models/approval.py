@@ -32,9 +32,9 @@ class ApprovalQuerySet(ChangeQuerySet):
 class Approval(ChangeRecord):
     """Store a change that waits until a second person approves it (docs/reference/rollout.md).
 
-    ``before``, ``after`` and ``evidence`` are from the time of the request; when it is approved, the change in
-    ``request`` is judged again. ``account`` is the number of the requester's account, or of the account that owns the
-    requester's API key; None in the shell.
+    ``before``, ``after`` and ``evidence`` are from the time of the request. On approval, permissions, rules and gates
+    are checked again for the change in ``request``. ``account`` is the ID of the requester's account or of the API
+    key's owner; None in the shell.
     """
 
     account = models.BigIntegerField(null=True, editable=False)

@@ -40,14 +40,14 @@ class Action(models.TextChoices):
 
 class ChangeQuerySet(models.QuerySet[Any]):
     def of_universities(self, ids: Iterable[int]) -> Self:
-        """Exclude changes that concern only universities outside ``ids``: their rules and their rollback checks."""
+        """Exclude the rules and rollback checks of universities that are not in ``ids``; keep all other changes."""
         ids = list(ids)
         is_theirs = Q(before__university__in=ids) | Q(after__university__in=ids)
         return self.filter(is_theirs | ~(Q(before__has_key="university") | Q(after__has_key="university")))
 
 
 class ChangeRecord(models.Model):
-    """Hold who changes what, and why. A reason given by the system is stored in the site's language."""
+    """Hold a change's author, content and reason: ``reason`` in the site's language, ``sentence`` for translation."""
 
     at = models.DateTimeField(_("time"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150)

@@ -19,7 +19,7 @@ flag_saving = Signal()
 
 
 class PercentField(models.DecimalField):  # type: ignore[type-arg]
-    """Store None as 0, which is its meaning in waffle: the previous release expects a number in each row."""
+    """Store None as 0: both mean the same in waffle, and the previous release expects a number in each row."""
 
     def get_prep_value(self, value: Any) -> Any:
         return super().get_prep_value(Decimal(0) if value is None else value)
@@ -28,7 +28,7 @@ class PercentField(models.DecimalField):  # type: ignore[type-arg]
 class Flag(AbstractUserFlag):
     """Store a phase, the comparison flag, or a flag that behaves as django-waffle documents.
 
-    For a phase, ``percent`` is the share of employees for which it is on; the hash of their phone decides. Its
+    For a phase, ``percent`` is the share of employees for which it is on, chosen by the hash of their phone. Its
     ``everyone`` is an override: True means 100% for this phase and all earlier ones, False means 0% for this phase and
     all later ones.
     """

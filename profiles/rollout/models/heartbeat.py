@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
     def with_last_seen_age(self) -> HeartbeatQuerySet:
-        """Add the age of the last heartbeat; a time in the future counts by its distance from now.
+        """Annotate ``last_seen_age``, the age of the last heartbeat; one in the future counts by its distance from now.
 
         The process may have sent it before a clock was set back, and may have ended since.
         """

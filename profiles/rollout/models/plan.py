@@ -25,7 +25,7 @@ class PlanQuerySet(models.QuerySet["Plan"]):
         return self.filter(state__in=(PlanState.QUEUED, PlanState.PLANNED, PlanState.WAITING))
 
     def of(self, step: Plan) -> PlanQuerySet:
-        """Return the steps of the plan that the given step belongs to, in their order."""
+        """Return the steps of the plan to which the given step belongs, in order."""
         head = step.first_id or step.pk
         return self.filter(Q(pk=head) | Q(first=head)).order_by("pk")
 
@@ -33,10 +33,10 @@ class PlanQuerySet(models.QuerySet["Plan"]):
 class Plan(models.Model):
     """Store a step of a plan.
 
-    A step that is due is judged as any other change; once it is taken, the next step can be due. ``first`` is the first
+    A due step is checked like any other change; when it is done, the next step becomes current. ``first`` is the first
     step of the plan; for the first step itself, it is None. With ``waits_for_gates``, the step is tried from ``due_at``
-    on until its gates pass; without it, gates that do not pass end the plan. ``account`` is the number of the account
-    that made the plan or owns the API key that did; None for a plan from the shell or of an earlier release.
+    on until its gates pass; without it, gates that do not pass end the plan. ``account`` is the ID of the account that
+    made the plan or owns the API key used; None for a plan from the shell or of an earlier release.
     """
 
     phase = models.PositiveSmallIntegerField(_("phase"))
@@ -70,9 +70,9 @@ class Plan(models.Model):
 
     @property
     def hours(self) -> tuple[int, int] | None:
-        """Return the hours of the site's day between which the step may be taken; None for any time.
+        """Return the hours between which the step may be taken, in the site's time zone; None for any time.
 
-        Hours from 22 to 6 include midnight.
+        The range from 22 to 6 includes midnight.
         """
         return None if self.from_hour is None or self.until_hour is None else (self.from_hour, self.until_hour)
 
@@ -88,7 +88,7 @@ class Plan(models.Model):
         self.save()
 
     def stop(self, why: Text) -> None:
-        """Drop this step and the later steps of the plan; ``why`` is the reason."""
+        """Drop this step and the later steps of the plan, with the reason ``why``."""
         for step in Plan.objects.of(self).open():
             step.conclude(PlanState.DROPPED, why)
         self.refresh_from_db()

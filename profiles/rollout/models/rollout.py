@@ -45,10 +45,7 @@ class Rollout(models.Model):
 
     @property
     def held(self) -> Text:
-        """Return why the rollout is paused, as a text that is translated for each reader.
-
-        The column ``held_for`` has it in the site's language.
-        """
+        """Return the reason for the pause, translated for each reader; ``held_for`` has it in the site's language."""
         return from_columns(self.held_for, self.held_sentence)
 
     @held.setter

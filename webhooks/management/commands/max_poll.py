@@ -54,8 +54,8 @@ class Command(BaseCommand):
     def batches(self, marker: int | None, *, once: bool) -> Iterator[tuple[list[Any], int | None]]:
         """Yield batches of updates, each with the marker for the next request.
 
-        That request acknowledges the batch to MAX. With ``once``, return when there are no more updates. After an
-        error, try again, but raise MaxError with ``once``, or if MAX refused the request.
+        The next request acknowledges the batch. With ``once``, return when there are no more updates. Retry after an
+        error, but raise MaxError if ``once`` is set or MAX refused the request.
         """
         wait = timedelta() if once else WAIT
         while True:

@@ -52,8 +52,8 @@ class Command(BaseCommand):
 def process_from_both_ends(is_stopping: Callable[[], bool], second_thread: ThreadPoolExecutor) -> None:
     """Process all updates that are due; if there is more than a batch, process the newest ones in a second thread.
 
-    New updates then do not wait for a backlog, and one thread computes while PostgreSQL works for the other. Raise what
-    either thread has raised; the updates of its batch stay pending.
+    New updates then do not wait for a backlog, and one thread computes while PostgreSQL works for the other. Raise the
+    error of either thread; the updates of its batch stay pending.
     """
     beside: Future[None] | None = None
 
