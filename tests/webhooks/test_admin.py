@@ -172,6 +172,6 @@ def test_nothing_is_edited_by_hand(operator: Client, model: type[Model]) -> None
 
 
 def test_an_empty_inbox_does_not_offer_to_add_an_update(operator: Client) -> None:
-    assert "Create a new item" not in operator.get(LIST).content.decode()
+    assert "Add an entry" not in operator.get(LIST).content.decode()
     assert "No rows match the filters." in operator.get(LIST, {"state__exact": "dead"}).content.decode()
-    assert "Create a new item" in operator.get("/admin/employees/university/").content.decode()
+    assert "Add an entry" in operator.get("/admin/employees/university/").content.decode()
