@@ -227,7 +227,7 @@ def test_a_long_preview_is_cut_and_says_so(admin: Client) -> None:
 def test_errors_are_not_cut(admin: Client) -> None:
     page = uploaded(admin, many(13, ""))
     assert page.count("A new employee needs a university") == 13
-    assert "New: 0 · changed: 0 · the same: 0 · refused: 13" in " ".join(page.split())
+    assert "New: 0 · changed: 0 · unchanged: 0 · refused: 13" in " ".join(page.split())
 
 
 @pytest.mark.usefixtures("short_preview")
