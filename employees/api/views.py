@@ -186,7 +186,7 @@ class EmployeeViewSet(ModelViewSet[Employee]):
     )
     @action(detail=False, url_path="by-max-id/<str:max_id>", pagination_class=None)
     def by_max_id(self, request: Request, max_id: str) -> Response:
-        """Return the employee with this MAX id; the one with the lowest id if there are several."""
+        """Return the employee with this MAX ID; the one with the lowest id if there are several."""
         first = self.get_queryset().filter(max_id=checked_id(max_id)).order_by("id")[:1]
         return Response(self.get_serializer(get_object_or_404(first)).data)
 
@@ -217,8 +217,8 @@ class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[Univers
 
 
 @extend_schema_view(
-    list=extend_schema(description="List the searches for missing MAX ids, the latest first."),
-    retrieve=extend_schema(description="Return a search for missing MAX ids."),
+    list=extend_schema(description="List the searches for missing MAX IDs, the latest first."),
+    retrieve=extend_schema(description="Return a search for missing MAX IDs."),
 )
 class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJob]):
     """Background searches for missing MAX IDs in the direct API."""
@@ -231,7 +231,7 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
 
     @extend_schema(request=None, responses={202: _created("MaxIdJob")})
     def start(self, request: Request) -> Response:
-        """Start a search for all employees without a MAX id. The worker begins within seconds.
+        """Start a search for all employees without a MAX ID. The worker begins within seconds.
 
         Without the permission to view the searches, the response has only the id.
         """
