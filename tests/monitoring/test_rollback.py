@@ -135,9 +135,9 @@ def test_an_emergency_pauses_the_backfill_and_a_resume_leaves_it_paused(phases: 
     assert f"backfill {started.pk} is paused" in run("rollback", "emergency", "--reason", "wrong names")
     paused = BackfillRun.objects.get()
     assert (paused.status, paused.paused_because) == ("paused", "wrong names")
-    with pytest.raises(CommandError, match="Paused: the emergency stop is latched"):
+    with pytest.raises(CommandError, match="The emergency stop is latched: only a resume ends it"):
         run("backfill", "resume")
-    assert "stays paused (the emergency stop is latched)" in run("rollout", "resume", "--reason", "right names")
+    assert "stays paused (wrong names)" in run("rollout", "resume", "--reason", "right names")
     assert BackfillRun.objects.get().status == "paused"
     assert "done" in run("backfill", "resume")
 

@@ -65,7 +65,7 @@ def test_a_switch_beats_every_percentage(phases: Phases, switch: str, active: bo
         (lambda s: setattr(s, "WEBHOOK_ENABLED", False), True, False),
         (lambda s: setattr(s, "PROFILE_CACHE_ENABLED", False), False, True),
         (lambda s: Switch.objects.filter(name="webhook_processing").update(active=False), True, False),
-        (lambda s: Switch.objects.filter(name="emergency_stop").update(active=True), False, True),
+        (lambda s: Switch.objects.filter(name="emergency_stop").update(active=True), False, False),
     ],
     ids=["nothing", "WEBHOOK_ENABLED", "PROFILE_CACHE_ENABLED", "webhook_processing", "emergency_stop"],
 )
