@@ -30,6 +30,12 @@ def reject(reason: str, error: str) -> None:
     logger.error("message rejected", extra={"event": "message_rejected", "reason": reason, "error": error})
 
 
+def queue_length(client: Any) -> int:
+    """Return the number of messages in the queue, which consists of a list for each priority."""
+    suffixes = [f"{redis.Channel.sep}{step}" if step else "" for step in redis.PRIORITY_STEPS]
+    return sum(client.llen(f"celery{suffix}") for suffix in suffixes)
+
+
 class QoS(redis.QoS):  # type: ignore[misc]
     def ack(self, delivery_tag: Any) -> None:
         """Acknowledge a message, and end its place in the prefetch window even if the broker does not respond.

@@ -11,6 +11,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from config.celery import app
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
@@ -38,6 +39,17 @@ def health(url: str) -> tuple[dict[str, str], str]:
     except CommandError as refused:
         error = str(refused)
     return {line[:12].strip(): line[12:] for line in out.getvalue().splitlines()}, error
+
+
+def test_it_counts_the_tasks_of_every_priority(
+    live_server: LiveServer, all_living: None, broker_server: FaultyServer
+) -> None:
+    with app.connection_for_write() as broker:
+        broker.default_channel.queue_purge("celery")
+        for priority in (0, 9):
+            app.send_task("monitoring.tasks.deliver_alerts", priority=priority, connection=broker)
+        assert health(live_server.url)[0]["broker"].endswith("queued tasks: 2")
+        broker.default_channel.queue_purge("celery")
 
 
 def test_it_works(live_server: LiveServer, all_living: None) -> None:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 
+from config import broker
 from config.dev.launch import Launch
 from config.lib import redis_connection
 from config.lib.commands import BaseCommand
@@ -100,7 +101,7 @@ def _broker(readings: Readings) -> Status:
         return True, "not checked: the broker is not Redis"
     try:
         with redis_connection.client(settings.CELERY_BROKER_URL, seconds=2) as client:
-            return True, f"queued tasks: {client.llen('celery')}"
+            return True, f"queued tasks: {broker.queue_length(client)}"
     except redis.RedisError as error:
         name = redis_connection.error_name(error)
         return False, f"{failures.message_for(name)} ({name})"
