@@ -103,7 +103,7 @@ def key_of(user: User) -> APIClient:
     key = ApiKey(name=f"deploy {ApiKey.objects.count()}", owner=user, expires_at=timezone.now() + timedelta(days=1))
     text = key.generate()
     key.save()
-    key.permissions.set(Permission.objects.filter(codename="operate_rollout"))
+    key.permissions.set(Permission.objects.filter(codename__in=("operate_rollout", "view_rollout")))
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Api-Key {text}")
     return client
@@ -360,7 +360,7 @@ def test_who_may_not_make_the_change_may_not_approve_it(second: User) -> None:
     approval.is_forced = True
     approval.save()
     manager = User.objects.create_user("manager", is_staff=True)
-    manager.user_permissions.add(Permission.objects.get(codename="operate_rollout"))
+    manager.user_permissions.set(Permission.objects.filter(codename__in=("operate_rollout", "view_rollout")))
     assert by_api(approval.pk, "manager") == "Only somebody who may make this change can decide on it."
 
 
