@@ -85,11 +85,26 @@ def created(serializer: Any, row: Any) -> dict[str, Any]:
     if may_view(serializer.context["view"], serializer.context["request"].user):
         whole: dict[str, Any] = serializer.to_representation(row)
         return whole
+    return {"id": row.pk} | _sent(serializer)
+
+
+def repeated(serializer: Any, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the stored response of ``created``; without the present right to view the row, its ID and the values sent.
+
+    Values that the request would now be refused for, such as another university, are left out with all the others.
+    """
+    ids, user = serializer.scope.university_ids(), serializer.context["request"].user
+    if may_view(serializer.context["view"], user) and (ids is None or answer.get("university_id") in ids):
+        return answer
+    return {"id": answer["id"]} | (_sent(serializer) if serializer.is_valid() else {})
+
+
+def _sent(serializer: Any) -> dict[str, Any]:
     values, sent = serializer.validated_data, dict[str, Any]()
     for name, field in serializer.fields.items():
         if name in serializer.initial_data and not field.read_only and values.get(field.source):
             sent[name] = field.to_representation(values[field.source])
-    return {"id": row.pk} | sent
+    return sent
 
 
 class UniversitySerializer(serializers.ModelSerializer[University]):
@@ -189,7 +204,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
                 university = self.scope.universities().find(**described)
             if university is None and self.scope.sees_all and self._may_add_universities():
                 return attrs | {"described": described}
-            field, message = ("inn" if described["inn"] else "university_name"), UNIVERSITY_NOT_FOUND
+            field, message = ("inn" if described["inn"] else "university_name"), str(UNIVERSITY_NOT_FOUND)
         elif self.instance is None:
             university = None if self.scope.sees_all else self.scope.universities().first()
             field, message = "university_id", _("Provide university_id, inn or university_name.")

@@ -19,7 +19,7 @@ from rest_framework.test import APIClient
 
 from employees.credentials.admin import API_PERMISSIONS
 from employees.credentials.models import ApiKey
-from employees.models import Employee, University
+from employees.models import Employee, Membership, University
 from monitoring.api.rollout import VIEWS as ROLLOUT_ACTIONS
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import forget_state
@@ -199,6 +199,30 @@ def test_the_response_to_a_create_has_what_was_sent(world: World) -> None:
     assert whole.keys() > {"id", "profile_source", "max_id", "university", "created_at"}
     made = reader.post("/universities", {"name": " Новый", "inn": "7736050010"}, format="json").json()
     assert made == {"id": University.objects.latest("pk").pk, "name": "Новый", "inn": "7736050010"}
+
+
+@pytest.mark.parametrize("is_key", [True, False])
+def test_a_repeated_create_shows_what_may_be_viewed_now(world: World, is_key: bool) -> None:
+    """The stored response has all fields, but the right to view them is gone."""
+    body = {"phone": KNOWN, "last_name": " Ким ", "first_name": "\u200b", "university_id": int(world.own["university"])}
+    permission = Permission.objects.get(codename="view_employee")
+    person = person_without("monitoring.view_screens", group="superadmin")
+    client = key_without("monitoring.view_screens") if is_key else client_of(person)
+
+    def create() -> Any:
+        return client.post("/employees", body, format="json", headers={"idempotency-key": "k"})
+
+    whole = create().json()
+    assert whole["first_name"] == "Тайна"
+    assert create().json() == whole
+    if is_key:
+        ApiKey.objects.get(name="monitoring.view_screens").permissions.remove(permission)
+    else:
+        Membership.objects.create(user=person, university=University.objects.create(name="Другой"))
+        client = client_of(User.objects.get(pk=person.pk))
+    answer = create()
+    kept = {"phone": KNOWN, "last_name": "Ким", "university_id": body["university_id"]} if is_key else {}
+    assert (answer.status_code, answer.json()) == (201, {"id": whole["id"]} | kept)
 
 
 @pytest.mark.parametrize("group", ["", "operator", "curator"])

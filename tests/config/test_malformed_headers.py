@@ -125,7 +125,7 @@ def test_no_header_makes_a_route_fail(route: tuple[str, str], headers: dict[str,
 def test_no_header_makes_the_webhook_fail(settings: Settings, headers: dict[str, str], has_secret: bool) -> None:
     settings.WEBHOOK_SECRETS = [b"right-secret-0123456789"]
     secret = {"x-max-bot-api-secret": "right-secret-0123456789"} if has_secret else {}
-    named = {name.replace("-", "_"): value for name, value in (headers | secret).items()}
+    named: dict[str, Any] = {name.replace("-", "_"): value for name, value in (headers | secret).items()}
     reply = sending.send({"update_type": "bot_started"}, **named)
     assert reply.status in ((200, 415) if has_secret else (401,))
 
