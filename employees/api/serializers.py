@@ -88,7 +88,7 @@ def created(serializer: Any, row: Any) -> dict[str, Any]:
     return {"id": row.pk} | _sent(serializer)
 
 
-def repeated(serializer: Any, answer: dict[str, Any]) -> dict[str, Any]:
+def repeated(serializer: Any, answer: Any) -> Any:
     """Return the stored response of ``created``; without the present right to view the row, its ID and the values sent.
 
     Values that the request would now be refused for, such as another university, are left out with all the others.

@@ -158,7 +158,7 @@ SHOWN_BY_ROLLOUT = (
     "admin/emergency/",
     "admin/approvals/",
 )
-CHANGES = (
+CHANGES: tuple[dict[str, Any], ...] = (
     {},
     _REASON | {"phase": "3", "percent": "37.5", "dry_run": True},
     _REASON | {"phase": "3", "percent": "37.5", "force": True},
