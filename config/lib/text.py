@@ -99,7 +99,8 @@ def is_blank(text: str) -> bool:
     return _NOTHING.fullmatch(text) is not None
 
 
-@lru_cache(4096)
+# The names of all universities, whose keys each lookup of a new name compares.
+@lru_cache(16_384)
 def look_alike_key(text: str) -> str:
     """Return a key that is equal for texts that look the same, except for case and the kinds of dashes and quotes.
 

@@ -21,7 +21,7 @@ from config.lib import error_pages, request_id
 from config.postgres.base import statement_deadline
 from config.rsgi.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
 from config.rsgi.intake import Intake, NotRead
-from config.rsgi.wsgi_environ import lost_headers, wsgi_environ
+from config.rsgi.wsgi_environ import has_readable_type, lost_headers, wsgi_environ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,9 +45,6 @@ LARGEST_IMPORT = error_pages.LARGEST_BODY
 API_SECONDS = 8.5
 ADMIN_SECONDS = 120.0
 STATIC = settings.STATIC_URL
-
-# In characters; Django parses it with Python's parser of e-mail, which takes the square of the number of semicolons.
-LARGEST_CONTENT_TYPE = 1024
 BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again later.", RETRY_AFTER)
 
 # Status, headers, and the content: bytes, the path of a static file, or an open file.
@@ -138,8 +135,8 @@ class Bridge:
         refused = None
         if lost := lost_headers(scope):
             refused = refusal(HTTPStatus.BAD_REQUEST, f"Headers must be ASCII: {', '.join(sorted(lost))}.", CLOSE)
-        elif sum(len(value) for name, value in scope.headers.items() if name == "content-type") > LARGEST_CONTENT_TYPE:
-            refused = refusal(HTTPStatus.BAD_REQUEST, "The Content-Type is too long.", CLOSE)
+        elif not has_readable_type(scope):
+            refused = refusal(HTTPStatus.BAD_REQUEST, "The Content-Type is malformed or too long.", CLOSE)
         elif is_import and self._imports >= MOST_IMPORTS:
             refused = BUSY
         if not is_import or refused:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import TYPE_CHECKING
+
+from django.core.handlers.wsgi import WSGIRequest
 
 from config.lib import request_id
 
@@ -16,6 +19,13 @@ if TYPE_CHECKING:
 
 # Harmless where they are lost: any page of another site may have set a cookie that is not ASCII.
 _LOSSLESS = frozenset({"cookie", "user-agent", "referer", "from", "via", "origin"})
+# In characters. Python's parser of e-mail, with which Django parses these headers, takes the square of the number of
+# semicolons.
+LONGEST_PARSED = 1024
+# RFC 9110 (12.5.1), without quoted strings and without RFC 8187's names that end with *: these can make Django fail.
+_WORD = r"[\w!#$%&'+.^`|~-]++"
+_RANGE = rf"(?:\*/\*|{_WORD}/(?:\*|{_WORD}))(?:[ \t]*+;(?:[ \t]*+{_WORD}={_WORD})?+)*+"
+_ACCEPT = re.compile(rf"[ \t]*+(?:{_RANGE})?+[ \t]*+(?:,[ \t]*+(?:{_RANGE})?+[ \t]*+)*+", re.ASCII)
 
 
 def lost_headers(scope: Scope) -> set[str]:
@@ -26,11 +36,24 @@ def lost_headers(scope: Scope) -> set[str]:
     return set(scope.headers.keys()) - {name for name, _value in scope.headers.items()} - _LOSSLESS
 
 
+def has_readable_type(scope: Scope) -> bool:
+    """Return whether Django can read the Content-Type; otherwise, it would fail before any of its error handlers."""
+    environ = wsgi_environ(scope)
+    if len(environ["CONTENT_TYPE"]) > LONGEST_PARSED:
+        return False
+    try:
+        WSGIRequest(environ)
+    except ValueError:
+        return False
+    return True
+
+
 def wsgi_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
     """Return the WSGI environment of a request, with the current request ID as its X-Request-ID.
 
     Headers whose names have underscores are left out: WSGI cannot distinguish X_Forwarded_For from the proxy's
-    X-Forwarded-For. Repeated headers are joined, as RFC 9110 (5.3) and RFC 6265 (cookies) say.
+    X-Forwarded-For. An Accept that is long or malformed is left out too. Repeated headers are joined, as RFC 9110 (5.3)
+    and RFC 6265 (cookies) say.
     """
     host, _, port = scope.server.rpartition(":")
     result: WSGIEnvironment = {
@@ -58,6 +81,9 @@ def wsgi_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
             result[name] = f"{result[name]}{separator}{value}" if name in result else value
     result["CONTENT_TYPE"] = result.pop("HTTP_CONTENT_TYPE", "")
     result["CONTENT_LENGTH"] = str(len(body))
+    accept = result.get("HTTP_ACCEPT", "")
+    if len(accept) > LONGEST_PARSED or not _ACCEPT.fullmatch(accept):
+        del result["HTTP_ACCEPT"]
     for name in ("HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"):
         result.pop(name, None)
     result["HTTP_X_REQUEST_ID"] = request_id.current.get()

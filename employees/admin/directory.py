@@ -322,7 +322,8 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def get_import_resource_kwargs(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
         scope = admin_scope(request)
         limits = {"university": scope.universities().get(), "is_limited": True} if scope else {}
-        own = {"scope": user_scope(request.user), **limits}
+        may_add_universities = self.admin_site.get_model_admin(University).has_add_permission(request)
+        own = {"scope": user_scope(request.user), "may_add_universities": may_add_universities, **limits}
         return {**super().get_import_resource_kwargs(request, **kwargs), **own}
 
     def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:

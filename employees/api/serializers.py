@@ -19,7 +19,9 @@ from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope, user_scope
 from employees.credentials.authentication import may_view
 from employees.models import (
+    KPP_WITHOUT_INN,
     PHONE_TAKEN,
+    UNIVERSITY_NOT_FOUND,
     AmbiguousUniversity,
     Employee,
     EmployeeQuerySet,
@@ -53,12 +55,13 @@ def _unique(constraint: str, field: str, message: Promise) -> Iterator[None]:
 
 @contextmanager
 def _unambiguous() -> Iterator[None]:
-    """Convert AmbiguousUniversity to a ValidationError for ``university_name``."""
+    """Convert AmbiguousUniversity to a ValidationError for its field."""
     try:
         yield
-    except AmbiguousUniversity:
+    except AmbiguousUniversity as error:
         several = _("Several universities have this name. Provide university_id, or inn and kpp.")
-        raise serializers.ValidationError({"university_name": [several]}) from None
+        message = several if error.field == "university_name" else str(error)
+        raise serializers.ValidationError({error.field: [message]}) from None
 
 
 @extend_schema_field({"type": "string", "pattern": phones.PATTERN, "example": "+79161234567"})
@@ -82,11 +85,26 @@ def created(serializer: Any, row: Any) -> dict[str, Any]:
     if may_view(serializer.context["view"], serializer.context["request"].user):
         whole: dict[str, Any] = serializer.to_representation(row)
         return whole
+    return {"id": row.pk} | _sent(serializer)
+
+
+def repeated(serializer: Any, answer: Any) -> Any:
+    """Return the stored response of ``created``; without the present right to view the row, its ID and the values sent.
+
+    Values that the request would now be refused for, such as another university, are left out with all the others.
+    """
+    ids, user = serializer.scope.university_ids(), serializer.context["request"].user
+    if may_view(serializer.context["view"], user) and (ids is None or answer.get("university_id") in ids):
+        return answer
+    return {"id": answer["id"]} | (_sent(serializer) if serializer.is_valid() else {})
+
+
+def _sent(serializer: Any) -> dict[str, Any]:
     values, sent = serializer.validated_data, dict[str, Any]()
     for name, field in serializer.fields.items():
         if name in serializer.initial_data and not field.read_only and values.get(field.source):
             sent[name] = field.to_representation(values[field.source])
-    return {"id": row.pk} | sent
+    return sent
 
 
 class UniversitySerializer(serializers.ModelSerializer[University]):
@@ -186,14 +204,18 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
                 university = self.scope.universities().find(**described)
             if university is None and self.scope.sees_all and self._may_add_universities():
                 return attrs | {"described": described}
-            field, message = ("inn" if described["inn"] else "university_name"), _("University not found.")
+            field, message = ("inn" if described["inn"] else "university_name"), str(UNIVERSITY_NOT_FOUND)
         elif self.instance is None:
             university = None if self.scope.sees_all else self.scope.universities().first()
             field, message = "university_id", _("Provide university_id, inn or university_name.")
+        elif described["kpp"]:
+            university = self.instance.university
         else:
             return attrs
         if university is None:
             raise serializers.ValidationError({field: [message]})
+        if described["kpp"] not in ("", university.kpp):
+            raise serializers.ValidationError({"kpp": [KPP_WITHOUT_INN]})
         return attrs | {"university": university}
 
     def _may_add_universities(self) -> bool:

@@ -41,6 +41,7 @@ from employees.api.serializers import (
     UniversitySerializer,
     created,
     filter_employees,
+    repeated,
     search_text,
 )
 from employees.credentials.authentication import may_view
@@ -163,7 +164,7 @@ class EmployeeViewSet(ModelViewSet[Employee]):
         serializer = self.get_serializer(data=request.data)
         with idempotent(request) as stored:
             if stored and stored.status is not None:
-                return Response(stored.answer, status=stored.status)
+                return Response(repeated(serializer, stored.answer), status=stored.status)
             serializer.is_valid(raise_exception=True)
             employee = serializer.save(idempotent_request=stored)
         extra = {"event": "employee_created", "employee": employee.pk, "phone": masked(employee.phone)}

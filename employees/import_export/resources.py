@@ -25,7 +25,9 @@ from employees.import_export.headings import COLUMNS, heading_of
 from employees.import_export.tables import ROW_NUMBER
 from employees.import_export.workbook import Cell
 from employees.models import (
+    KPP_WITHOUT_INN,
     PHONE_TAKEN,
+    UNIVERSITY_NOT_FOUND,
     AmbiguousUniversity,
     Employee,
     Role,
@@ -196,16 +198,19 @@ class EmployeeResource(ModelResource):
         on_row: Callable[[], object] = lambda: None,
         scope: UserScope | None = None,
         is_limited: bool = False,
+        may_add_universities: bool = True,
         **kwargs: Any,
     ) -> None:
         """Create a resource for one import or export.
 
-        ``university`` is the default university of new employees, and with ``is_limited`` the only one allowed.
+        ``university`` is the default university of new employees, and with ``is_limited`` the only one allowed. Without
+        ``may_add_universities``, a row whose university does not exist is refused.
         ``on_row`` is called after each row. ``scope`` limits the roles that may be granted; without a scope, as in the
         command, all roles may be granted.
         """
         super().__init__(**kwargs)
         self.university, self.on_row, self.scope, self.is_limited = university, on_row, scope, is_limited
+        self.may_add_universities = may_add_universities
 
     def get_diff_class(self) -> type[Diff]:
         return DisplayDiff
@@ -297,7 +302,7 @@ class EmployeeResource(ModelResource):
         if has_other_id:
             instance.max_id_updated_at = timezone.now()
         if not self.is_limited and (described["inn"] or described["university_name"]):
-            instance.university = self.found_university or University.objects.described(**described)
+            instance.university = self.found_university or University.objects.create_described(**described)
         elif instance.university_id is None:
             instance.university = self.university
 
@@ -318,30 +323,33 @@ class EmployeeResource(ModelResource):
         if role and role != instance.role and self.scope and not self.scope.may_grant(role):
             errors["role"] = [str(CURATORS_BY_SUPERADMIN)]
         if not {"inn", "kpp", "university_name"} & errors.keys():
-            problem = self._university_error(instance, values)
-            if problem:
-                errors["inn" if values["inn"] else "university_name"] = [problem]
+            errors.update(self._university_errors(instance, values))
         if errors:
             raise ValidationError(errors)
         return values
 
-    def _university_error(self, instance: Employee, values: dict[str, str]) -> str:
+    def _university_errors(self, instance: Employee, values: dict[str, str]) -> dict[str, list[str]]:
+        """Find the university of the row; return the error by column, empty if the row can be imported."""
         described = {name: values[name] for name in ("inn", "kpp", "university_name")}
-        is_described = described["inn"] or described["university_name"]
-        if not is_described:
+        if not (described["inn"] or described["university_name"]):
+            own = instance.university if instance.university_id else self.university
             # With another phone, the row may be that of somebody who is in the directory.
-            is_known = instance.university_id or self.university or "phone" in self.row_errors
-            return "" if is_known else _("A new employee needs a university: fill in its name or its INN.")
+            if own is None and "phone" not in self.row_errors:
+                return {"university_name": [_("A new employee needs a university: fill in its name or its INN.")]}
+            return {"kpp": [str(KPP_WITHOUT_INN)]} if own and described["kpp"] not in ("", own.kpp) else {}
         known = University.objects.filter(pk__in=[self._default_id]) if self.is_limited else University.objects.all()
         try:
             self.found_university = known.find(**described)
         except AmbiguousUniversity as error:
-            return str(error)
-        if not self.is_limited or self.found_university:
-            return ""
-        named = ", ".join(filter(None, (described["university_name"], described["inn"], described["kpp"])))
-        text = _("“%(other)s” is another university. You can import only employees of “%(own)s”.")
-        return text % {"other": named[:200], "own": self.university}
+            return {error.field: [str(error)]}
+        if self.found_university or (self.may_add_universities and not self.is_limited):
+            return {}
+        text = str(UNIVERSITY_NOT_FOUND)
+        if self.is_limited:
+            named = ", ".join(filter(None, (described["university_name"], described["inn"], described["kpp"])))
+            text = _("“%(other)s” is another university. You can import only employees of “%(own)s”.")
+            text = text % {"other": named[:200], "own": self.university}
+        return {"inn" if described["inn"] else "university_name": [text]}
 
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
         """Record the MAX ID as a claim if needed, and schedule the lookup of a missing name by the retry task.

@@ -14,6 +14,8 @@ from employees.models.employee import (
 from employees.models.idempotency import IdempotentRequest
 from employees.models.lookups import FIRST_RETRY, LONGEST_RETRY, JobStatus, MaxIdJob, UnresolvedName
 from employees.models.university import (
+    KPP_WITHOUT_INN,
+    UNIVERSITY_NOT_FOUND,
     AmbiguousUniversity,
     Membership,
     University,
@@ -24,9 +26,9 @@ from employees.models.university import (
 )  # fmt: skip
 
 __all__ = [
-    "CANONICAL_MAX_ID", "CANONICAL_PHONE", "FIRST_RETRY", "LONGEST_RETRY", "ONE_AT_A_TIME", "OPEN", "PHONE_TAKEN",
-    "SEARCH_TEXT", "UNDO_FOR", "AmbiguousUniversity", "BackfillBatch", "BackfillRun", "BatchStatus", "Employee",
-    "EmployeeQuerySet", "IdempotentRequest", "ImportFile", "JobStatus", "MaxIdClaim", "MaxIdJob", "Membership", "Role",
-    "RunStatus", "SearchText", "University", "UniversityQuerySet", "UnresolvedName", "validate_inn", "validate_kpp",
-    "validate_visible",
+    "CANONICAL_MAX_ID", "CANONICAL_PHONE", "FIRST_RETRY", "KPP_WITHOUT_INN", "LONGEST_RETRY", "ONE_AT_A_TIME", "OPEN",
+    "PHONE_TAKEN", "SEARCH_TEXT", "UNDO_FOR", "UNIVERSITY_NOT_FOUND", "AmbiguousUniversity", "BackfillBatch",
+    "BackfillRun", "BatchStatus", "Employee", "EmployeeQuerySet", "IdempotentRequest", "ImportFile", "JobStatus",
+    "MaxIdClaim", "MaxIdJob", "Membership", "Role", "RunStatus", "SearchText", "University", "UniversityQuerySet",
+    "UnresolvedName", "validate_inn", "validate_kpp", "validate_visible",
 ]  # fmt: skip

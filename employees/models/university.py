@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
@@ -25,17 +26,28 @@ def validate_visible(name: str) -> None:
 
 
 _UNNAMED = "Неизвестный вуз"
+UNIVERSITY_NOT_FOUND = _("University not found.")
+KPP_WITHOUT_INN = _("A KPP needs an INN. Enter both, or leave the KPP empty.")
 
 
 class AmbiguousUniversity(ValueError):
-    """Raised when a description may mean more than one university; the message is for the user who entered it."""
+    """Raised when a description does not mean one university; the message is for the user who entered it.
+
+    ``field`` is the part of the description that the message is about.
+    """
+
+    def __init__(self, field: str, message: str | Promise) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class UniversityQuerySet(models.QuerySet["University"]):
-    def described(self, *, inn: str, kpp: str, university_name: str) -> University:
+    def described(self, **description: str) -> University:
         """Return the university that ``find`` finds; create it if there is none."""
-        if existing := self.find(inn=inn, kpp=kpp, university_name=university_name):
-            return existing
+        return self.find(**description) or self.create_described(**description)
+
+    def create_described(self, *, inn: str, kpp: str, university_name: str) -> University:
+        """Create and return the university that ``find`` has not found; return it if somebody else has created it."""
         name = clean(university_name)
         if inn:
             return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": name or _UNNAMED})[0]
@@ -44,23 +56,35 @@ class UniversityQuerySet(models.QuerySet["University"]):
     def find(self, *, inn: str, kpp: str, university_name: str) -> University | None:
         """Return the university with this INN and KPP or, without an INN, with this name; None if there is none.
 
-        If several universities have the name, return the one without an INN. If all of them have an INN, they are
-        branches: raise AmbiguousUniversity.
+        An INN without a KPP means the university without a KPP or else the only one with the INN, and a name means the
+        one without an INN or else the only one. Raise AmbiguousUniversity if there are several, which are branches, or
+        if a KPP without an INN is not that of a university with the name.
         """
         if inn:
-            return self.filter(inn=inn, kpp=kpp).first()
-        named = list(self.named(university_name))
-        without_inn = [university for university in named if not university.inn]
-        if len(named) > 1 and not without_inn:
-            raise AmbiguousUniversity(_("Several universities have this name. Enter the INN and KPP of one of them."))
-        return next(iter(without_inn or named), None)
+            candidates = list(self.filter(inn=inn, **({"kpp": kpp} if kpp else {})))
+            preferred = [university for university in candidates if not university.kpp]
+            field, text = "inn", _("Several universities have this INN. Enter the KPP of one of them too.")
+        else:
+            candidates = list(self.named(university_name))
+            if kpp:
+                candidates = [university for university in candidates if university.kpp == kpp]
+                if not candidates:
+                    raise AmbiguousUniversity("kpp", KPP_WITHOUT_INN)
+            preferred = [university for university in candidates if not university.inn]
+            field, text = (
+                "university_name",
+                _("Several universities have this name. Enter the INN and KPP of one of them."),
+            )
+        if len(candidates) > 1 and not preferred:
+            raise AmbiguousUniversity(field, text)
+        return next(iter(preferred or candidates), None)
 
-    def is_known(self, **description: str) -> bool:
-        """Return whether the description may mean an existing university; if so, no new one may be created with it."""
-        try:
-            return self.find(**description) is not None
-        except AmbiguousUniversity:
-            return True
+    def is_known(self, *, inn: str, kpp: str, university_name: str) -> bool:
+        """Return whether there is a university with this INN and KPP or, without an INN, with this name.
+
+        If there is one, no new one may be created with this description.
+        """
+        return (self.filter(inn=inn, kpp=kpp) if inn else self.named(university_name)).exists()
 
     def named(self, name: str) -> UniversityQuerySet:
         """Return the universities with exactly this name; without any, ignore case, and then also look-alike letters.
@@ -72,11 +96,8 @@ class UniversityQuerySet(models.QuerySet["University"]):
         for matches in (self.filter(name=cleaned), self.filter(name__iexact=cleaned)):
             if matches.exists():
                 return matches.order_by("pk")
-        pks = [
-            pk
-            for pk, other in self.values_list("pk", "name")
-            if texts.look_alike_key(other) == texts.look_alike_key(cleaned)
-        ]
+        key = texts.look_alike_key(cleaned)
+        pks = [pk for pk, other in self.values_list("pk", "name") if texts.look_alike_key(other) == key]
         return self.filter(pk__in=pks).order_by("pk")
 
     def look_alikes(self) -> list[list[int]]:

@@ -9,7 +9,6 @@ from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, PermissionDenied
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -140,13 +139,11 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
 
 
 class ChangeResultSerializer(serializers.Serializer[Any]):
-    """The result of a change. Users who may not view the rollout get no fields that show its state."""
-
-    revision = serializers.IntegerField(required=False)
+    revision = serializers.IntegerField()
     is_change = serializers.BooleanField()
     is_dry_run = serializers.BooleanField()
-    percents = serializers.DictField(child=serializers.FloatField(), required=False)
-    changes = serializers.ListField(child=serializers.CharField(), required=False, help_text="what changed, in words")
+    percents = serializers.DictField(child=serializers.FloatField())
+    changes = serializers.ListField(child=serializers.CharField(), help_text="what changed, in words")
     verification = serializers.ListField(child=serializers.CharField(), required=False)
 
 
@@ -165,17 +162,14 @@ class RolloutView(DeadlineView):
         return Response({"degraded": False, **reports.rollout(), **report})
 
 
-class MayChange(BasePermission):
-    """Allow users who have the permission that the admin requires for the same action."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        needed = STOP if getattr(view, "action", None) == Action.EMERGENCY else OPERATE
-        return bool(request.user and request.user.has_perm(needed))
-
-
-class RolloutChangeView(APIView):
+class _ChangeView(APIView):
     authentication_classes = access.AUTHENTICATION
-    permission_classes = [MayChange]
+    permission_classes = [access.HasPermissions]
+    # The response to a change shows the rollout, and so does its refusal.
+    view_permission = SEE_ROLLOUT
+
+
+class RolloutChangeView(_ChangeView):
     action: Action
     serializer_class: type[ChangeSerializer] = ChangeSerializer
 
@@ -205,13 +199,7 @@ class RolloutChangeView(APIView):
                 body["verification"] = list(rollback.verify("emergency"))
             except NotVerified as doubt:
                 body["verification"] = [f"not verified: {doubt}"]
-        return _response(request, body)
-
-
-def _response(request: Request, body: dict[str, Any]) -> Response:
-    is_shown = request.user.has_perm(SEE_ROLLOUT)
-    hidden = () if is_shown else ("revision", "percents", "changes")
-    return Response(ChangeResultSerializer({name: body[name] for name in body if name not in hidden}).data)
+        return Response(ChangeResultSerializer(body).data)
 
 
 def _body(outcome: ChangeResult) -> dict[str, Any]:
@@ -246,9 +234,7 @@ class ApprovalsView(DeadlineView):
         return Response(ApprovalSerializer(waiting, many=True).data)
 
 
-class DecisionView(APIView):
-    authentication_classes = access.AUTHENTICATION
-    permission_classes = [MayChange]
+class DecisionView(_ChangeView):
     permission = OPERATE
     verdict = "approve"
 
@@ -262,7 +248,7 @@ class DecisionView(APIView):
             outcome = decide(pk, Decider.of(request.user), **serializer.validated_data)
         except ChangeRefused as refused:
             raise _api_error(refused) from None
-        return _response(request, _body(outcome))
+        return Response(ChangeResultSerializer(_body(outcome)).data)
 
 
 def _view(action: Action, description: str, serializer: type[ChangeSerializer] = ChangeSerializer) -> Any:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
+from itertools import product
 from typing import Any
 
 import pytest
@@ -16,7 +19,8 @@ from rest_framework.test import APIClient
 
 from employees.credentials.admin import API_PERMISSIONS
 from employees.credentials.models import ApiKey
-from employees.models import Employee, University
+from employees.models import Employee, Membership, University
+from monitoring.api.rollout import VIEWS as ROLLOUT_ACTIONS
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import forget_state
 from tests.access.matrix import API, Row, all_rows
@@ -53,18 +57,13 @@ REQUESTS = [
     Row("monitoring/backfill", "post", "", ok=200, body=_REASON),
     Row("monitoring/backfill", "post", "", ok=200, body=_REASON | {"dry_run": True}),
     Row("monitoring/backfill/undo", "post", "", ok=403, body=_REASON),
-    Row("monitoring/rollout/set", "post", "", ok=200, body=_REASON | {"phase": 3, "percent": "1", "force": True}),
-    Row("monitoring/rollout/pause", "post", "", ok=200, body=_REASON),
-    Row("monitoring/rollout/emergency", "post", "", ok=200, body=_REASON | {"dry_run": True}),
 ]  # fmt: skip
 # The outcome of a change, which shows nothing of what was changed.
-OUTCOME = {"id", "is_change", "is_dry_run", "verification"}
+OUTCOME = {"id", "is_dry_run"}
 # Pages of actions: whoever may take one chooses among universities, and sees which names it would change.
 ACTIONS = (
     "admin/employees/backfillrun/add/",
     "admin/rollout/universityrule/add/",
-    "admin/steer/rehearsal/",
-    "admin/approvals/",
 )
 SECRETS = ("Секретова", "Тайн", "7736050003", "773601001", "+12025550101", "70100000001")
 
@@ -152,6 +151,40 @@ def test_a_key_or_person_without_view_gets_no_field_over_the_api(world: World) -
     assert not wrong, "\n".join(wrong)
 
 
+SHOWN_BY_ROLLOUT = (
+    "monitoring/rollout",
+    "admin/steer/",
+    "admin/rollout/check/",
+    "admin/emergency/",
+    "admin/approvals/",
+)
+CHANGES: tuple[dict[str, Any], ...] = (
+    {},
+    _REASON | {"phase": "3", "percent": "37.5", "dry_run": True},
+    _REASON | {"phase": "3", "percent": "37.5", "force": True},
+    _REASON | {"phase": "3", "percent": "1", "expect_revision": 999_999, "revision": "999999", "word": "STOP"},
+)
+
+
+def test_no_action_of_the_rollout_answers_who_may_not_view_it(world: World) -> None:
+    """Whoever may operate, force and stop it: neither a change nor its refusal shows percentages or the revision."""
+    key, person = key_without("rollout.view_rollout"), person_without("rollout.view_rollout")
+    staff = Client(headers={"accept-language": "en"})
+    staff.force_login(person)
+    rows = [row for row in all_rows() if row.path.startswith(SHOWN_BY_ROLLOUT)]
+    assert {row.path.rpartition("/")[2] for row in rows} >= {str(action) for action in ROLLOUT_ACTIONS}
+    wrong = []
+    for row, body in product(rows, CHANGES):
+        sent = replace(row, body=row.body | body if row.verb == "post" else {})
+        for client in (staff,) if row.is_admin else (key, client_of(person)):
+            answer = send(client, sent, world.own)
+            if answer.status_code != 403 or (
+                not row.is_admin and re.search(r"[0-9]|revision", answer.content.decode())
+            ):
+                wrong.append(f"{row.verb} {row.path}: {answer.status_code} {answer.content.decode()[:200]}")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_the_response_to_a_create_has_what_was_sent(world: World) -> None:
     body = {"phone": "8 (916) 555-00-01", "last_name": " Ким ", "university_id": int(world.own["university"])}
     client, reader = key_without("employees.view_employee"), key_without("employees.view_university")
@@ -166,6 +199,30 @@ def test_the_response_to_a_create_has_what_was_sent(world: World) -> None:
     assert whole.keys() > {"id", "profile_source", "max_id", "university", "created_at"}
     made = reader.post("/universities", {"name": " Новый", "inn": "7736050010"}, format="json").json()
     assert made == {"id": University.objects.latest("pk").pk, "name": "Новый", "inn": "7736050010"}
+
+
+@pytest.mark.parametrize("is_key", [True, False])
+def test_a_repeated_create_shows_what_may_be_viewed_now(world: World, is_key: bool) -> None:
+    """The stored response has all fields, but the right to view them is gone."""
+    body = {"phone": KNOWN, "last_name": " Ким ", "first_name": "\u200b", "university_id": int(world.own["university"])}
+    permission = Permission.objects.get(codename="view_employee")
+    person = person_without("monitoring.view_screens", group="superadmin")
+    client = key_without("monitoring.view_screens") if is_key else client_of(person)
+
+    def create() -> Any:
+        return client.post("/employees", body, format="json", headers={"idempotency-key": "k"})
+
+    whole = create().json()
+    assert whole["first_name"] == "Тайна"
+    assert create().json() == whole
+    if is_key:
+        ApiKey.objects.get(name="monitoring.view_screens").permissions.remove(permission)
+    else:
+        Membership.objects.create(user=person, university=University.objects.create(name="Другой"))
+        client = client_of(User.objects.get(pk=person.pk))
+    answer = create()
+    kept = {"phone": KNOWN, "last_name": "Ким", "university_id": body["university_id"]} if is_key else {}
+    assert (answer.status_code, answer.json()) == (201, {"id": whole["id"]} | kept)
 
 
 @pytest.mark.parametrize("group", ["", "operator", "curator"])

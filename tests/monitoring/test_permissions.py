@@ -52,7 +52,9 @@ def unforced(phases: Phases) -> User:
     """A user who may operate the rollout and change its flags, but may not force gates."""
     phases(100, 100)
     user = User.objects.create_user("careful", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=("operate_rollout", "change_flag", "view_flag")))
+    user.user_permissions.set(
+        Permission.objects.filter(codename__in=("operate_rollout", "view_rollout", "change_flag", "view_flag"))
+    )
     return user
 
 
