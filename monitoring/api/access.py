@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from employees.accounts import permission_scope
-from employees.credentials.authentication import ApiKeyAuthentication, TokenAuthentication, key_permissions
+from employees.credentials.authentication import ApiKeyAuthentication, TokenAuthentication
 
 
 def bears_token(authorization: str) -> bool:
@@ -45,14 +45,6 @@ class MayMonitor(BasePermission):
         if is_open() or bears_token(request.headers.get("Authorization", "")):
             return True
         return bool(request.user and request.user.has_perm(view.permission))  # type: ignore[attr-defined]
-
-
-class HasPermissions(BasePermission):
-    """Allow users who have the permissions that an API key needs: those that the admin requires for the same action."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        needed = key_permissions(view, str(request.method))
-        return bool(request.user and request.user.has_perms(map(str, needed)))
 
 
 def universities_of(request: Request) -> set[int] | None:

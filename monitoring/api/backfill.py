@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -16,6 +17,7 @@ from config.lib import audit_log
 from employees.accounts import permission_scope
 from employees.admin.backfill import ACTIONS
 from employees.backfill import batches
+from employees.credentials.authentication import key_permissions
 from employees.models import BackfillRun, University
 from monitoring.api import access
 from monitoring.api.rollout import ReasonField, StrictBooleanField
@@ -66,9 +68,17 @@ class BackfillStartedSerializer(serializers.Serializer[Any]):
     changes = BackfillPreviewSerializer(many=True, required=False)
 
 
+class HasPermission(BasePermission):
+    """Allow users who have the permission that the admin requires for the same action."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        needed = key_permissions(view, str(request.method))
+        return bool(request.user and request.user.has_perms(map(str, needed)))
+
+
 class _View(APIView):
     authentication_classes = access.AUTHENTICATION
-    permission_classes = [access.HasPermissions]
+    permission_classes = [HasPermission]
 
     def latest(self, request: Request) -> BackfillRun:
         runs, limits = BackfillRun.objects.all(), permission_scope(request.user).university_ids()

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, PermissionDenied
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -139,11 +140,13 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
 
 
 class ChangeResultSerializer(serializers.Serializer[Any]):
-    revision = serializers.IntegerField()
+    """The result of a change. Users who may not view the rollout get no fields that show its state."""
+
+    revision = serializers.IntegerField(required=False)
     is_change = serializers.BooleanField()
     is_dry_run = serializers.BooleanField()
-    percents = serializers.DictField(child=serializers.FloatField())
-    changes = serializers.ListField(child=serializers.CharField(), help_text="what changed, in words")
+    percents = serializers.DictField(child=serializers.FloatField(), required=False)
+    changes = serializers.ListField(child=serializers.CharField(), required=False, help_text="what changed, in words")
     verification = serializers.ListField(child=serializers.CharField(), required=False)
 
 
@@ -162,14 +165,17 @@ class RolloutView(DeadlineView):
         return Response({"degraded": False, **reports.rollout(), **report})
 
 
-class _ChangeView(APIView):
+class MayChange(BasePermission):
+    """Allow users who have the permission that the admin requires for the same action."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        needed = STOP if getattr(view, "action", None) == Action.EMERGENCY else OPERATE
+        return bool(request.user and request.user.has_perm(needed))
+
+
+class RolloutChangeView(APIView):
     authentication_classes = access.AUTHENTICATION
-    permission_classes = [access.HasPermissions]
-    # The response to a change shows the rollout, and so does its refusal.
-    view_permission = SEE_ROLLOUT
-
-
-class RolloutChangeView(_ChangeView):
+    permission_classes = [MayChange]
     action: Action
     serializer_class: type[ChangeSerializer] = ChangeSerializer
 
@@ -190,7 +196,7 @@ class RolloutChangeView(_ChangeView):
             change = ChangeRequest.of(self.action, Source.API, by=by, **terms, **values)
             outcome = changes.apply(change)
         except ChangeRefused as refused:
-            raise _api_error(refused) from None
+            raise _api_error(refused, request) from None
         body = _body(outcome)
         if self.action in (Action.PLAN, Action.CANCEL):
             body |= {"is_change": not outcome.is_dry_run, "changes": [str(self.action.label)]}
@@ -199,7 +205,13 @@ class RolloutChangeView(_ChangeView):
                 body["verification"] = list(rollback.verify("emergency"))
             except NotVerified as doubt:
                 body["verification"] = [f"not verified: {doubt}"]
-        return Response(ChangeResultSerializer(body).data)
+        return _response(request, body)
+
+
+def _response(request: Request, body: dict[str, Any]) -> Response:
+    is_shown = request.user.has_perm(SEE_ROLLOUT)
+    hidden = () if is_shown else ("revision", "percents", "changes")
+    return Response(ChangeResultSerializer({name: body[name] for name in body if name not in hidden}).data)
 
 
 def _body(outcome: ChangeResult) -> dict[str, Any]:
@@ -212,13 +224,16 @@ def _body(outcome: ChangeResult) -> dict[str, Any]:
     }
 
 
-def _api_error(refused: ChangeRefused) -> APIException:
+def _api_error(refused: ChangeRefused, request: Request) -> APIException:
+    """Return the error for a refused change; its text may show the rollout, so only those who may view it get it."""
     if isinstance(refused, ApprovalNeeded):
         return WaitsForApproval(str(refused))
     if isinstance(refused, OutsideUniversity | NotPermitted):
         return PermissionDenied(str(refused))
     if isinstance(refused, Busy):
         return JobRunning(str(refused))
+    if not request.user.has_perm(SEE_ROLLOUT):
+        return serializers.ValidationError([_("The rules or gates of the rollout refuse this change.")])
     return serializers.ValidationError([str(refused)])
 
 
@@ -234,7 +249,9 @@ class ApprovalsView(DeadlineView):
         return Response(ApprovalSerializer(waiting, many=True).data)
 
 
-class DecisionView(_ChangeView):
+class DecisionView(APIView):
+    authentication_classes = access.AUTHENTICATION
+    permission_classes = [MayChange]
     permission = OPERATE
     verdict = "approve"
 
@@ -247,8 +264,8 @@ class DecisionView(_ChangeView):
         try:
             outcome = decide(pk, Decider.of(request.user), **serializer.validated_data)
         except ChangeRefused as refused:
-            raise _api_error(refused) from None
-        return Response(ChangeResultSerializer(_body(outcome)).data)
+            raise _api_error(refused, request) from None
+        return _response(request, _body(outcome))
 
 
 def _view(action: Action, description: str, serializer: type[ChangeSerializer] = ChangeSerializer) -> Any:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from config.lib.scope import View, scope_of
-from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP
+from monitoring.rollout_control import FORCE, OPERATE, STOP
 from monitoring.rollout_control.models import Signature
 
 SEE = "monitoring.view_screens"
@@ -20,13 +20,13 @@ SEE_COMPARISONS = "profiles.view_comparison"
 SIGN = "monitoring.add_signature"
 
 
-def screen(*permissions: str) -> Callable[[View], View]:
-    """Return a decorator that turns a view into an admin page which requires the permissions."""
+def screen(permission: str) -> Callable[[View], View]:
+    """Return a decorator that turns a view into an admin page which requires the permission."""
 
     def wrap(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            if not request.user.has_perms(permissions):
+            if not request.user.has_perm(permission):
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 
@@ -42,14 +42,8 @@ def page(request: HttpRequest, template: str, title: object, **context: Any) -> 
 
 def may(request: HttpRequest) -> dict[str, bool]:
     """Return, for templates, whether the user may perform each action; ``all`` means access to all universities."""
-    names = {
-        "operate": (OPERATE, SEE_ROLLOUT),
-        "force": (FORCE, SEE_ROLLOUT),
-        "stop": (STOP, SEE_ROLLOUT),
-        "look_up": (LOOK_UP,),
-        "see": (SEE,),
-    }
-    allowed = {name: request.user.has_perms(permissions) for name, permissions in names.items()}
+    names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "look_up": LOOK_UP, "see": SEE}
+    allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
     sees_all = scope_of(request).sees_all
     # A user who is limited to one university may rehearse a rollback with it, but changes nothing for all of them.
     limited = {

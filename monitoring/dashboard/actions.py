@@ -217,7 +217,7 @@ ACTIONS = {
 }
 
 
-@screen(OPERATE, SEE_ROLLOUT)
+@screen(OPERATE)
 @requires_global_scope
 def step(request: HttpRequest, phase: int) -> HttpResponse:
     name, percent = _phase(phase), request.POST.get("percent") or request.GET.get("percent") or ""
@@ -298,7 +298,7 @@ def _style(form: forms.Form) -> None:
             field.widget.attrs["class"] = "s-input"
 
 
-@screen(OPERATE, SEE_ROLLOUT)
+@screen(OPERATE)
 def act(request: HttpRequest, name: str) -> HttpResponse:
     action = ACTIONS[name]
     form = action.form(request.POST if request.method == "POST" else None)
@@ -324,7 +324,7 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
     return page(request, action.template, action.title, **context)
 
 
-@screen(OPERATE, SEE_ROLLOUT)
+@screen(OPERATE)
 @requires_global_scope
 def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
     """Cancel a plan by POST; a GET, such as the redirect after a log-in, only opens the rollout page."""
@@ -339,7 +339,7 @@ def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
     return HttpResponseRedirect(reverse("screens:rollout"))
 
 
-@screen(OPERATE, SEE_ROLLOUT)
+@screen(OPERATE)
 @requires_global_scope
 def check_gates(request: HttpRequest) -> HttpResponse:
     """Check the gates of the next step now, by POST, as the controller does once per interval.
@@ -357,7 +357,7 @@ def confirmation() -> str:
     return _("STOP")
 
 
-@screen(STOP, SEE_ROLLOUT)
+@screen(STOP)
 def emergency_stop(request: HttpRequest) -> HttpResponse:
     """Show the emergency page; on POST with the confirmation word, stop, verify the stop, and show the results."""
     context: dict[str, Any] = {"word": confirmation(), "reason": request.POST.get("reason", "")}

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from employees.admin import admin_scope
 from monitoring.dashboard.access import page, screen
-from monitoring.rollout_control import OPERATE, SEE_ROLLOUT
+from monitoring.rollout_control import OPERATE
 from monitoring.rollout_control.approvals import VERDICTS, Decider
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.approvals import request_of
@@ -18,7 +18,7 @@ from profiles.rollout.models import Approval, ApprovalState, Rollout
 from profiles.rollout.rules import ChangeRefused
 
 
-@screen(OPERATE, SEE_ROLLOUT)
+@screen(OPERATE)
 def review(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a request for approval; on POST, approve it, refuse it, or withdraw it if it is the user's own."""
     rows, limits = Approval.objects.all(), admin_scope(request)

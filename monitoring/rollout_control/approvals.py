@@ -13,14 +13,14 @@ from django.utils import timezone
 
 from config.lib.messages import Message
 from employees.accounts import permission_scope
-from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT
+from monitoring.rollout_control import FORCE, OPERATE
 from profiles.rollout import approvals, changes, plans, rules
 from profiles.rollout.change_request import Approver, ChangeRequest
 from profiles.rollout.models import Action, Approval, ApprovalState, Plan, PlanState, Rollout
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
-_PERMISSIONS = {Action.SCOPE: ("rollout.change_scope",), Action.SWITCH: ("waffle.change_switch",)}
+_PERMISSIONS = {Action.SCOPE: "rollout.change_scope", Action.SWITCH: "waffle.change_switch"}
 _OUTDATED = Message("The rollout has changed since, so this request no longer applies. Refuse it.")
 
 
@@ -47,7 +47,7 @@ class Decider:
 
 
 def _permissions_of(action: str, *, is_forced: bool) -> list[str]:
-    return [*_PERMISSIONS.get(Action(action), (OPERATE, SEE_ROLLOUT)), *([FORCE] if is_forced else [])]
+    return [_PERMISSIONS.get(Action(action), OPERATE), *([FORCE] if is_forced else [])]
 
 
 def refuse_former(request: ChangeRequest) -> None:
