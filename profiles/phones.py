@@ -25,13 +25,21 @@ _ZERO_IS_PREFIX = re.compile(
 # Those where ordinary numbers themselves begin with a zero, from Italy to Tajikistan, and the codes of no country; both
 # lists are those of libphonenumber's metadata.
 _ZERO_IS_DIGIT = re.compile("39|22[5679]|24[127]|378|800|88[18]|992")
-# Other national prefixes, with the length of the numbers that they precede.
-_OTHER_PREFIXES = {"1": ("1", 10), **dict.fromkeys(("370", "993"), ("8", 8)), **dict.fromkeys(("375", "998"), ("8", 9))}
+# After these codes, other national prefixes: the 1 of North America, and the 8 that was or is dialled in all countries
+# of the former USSR. A number of a usual length, or a free one of Kyrgyzstan (800…), begins with the digit itself.
+_OTHER_PREFIX = re.compile(
+    "11(?![0-9]{9}$)|(?:37[0134]|993)8(?![0-9]{7}$)|3728(?!(?:[0-9]{6,7}|[0-9]{9})$)"
+    "|(?:375|99[2458])8(?![0-9]{8}$)|3808(?![0-9]{8,9}$)|9968(?!(?:[0-9]{8}|00[0-9]{7})$)"
+)
+# Those of the codes with a zero where a number may have more than ten digits, by the same metadata.
+_HAS_LONG_NUMBERS = re.compile("31|4[39]|54|62|86|38[13]|972")
+_LONGEST_NATIONAL = 10
 # What Argentina and Mexico put before a mobile number that is dialled from abroad, in place of the zero.
 _MOBILE_MARKS = {"54": "9", "52": "1"}
 _DECIMALS = re.compile("[.,]0+$")
 # With the 8.
 _RUSSIAN_LENGTH = 11
+_AREA_LENGTH = 3
 _DIGITS, _NO_DIGIT = re.compile("[0-9]+"), re.compile("[^0-9]+")
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12][0-9]|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)[0-9]{2}"
 _BETWEEN_PARTS = r"\s*(?P<separator>[./]|\p{Dash})\s*"
@@ -68,12 +76,20 @@ _OTHER_NUMBER = regex.compile(
     # dates and times, and a day or an hour before or after them
     rf"|(?:{_DAY}{_BETWEEN_MOMENTS})?{_MOMENT}(?:{_BETWEEN_MOMENTS}{_MOMENT})*(?:{_BETWEEN_MOMENTS}[0-9]{{1,2}})?[^0-9]*"
 )
-# Area codes after +7 or 8, and without either, where 89 and 79 are a prefix before a number that lacks a digit.
-_AREA, _AREA_ALONE = "[3-9][0-9]{2}", "(?:[3-69][0-9]|[78][0-8])[0-9]"
+# Area codes after +7 or 8. Without either, those that Russia and Kazakhstan have assigned, by libphonenumber 9.0.43,
+# because 8495 123-456 lacks a digit.
+_AREA = "[3-9][0-9]{2}"
+_AREA_ALONE = (
+    "(?:3(?:0[12]|36|4[1-35-79]|5[1-3]|65|8[1-58]|9[0145])|4(?:01|1[1356]|2[13467]|7[1-5]|8[1-7]|9[1-689])"
+    "|7(?:0[0-25-8]|1[0-8]|2[1-9]|47|51|6[0-4]|7[15-8]|85)"
+    "|8(?:0[03489]|1[1-8]|2[01]|3[13-6]|4[0-8]|5[15-7]|6[0-35-79]|7[1-37-9])|9[0-9]{2})"
+)
+_BEGINS_WITH_AREA = re.compile(_AREA_ALONE)
 # A JSON Schema pattern for the usual spellings of what ``normalize`` accepts; none of them can be a date.
 PATTERN = (
     rf"^(?:\+7[0-9]{{10}}|[78]{_AREA}[0-9]{{7}}|{_AREA_ALONE}[0-9]{{7}}|\+[1-689][0-9]{{7,14}}"
-    rf"|\+(?!7|1 ?1|37[05] ?8|99[38] ?8|8(?: ?[0-9]){{10}}$)(?:{_COUNTRY_CODE.pattern}) ?[1-9](?: ?[0-9]){{6,11}}"
+    r"|\+(?!7|1 ?1|(?:37[0-5]|380|99[2-68]) ?8|8(?: ?[0-9]){10}$)"
+    rf"(?:{_COUNTRY_CODE.pattern}) ?[1-9](?: ?[0-9]){{6,11}}"
     r"|(?:\+7[ -]?(?:\([1-9][0-9]{2}\)[ -]?|[0-9]{3}[ -])"
     rf"|[78][ -]?(?:\({_AREA}\)[ -]?|{_AREA}[ -])|\({_AREA_ALONE}\)[ -]?|{_AREA_ALONE}[ -])"
     r"[0-9]{3}[ -][0-9]{2}[ -]?[0-9]{2})$"
@@ -88,12 +104,14 @@ def normalize(phone: str) -> str:
 
     Remove invisible characters, a leading apostrophe, spaces, dashes, dots and parentheses, the ``.0`` of a
     spreadsheet's number, and the zero of ``+49 (0) 170`` and ``+44 (020)``. Refuse a single dot, because it may be a
-    decimal point, and dates, times and IP addresses. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits) become
-    ``+7XXXXXXXXXX``; any other number must be ``+`` followed by 8 to 15 ASCII digits, with a country code.
+    decimal point, digits on several lines, and dates, times and IP addresses. Russian numbers (``8…``, ``7…``, ``+7…``
+    or ten digits with an assigned area code) become ``+7XXXXXXXXXX``; any other number must be ``+`` followed by 8 to
+    15 ASCII digits, with a country code.
     """
     text = typed_values.plain(phone)
     digits = _PUNCTUATION.sub("", text) if len(text) <= _LONGEST else ""
-    if not _PLAIN.fullmatch(digits) or (not _USUAL.fullmatch(text) and _OTHER_NUMBER.fullmatch(text)):
+    is_split = typed_values.has_digits_on_several_lines(phone)
+    if is_split or not _PLAIN.fullmatch(digits) or (not _USUAL.fullmatch(text) and _OTHER_NUMBER.fullmatch(text)):
         raise ValueError(_("Enter a Russian phone number, or + and 8 to 15 digits."))
     number = text if _E164.fullmatch(text) else _international(text) if "+" in text else _russian(phone, digits)
     if _E164.fullmatch(number):
@@ -106,15 +124,19 @@ def normalize(phone: str) -> str:
 
 
 def _russian(phone: str, digits: str) -> str:
-    """Return the number in +7 form, or an empty string if it is foreign, too short or has an extension."""
+    """Return the number in +7 form, or an empty string if it is foreign, too short or too long, or has an extension."""
     prefix, national = digits[:-10], digits[-10:]
     # The separate 8 of “8 495 123 456” may be a prefix, that of the number “8 495 123 456,00” is a digit.
     text = typed_values.bare(phone)
     if _DECIMALS.search(text):
         text = digits
     first = _NO_DIGIT.split(text.lstrip("( "), maxsplit=1)[0]
-    lacks_digit = not prefix and (first in ("7", "8") or national.startswith(("79", "89")))
-    return "" if lacks_digit or national[0] in "012" or _has_extension(text, 1) else f"+7{national}"
+    # With a digit too many, the first three of (863) 234-56-788 are an area code, and no 8 before another one.
+    has_digit_too_many = prefix and len(first) == _AREA_LENGTH
+    lacks_digit = not prefix and (first in ("7", "8") or not _BEGINS_WITH_AREA.match(national))
+    return (
+        "" if has_digit_too_many or lacks_digit or national[0] in "012" or _has_extension(text, 1) else f"+7{national}"
+    )
 
 
 def _international(text: str) -> str:
@@ -141,20 +163,25 @@ def _international(text: str) -> str:
 
 
 def _without_zero(code: str, inside: str, national: str) -> str:
-    """Return the national number without a leading zero in parentheses; an empty string if the zero is ambiguous."""
+    """Return the national number without a leading zero in parentheses.
+
+    Return an empty string if the zero is ambiguous, or if an extension follows the number.
+    """
     if not inside.startswith("0"):
         return national
     if _ZERO_IS_DIGIT.fullmatch(code):
         # The mobile numbers of Italy begin with 3, all others with 0.
         return national if inside != "0" or (code == "39" and national[1] != "3") else ""
-    return national[1:] if _ZERO_IS_PREFIX.fullmatch(code) and not national.startswith("00") else ""
+    if not _ZERO_IS_PREFIX.fullmatch(code) or national.startswith("00"):
+        return ""
+    has_extension = len(national) - 1 > _LONGEST_NATIONAL and not _HAS_LONG_NUMBERS.fullmatch(code)
+    return "" if has_extension else national[1:]
 
 
 def _begins_with_prefix(code: str, national: str) -> bool:
     """Return whether the national number begins with a prefix that is dialled only within the country."""
-    prefix, length = _OTHER_PREFIXES.get(code, ("", 0))
-    if prefix and national.startswith(prefix):
-        return len(national) != length
+    if _OTHER_PREFIX.match(f"{code}{national}"):
+        return True
     zeros = "00" if _ZERO_IS_DIGIT.fullmatch(code) else "0"
     # After +7, ten digits are taken as they are.
     return code != "7" and national.removeprefix(_MOBILE_MARKS.get(code, "")).startswith(zeros)

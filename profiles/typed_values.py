@@ -48,6 +48,7 @@ _NUMBER = regex.compile(
     regex.IGNORECASE,
 )
 _BOOLEANS = frozenset(["true", "false", "истина", "ложь"])
+_DIGIT = re.compile("[0-9]")
 _ERROR = re.compile(r"#.*|(?:err|ошибка):[0-9]+", re.IGNORECASE)
 
 
@@ -85,12 +86,19 @@ def bare(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Apply ``bare``, and remove the thousands separators and the ``.0`` of a number."""
-    text = bare(text)
-    if _THOUSANDS.fullmatch(text):
+    """Apply ``bare``, and remove the thousands separators and the ``.0`` of a number.
+
+    A line break separates two numbers, and no thousands.
+    """
+    has_lines, text = has_digits_on_several_lines(text), bare(text)
+    if not has_lines and _THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")
     number = _ZERO_DECIMALS.fullmatch(text)
     return number[1] if number else text
+
+
+def has_digits_on_several_lines(text: str) -> bool:
+    return sum(_DIGIT.search(line) is not None for line in text.splitlines()) > 1
 
 
 def is_placeholder(text: str, *, in_any_case: bool = True) -> bool:

@@ -10,7 +10,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from config.lib import error_pages, errors
 from config.lib.addresses import client_address
-from config.lib.text import AS_GIVEN, NUMBERS, clean
+from config.lib.text import AS_GIVEN, LINE_BY_LINE, NUMBERS, clean, clean_lines
 
 logger = logging.getLogger(__name__)
 _API_PREFIX = "/api/v1"
@@ -88,8 +88,8 @@ class InputMiddleware(MiddlewareMixin):
     """Clean the text in the query of every request and in the forms of the admin.
 
     In the admin, also respond with 400 to values that PostgreSQL would refuse, such as NUL characters. The notes of
-    flags keep their line breaks. Fields in AS_GIVEN and NUMBERS are not cleaned, and neither are the hidden fields with
-    the values that a form originally showed, which are only compared with the new values.
+    flags, phones and IDs keep their line breaks. Fields in AS_GIVEN and NUMBERS are not cleaned, and neither are the
+    hidden fields with the values that a form originally showed, which are only compared with the new values.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
@@ -120,10 +120,13 @@ def _cleaned(values: QueryDict) -> QueryDict:
     cleaned = values.copy()
     for name, texts in values.lists():
         if name not in NUMBERS and not name.startswith("initial-") and not any(part in name for part in AS_GIVEN):
-            cleaned.setlist(name, [_clean_lines(text) if name == "note" else clean(text) for text in texts])
+            cleaned.setlist(name, list(map(_CLEANERS.get(name, clean), texts)))
     cleaned._mutable = False  # noqa: SLF001 (as Django does)
     return cleaned
 
 
-def _clean_lines(text: str) -> str:
-    return "\n".join(map(clean, text.split("\n")))
+def _clean_note(note: str) -> str:
+    return "\n".join(map(clean, note.split("\n")))
+
+
+_CLEANERS = dict.fromkeys(LINE_BY_LINE, clean_lines) | {"note": _clean_note}

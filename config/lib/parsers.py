@@ -4,13 +4,13 @@ from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
-from config.lib.text import AS_GIVEN, NUMBERS, clean, replace_surrogates
+from config.lib.text import AS_GIVEN, LINE_BY_LINE, NUMBERS, clean, clean_lines, replace_surrogates
 
 
 class BoundedJSONParser(JSONParser):
     """Parse JSON and clean its text, except in the fields of AS_GIVEN and NUMBERS; raise ParseError for invalid JSON.
 
-    A body that is nested too deeply for Python counts as invalid.
+    Fields of LINE_BY_LINE keep their line breaks. A body that is nested too deeply for Python counts as invalid.
     """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
@@ -28,7 +28,9 @@ class BoundedJSONParser(JSONParser):
 
 def _cleaned(value: Any, key: str = "") -> Any:
     if isinstance(value, str):
-        return replace_surrogates(value) if key in AS_GIVEN or key in NUMBERS else clean(value)
+        if key in AS_GIVEN or key in NUMBERS:
+            return replace_surrogates(value)
+        return clean_lines(value) if key in LINE_BY_LINE else clean(value)
     if isinstance(value, list):
         return [_cleaned(item) for item in value]
     if isinstance(value, dict):

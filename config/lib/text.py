@@ -10,6 +10,8 @@ import regex
 AS_GIVEN = ("password", "user_provided_name")
 # Numbers are not cleaned either: “ 5 ” is refused, because OpenAPI describes no such integer.
 NUMBERS = frozenset({"limit", "offset", "plan", "university_id"})
+# Those that are cleaned line by line, because a line break between digits separates two numbers.
+LINE_BY_LINE = frozenset({"phone", "max_id", "user_id"})
 
 # The texts that clean() returns unchanged and that are the most frequent: Latin and Cyrillic words, single spaces.
 _PLAIN = re.compile(r"[!-~À-ɏЀ-҂Ҋ-ӿ]+(?: [!-~À-ɏЀ-҂Ҋ-ӿ]+)*")
@@ -81,6 +83,11 @@ def clean(text: str) -> str:
         return text
     text = _INVISIBLE.sub("", _SPACE.sub(" ", replace_surrogates(text)))
     return composed(_SPACE.sub(" ", text)).strip()
+
+
+def clean_lines(text: str) -> str:
+    """Apply ``clean`` to each line."""
+    return "\n".join(map(clean, text.splitlines()))
 
 
 def composed(text: str) -> str:

@@ -49,8 +49,11 @@ def read_text(cell: Cell) -> str:
 
 def _read_unmarked(text: str) -> str:
     if is_garbled(text):
-        message = _("“%s” was read in a wrong encoding by another program. Correct the text where the file comes from.")
-        raise ValueError(message % text[:50])
+        message = _(
+            "“%(text)s” was read in a wrong encoding by another program. Correct the text where the file comes from; if"
+            " it is right, enter '%(text)s."
+        )
+        raise ValueError(message % {"text": text[:50]})
     if has_swapped_case(text):
         message = _(
             "“%(text)s” was read in a wrong encoding by another program, or typed with Caps Lock. Correct the text; if"

@@ -7,6 +7,7 @@ Ukrainian letters may be Kazakh letters in another encoding is refused too.
 
 import codecs
 import re
+from collections.abc import Iterator
 from itertools import islice
 
 import regex
@@ -53,13 +54,16 @@ _PARTLY_LATIN = re.compile(
     rf"(?<!\w)(?=[{_L}]*+[A-Za-z])(?![{_L}]*+[ABCEHKMOPTXYaceopxy]?[{_L}]*+(?!\w))[A-Za-z]*+[{_L}]"
 )
 _WORD = re.compile(rf"[{_L}]+")
-# In PT154 and KZ-1048, these are letters of Kazakh, Tatar and Bashkir: Әлия, Үміт and Өнер become Єлия, Їміт and Ґнер.
-_AMBIGUOUS_WORD = re.compile(rf"(?:(?<![{LETTERS}'’])[{LETTERS}'’]*[єїґ]|(?<![{LETTERS}])ў)[{LETTERS}'’]*+")
+# In PT154 and KZ-1048, these are letters of Kazakh, Tatar and Bashkir: Әлия, Үміт, Өнер and Мусаұлы become Єлия, Їміт,
+# Ґнер and Мусаўлы.
+_AMBIGUOUS_WORD = re.compile(
+    rf"(?:(?<![{LETTERS}'’])[{LETTERS}'’]*[єїґ]|(?<![{LETTERS}])ў)[{LETTERS}'’]*+|ўлы(?![{LETTERS}])"
+)
 # Where only Ukrainian and Belarusian write them: Матвєєв, Заєць, Сергієнко, Євген, Єгор, Андріївна, Їжак.
 _UNAMBIGUOUS = re.compile(
-    rf"[{_VOWEL}](?:є(?:[вцє]|нк)|ї[{_CONSONANT}]|ў)|[ь'’]є|єв[аіу]?(?![{LETTERS}])"
-    rf"|(?<![{LETTERS}'’])(?:є(?:в[{_CONSONANT}]|г[ео]|[фщ]|лизав)|їж|ґ[жаеио])"
-    rf"|\A[^є]*+є.*(?:ьо|(?:[еє]нко|[шч]ко|[сцз]ьк(?:ий|а|ого|ому)|чук|юк)(?![{LETTERS}]))"
+    rf"[аеиіоуыэюя](?:є(?:[вцє]|нк)|ї[{_CONSONANT}])|['’]є|ьє(?:в|нк)|єєв|(?<=[{LETTERS}]{{3}})єв[аіу]?(?![{LETTERS}])"
+    rf"|(?<![{LETTERS}'’])(?:є(?:в(?:ге|д[ою]|мен|пр|с[еєтю]|т[иу])|гор|ф[иі]м|фрем|щ|лизав)|їжа)"
+    rf"|\A[^єґ]*+[єґ].*(?:ьо|(?:[еє]нко|[шч]ко|[сцз]ьк(?:ий|а|ого|ому)|чук|юк)(?![{LETTERS}]))"
 )
 # The sizes of a sample: in cells, and in bytes.
 _LARGEST_SAMPLE, _LONGEST_SAMPLE = 3_000, 300_000
@@ -120,9 +124,11 @@ def _cyrillic_of_east_asia() -> re.Pattern[str]:
     return re.compile("|".join(alternatives))
 
 
-def _garbled_words() -> regex.Pattern[str]:
-    """Return a pattern for words that consist only of Russian letters decoded with one wrong encoding."""
-    patterns = []
+def _garbled_words() -> Iterator[regex.Pattern[str]]:
+    """Yield patterns for words that consist only of Russian letters decoded with one wrong encoding.
+
+    Some of these letters become signs, before which a word may begin, so that all signs in a row are skipped at once.
+    """
     # In Windows-1250 and Windows-1257, words of three such letters may be names.
     for source, encoding, fewest in (
         ("cp1251", "latin_1", 3),
@@ -133,13 +139,11 @@ def _garbled_words() -> regex.Pattern[str]:
     ):
         letters = (chr(code).encode(source).decode(encoding, "ignore") for code in (*range(0x410, 0x450), 0x401, 0x451))
         garbled = re.escape("".join(letter for letter in letters if len(letter) == 1))
-        patterns.append(rf"(?<!\p{{L}})[{garbled}]{{{fewest},}}+(?!\p{{L}})")
-    return regex.compile("|".join(patterns))
+        yield regex.compile(rf"(?<!\p{{L}})[{garbled}]{{{fewest},}}+(?:(?!\p{{L}})|(*SKIP)(*FAIL))")
 
 
 _GARBLED_UTF8 = _garbled_utf8()
 _CYRILLIC_OF_EAST_ASIA = _cyrillic_of_east_asia()
-_GARBLED_WORD = _garbled_words()
 _BOX, _LINE = r"\u2500-\u259f", "─━│┃═║"
 _SYMBOL_FOR_LETTER = regex.compile(
     # Windows-1251 read as DOS 866: a box for a capital, then what becomes of small letters, or boxes only.
@@ -149,8 +153,9 @@ _SYMBOL_FOR_LETTER = regex.compile(
     # DOS 866 read as Windows-1251, which has no other letters then; Windows-1251 read as MacCyrillic
     r"|[¤¦¬®€‰†‡][а-пЁЄЇЎўЈҐ]|(?<!\p{L})[¬√ƒ≈∆÷€][а-яё€]|(?<=[а-яё])€"
 )
+_GARBLED = (*_garbled_words(), _SYMBOL_FOR_LETTER)
 # The capital И in MacCyrillic, unless it is a quotation mark: »Север« or »Север».
-_CLOSING_FIRST = regex.compile(r"\A[^«]*(?<!\S)»(?!.*\S»)\p{Cyrillic}[^«]*\Z")
+_CLOSING, _CLOSING_FIRST = re.compile(r"(?<=\S)»"), regex.compile(r"»\p{Cyrillic}")
 _CYRILLIC_WORD = regex.compile(r"\p{Cyrillic}+")
 _SWAPPED = regex.compile(r"(?V1)[\p{Ll}&&\p{Cyrillic}][\p{Lu}&&\p{Cyrillic}]+")
 
@@ -161,9 +166,13 @@ class UndecodableFile(ValueError):
 
 def is_garbled(text: str) -> bool:
     """Return whether another program has decoded the text wrongly, as in ``Èâàíîâ``, or has lost letters (U+FFFD)."""
-    patterns = (_GARBLED_UTF8, _GARBLED_WORD, _SYMBOL_FOR_LETTER, _CLOSING_FIRST)
-    is_garbled = "\N{REPLACEMENT CHARACTER}" in text or any(pattern.search(text) for pattern in patterns)
-    return not text.isascii() and is_garbled
+    if text.isascii():
+        return False
+    if "\N{REPLACEMENT CHARACTER}" in text or _GARBLED_UTF8.search(text):
+        return True
+    if any(pattern.search(text) for pattern in _GARBLED):
+        return True
+    return "«" not in text and _CLOSING_FIRST.search(_CLOSING.split(text)[-1]) is not None
 
 
 def has_swapped_case(text: str) -> bool:
@@ -194,7 +203,9 @@ def decode(content: bytes) -> str:
         return _decode_cp1251(content)
     if "\0" in text:
         raise _undecodable(text, text.index("\0"))
-    if not content.startswith(_MARKS) and (accident := _NO_CHARACTER.search(text)):
+    if content.startswith(_MARKS):
+        return text
+    if accident := _NO_CHARACTER.search(text):
         raise _undecodable(text, accident.start())
     suspect = _NON_ASCII.search(text) if _may_be_8_bit(content, text) else _shift_in(text)
     if suspect:

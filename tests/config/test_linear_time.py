@@ -20,7 +20,7 @@ from config.lib import request_id, text
 from config.lib.addresses import parse_address
 from config.lib.phone_masks import mask_phones
 from employees.import_export import cells, tables
-from employees.import_export.encodings import UndecodableFile, decode
+from employees.import_export.encodings import UndecodableFile, decode, has_swapped_case, is_garbled
 from employees.models import Employee
 from profiles import names, phones, typed_values
 from profiles.api.serializers import UserIdField
@@ -37,6 +37,7 @@ MARKS = "\u0301\u0323"
 SIGNS = [
     *("a", "Z", "я", "ї", "ы", "ў", "l", "e", "0", "1", "7", " ", "\t", "\n", "\r\n", "\xa0", "\u3164", "\ufeff", "\0"),
     *("+", "-", "–", ".", ",", ":", ";", "/", "\\", "'", "’", "‘", "`", '"', "“", "„", "«", "»", "(", ")", "[", "]"),
+    *(" »", "×", "┼"),
     *(
         "{",
         "}",
@@ -116,6 +117,9 @@ READERS: dict[str, Callable[[str], object]] = {
     ),
     "table": lambda content: tables.read_csv((PHONE_CSV + content).encode(errors="replace"), max_rows=9),
     "cell": cells.read_text,
+    # Without the limit of a cell's length.
+    "garbled": is_garbled,
+    "swapped case": has_swapped_case,
     "headings": lambda content: tables.read_csv(
         ",".join(f"{content[at : at + 150]}{at}" for at in range(0, len(content), 150)).encode(errors="replace")
     ),

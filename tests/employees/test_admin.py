@@ -153,7 +153,8 @@ def test_one_added_without_a_name_is_looked_up(admin: Client, university: Univer
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("phone", "12345"), ("phone", "+7916555014"), ("max_id", "007"), ("max_id", "9223372036854775808"),
+    [("phone", "12345"), ("phone", "916 51\n512 35 00"), ("max_id", "1\r\n234"),
+     ("phone", "+7916555014"), ("max_id", "007"), ("max_id", "9223372036854775808"),
      ("max_id", "a b"), ("role", "rector")],
 )  # fmt: skip
 def test_the_form_refuses_what_the_api_refuses(admin: Client, university: University, field: str, value: str) -> None:

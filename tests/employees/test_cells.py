@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from config.lib import text as texts
 from employees.import_export.cells import read_id, read_phone, read_text, write
 from profiles import names, phones, user_ids
+from tests.profiles.test_phones import AREAS
 
 EXAMPLES = settings(deadline=None)
 INVISIBLE = "\u200b\u200e\u202a\u202c\u2060\u2066\u2069\ufeff\u00ad\u034f\ufe0f\u3164\uffa0\U000e0041"
-NATIONAL = st.integers(3_000_000_000, 9_999_999_999).filter(lambda number: number // 10**8 not in (79, 89))
+NATIONAL = st.builds(lambda area, rest: area * 10**7 + rest, st.sampled_from(AREAS), st.integers(0, 10**7 - 1))
 MONTHS = [
     *("января", "февраля", "марта", "апреля", "мая", "июня", "июля", "августа", "сентября", "октября", "ноября"),
     *("декабря", "янв.", "Dec"),
@@ -141,6 +142,15 @@ def test_an_error_says_what_was_found() -> None:
             read_phone(cell)
 
 
+@pytest.mark.parametrize("cell", ["123\n456", "7\r\n729 082\u2028090", "1 234\n567,00"])
+def test_numbers_on_several_lines_are_no_id(cell: str) -> None:
+    for read in (read_phone, read_id, user_ids.typed):
+        with pytest.raises(ValueError, match=r"."):
+            read(cell)
+    line = " ".join(cell.splitlines())
+    assert read_id(line) == "".join(line.removesuffix(",00").split())
+
+
 @pytest.mark.parametrize("text", ["user-7", "decanat-12", "marina.85", "a.b-c", "1e2x", "12.05.a", "may", "null-7"])
 def test_legacy_ids_are_kept(text: str) -> None:
     assert read_id(text) == user_ids.typed(text) == text
@@ -195,6 +205,14 @@ def test_an_apostrophe_before_a_name_is_removed(cell: str, name: str) -> None:
 )
 def test_names_are_read_as_they_are(name: str) -> None:
     assert read_text(name) == write(name, is_text=True) == name
+
+
+@pytest.mark.parametrize("name", ["Żółć", "ÖÄÜ", "ÄÖÜ Universität", "肖小效", "Èâàíîâ", "Иван\ufffdв", "»ванов"])
+def test_what_looks_garbled_needs_an_apostrophe(name: str) -> None:
+    with pytest.raises(ValueError, match=f"where the file comes from; if it is right, enter '{name}"):
+        read_text(name)
+    assert read_text(f"'{name}") == name
+    assert write(name, is_text=True) == f"'{name}"
 
 
 @pytest.mark.parametrize("name", ["Èâàíîâ", "РРІР°РЅРѕРІ", "Ð˜Ð²Ð°Ð½Ð¾Ð²", "╨Ш╨▓╨░╨╜╨╛╨▓", "п≤п╡п╟п╫п╬п╡"])

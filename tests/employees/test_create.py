@@ -92,6 +92,8 @@ def test_a_university_may_be_described(api: APIClient) -> None:
 BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"phone": "123"}, "phone"),
     ({"phone": ""}, "phone"),
+    ({"phone": "916 51\n512 35 00"}, "phone"),
+    ({"phone": "916123\u20284567"}, "phone"),
     ({"phone": None}, "phone"),
     ({"phone": ["+1234567890"]}, "phone"),
     ({"university_id": 10**6}, "university_id"),
@@ -109,6 +111,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"middle_name": True}, "middle_name"),
     ({"max_id": 2**63}, "max_id"),
     ({"max_id": "a b"}, "max_id"),
+    ({"max_id": "123\n456"}, "max_id"),
     ({"max_id": {}}, "max_id"),
     ({"role": "boss"}, "role"),
     ({"first_name": {"a": 1}}, "first_name"),

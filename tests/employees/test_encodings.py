@@ -48,6 +48,14 @@ def test_unicode_is_read(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)) == text
 
 
+@pytest.mark.parametrize(
+    "name", ["ДиКаприо", "ЛаРю", "ДеЛоне", "Ю", "Э", "Сæрмæт", "ⴀ", "ДЕЖ", "Ձ", "+BBAEMQ-", "\ue000"]
+)
+def test_a_mark_makes_utf_8_certain(name: str) -> None:
+    text = f"phone,last_name\n+79161234567,{name}\n"
+    assert decode(text.encode("utf-8-sig")) == text
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("headings", ["Телефон;Фамилия;Имя;Вуз", "телефон;фамилия;имя;вуз", HEADINGS])
 def test_utf_16_without_a_mark_is_read_in_each_language(encoding: str, headings: str) -> None:
@@ -111,8 +119,11 @@ def test_what_is_no_character_needs_a_mark(character: str) -> None:
 # Each reads as a word with є, ї or ґ in Windows-1251.
 TURKIC = {
     "ptcp154": "Әйгерім Әлия Әсет Әділет Әбдіров Әзиз ӘЛИЯ Сәбитов Мәдина МӘДИНА Жәнібеков Сәрсенова Шәкәрім Аҙамат",
-    "kz1048": "Үміт Өнер Өзен Бағлан Тоғжан",
+    "kz1048": "Үміт Өнер Өзен Бағлан Тоғжан Ғұмар ҒҰМАР Өжет Мусаұлы Алиұлы",
 }
+# Words that might be written in Ukrainian, but are those of Tatar, Bashkir, Azerbaijani and Kyrgyz.
+TURKIC["ptcp154"] += " Ҙилә Әвхәди Әвлияр Әфтах Нәшьәт Мәсьәлә Әгер Бәҝлар Мәва"
+TURKIC["kz1048"] += " Үүлжан Айүүрпек Өреш"
 
 
 @EXAMPLES
@@ -238,6 +249,38 @@ def test_names_of_windows_1251_are_read(language: str, data: st.DataObject) -> N
     rows = data.draw(st.lists(st.tuples(row, st.sampled_from(["", *UNIVERSITIES, "Иванов И.И.", "Cмирнов"]))))
     lines = [f"+7916090001{number};{';'.join(cells)}" for number, cells in enumerate([("Петренко;Ольга", ""), *rows])]
     text = "\n".join(["phone;last_name;first_name;middle_name;university_name", *lines, ""])
+    assert decode(text.encode("cp1251")) == text
+
+
+@pytest.mark.parametrize(("name", "encoding"), [("Ғұмар", "kz1048"), ("Өжет", "kz1048"), ("Ҙилә", "ptcp154")])
+def test_one_turkic_name_among_russian_ones_is_refused(name: str, encoding: str) -> None:
+    rows = ["Телефон;Фамилия;Имя;Вуз", "+79160900011;Смирнова;Анна;МГУ", "+79160900012;Попова;Ольга;МГУ"]
+    text = "\n".join([*rows, f"+79160900013;Иванов;{name};МГУ", ""])
+    assert read(text.encode(encoding)) is None
+    assert decode(text.replace(name, "Иван").encode("cp1251")) == text.replace(name, "Иван")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Євгенія", "Євдокія", "Євтушенко", "Євсєєв", "Єгоров", "Єфремов", "Єфименко", "Ємельєв", "Арсеньєва"),
+        *(
+            "Григор'єва",
+            "Зінаїда",
+            "Раїса",
+            "Мойсеїв",
+            "Їжак",
+            "Андрєєва",
+            "Андрієвич",
+            "Сергєєв",
+            "Ґжицький",
+            "Єременко",
+        ),
+        *("Лебєдєв", "Гусєва", "Заєць", "Ґринчук", "Быкаў", "Паўлаў", "Паўловіч", "Каўзун"),
+    ],
+)
+def test_a_ukrainian_or_belarusian_name_is_read(name: str) -> None:
+    text = f"phone;last_name;first_name\n1;{name};Ольга\n2;Петренко;Марина\n"
     assert decode(text.encode("cp1251")) == text
 
 
@@ -419,6 +462,25 @@ def test_no_generated_name_is_garbled(words: list[str], separator: str) -> None:
 def test_repeated_syllables_are_not_garbled(name: str) -> None:
     """In UTF-8 that is read in DOS 855, each second letter is an л."""
     assert not is_garbled(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["»ванов", "Пётр »ванов", "Вуз »ванов", "»Север »ванов", "Север» »ванов", "»»ванов »ль"]
+)
+def test_a_capital_of_the_mac_is_no_quotation_mark(name: str) -> None:
+    assert is_garbled(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["«Север» »ванов", "»Север« »ванов", "»Север»", "Вуз »Север» № 5", "» ванов", "»Smith"]
+)
+def test_a_quotation_mark_is_no_capital_of_the_mac(name: str) -> None:
+    assert not is_garbled(name)
+
+
+@pytest.mark.parametrize("name", ["×óâàêîâ", "÷àé", "Ivan ×óâàêîâ", "Z×óâàêîâ", "¨ëêèí", "Ивàíîâ Èâàí", "Îâàŕ Čâŕíîâ"])
+def test_signs_of_garbled_letters_belong_to_words(name: str) -> None:
+    assert is_garbled(name)
 
 
 @pytest.mark.parametrize("name", ["Éloïse", "Ångström", "Þórður", "Łukasz", "Nguyễn", "Ö", "Серёгин", "Ғалым", "王"])

@@ -7,6 +7,15 @@ from hypothesis import strategies as st
 
 from profiles.phones import masked, normalize
 
+# The area codes of Russia and Kazakhstan, by libphonenumber 9.0.43.
+AREAS = [
+    *(301, 302, 336, 341, 342, 343, 345, 346, 347, 349, 351, 352, 353, 365, *range(381, 386), 388, 390, 391, 394, 395),
+    *(401, 411, 413, 415, 416, 421, 423, 424, 426, 427, *range(471, 476), *range(481, 488), *range(491, 497), 498, 499),
+    *(700, 701, 702, 705, 706, 707, 708, *range(710, 719), *range(721, 730), 747, 751, *range(760, 765), 771),
+    *(*range(775, 779), 785, 800, 803, 804, 808, 809, *range(811, 819), 820, 821, 831, *range(833, 837)),
+    *(*range(840, 849), 851, 855, 856, 857, *range(860, 864), 865, 866, 867, 869, 871, 872, 873, 877, 878, 879),
+    *range(900, 1000),
+]
 SPELLINGS = [
     *("8. (916) 1234567", "8.(916) 123.45.67", "8.916 123.45.67"),
     *("916.123.45.67", "8 (916) 123.45.67", "8.916.123-45-67", "8 916 123-45-67.", "8. 916. 123. 45. 67"),
@@ -129,8 +138,9 @@ def test_no_date_with_a_time_is_a_phone(time: datetime, spelling: str, separator
         normalize(f"{spelling.format(time, separator)} {time:{clock}}")
 
 
-@given(st.from_regex("[3-69][1-9][0-9]{8}|[78][1-8][0-9]{8}", fullmatch=True), st.sampled_from("-. "))
-def test_a_phone_in_groups_is_not_taken_for_a_date(digits: str, separator: str) -> None:
+@given(st.sampled_from(AREAS), st.from_regex("[0-9]{7}", fullmatch=True), st.sampled_from("-. "))
+def test_a_phone_in_groups_is_not_taken_for_a_date(area: int, rest: str, separator: str) -> None:
+    digits = f"{area}{rest}"
     groups = separator.join(["8", digits[:3], digits[3:6], digits[6:8], digits[8:]])
     assert normalize(groups) == normalize(groups.removeprefix(f"8{separator}")) == f"+7{digits}"
 
@@ -170,6 +180,13 @@ def test_a_zero_that_is_dialled_within_a_country_is_dropped(spelling: str, phone
         ("+375 (029) 123-45-67", "+375291234567"),
         ("+44 ((0)20) 7946 0958", "+442079460958"),
         ("+992 (07) 123 45 67", "+992071234567"),
+        ("+992 88 123 45 67", "+992881234567"),
+        ("+994 88 123 45 67", "+994881234567"),
+        ("+380 800 123 4567", "+3808001234567"),
+        ("+996 (800) 123 456", "+996800123456"),
+        ("+372 8123 4567", "+37281234567"),
+        ("+49 (0) 1512 3456 7890", "+49151234567890"),
+        ("+43 (0)664 1234 56789", "+43664123456789"),
         ("+998 (88) 123 45 67", "+998881234567"),
         ("+370 (800) 12345", "+37080012345"),
     ],
@@ -189,6 +206,21 @@ def test_a_zero_that_completes_the_country_code_is_kept(spelling: str, phone: st
         *("+49 (00) 170 1234567", "+49 (0) 0170 1234567", "+49 (0 170 1234567", "+49 (0049) 170 1234567"),
         *("+21 (0) 20 123 4567", "+8 (0916) 123-45-67", "+39 (0) 347 123 4567", "+39 (0) 02 1234 5678"),
         *("+992 (0) 91 712 3456", "+225 (0) 7 12 34 56 78", "+378 (0) 549 886377"),
+        *(
+            "+992 8 37 221 23 45",
+            "+992 (8 37) 221 23 45",
+            "+371 8 6712 3456",
+            "+373 (8 22) 12 34 56",
+            "+374 8 10 123456",
+        ),
+        *(
+            "+994 (8 12) 123 45 67",
+            "+995 8 32 212 34 56",
+            "+996 8 312 12 34 56",
+            "+380 8 044 1234567",
+            "+372 8 5123 4567",
+        ),
+        *("+44 (0)20 7946 0958 123", "+44 (020) 7946 0958 123", "+7 (0) 916 123-45-67 8", "+33 (0)1 23 45 67 89 12"),
         *("+549 (0) 11 1234 5678", "+54 9 011 1234 5678", "+54 9 (011) 1234 5678", "+521 (01 55) 1234 5678"),
         *("+49 0170 1234567", "+44 07700 900123", "+36 06 20 123 4567", "+375 80 29 123 45 67", "+1 1 202 555 0100"),
         *(
@@ -359,6 +391,9 @@ def test_it_refuses_what_may_be_another_number(spelling: str) -> None:
         # a missing digit
         *("8 916 123 45 6", "7916123456", "8 (916) 123-45-6", "8916123456", "8 495 123-45-6", "8 (4852) 12-10-2"),
         *("(8) 495 123-45-6", "7-812-123-45-6", "8 916 091-30-2"),
+        *("8495 123-456", "8495123456", "(8812) 123-456", "8812123456", "8800 555-35-3", "7495 123-456", "7812123456"),
+        # a digit too many
+        *("(863) 234-56-788", "843 123-45-67 5", "852-1234-5678", "855 12 345 678", "891 612 345 67", "716-123-45-678"),
     ],
 )
 def test_it_refuses_what_is_no_russian_number(spelling: str) -> None:
@@ -367,18 +402,58 @@ def test_it_refuses_what_is_no_russian_number(spelling: str) -> None:
 
 
 @given(
-    st.from_regex("[0-9]{10}", fullmatch=True),
+    st.from_regex("[0-9]{10}", fullmatch=True)
+    | st.tuples(st.sampled_from(AREAS), st.from_regex("[0-9]{7}", fullmatch=True)).map("{0[0]}{0[1]}".format),
     st.sampled_from(["{0}{1}{2}{3}", "{0} {1}-{2}-{3}", "({0}) {1}-{2}-{3}", "{0}-{1}-{2}-{3}", "{0} {1}{2}{3}"]),
 )
 def test_a_guessed_number_is_russian_or_refused(national: str, notation: str) -> None:
     text = notation.format(national[:3], national[3:6], national[6:8], national[8:])
     is_russian = national[0] > "2"
     assert result_of(f"8 {text}") == result_of(f"7{text}") == (f"+7{national}" if is_russian else None)
-    is_whole = is_russian and national[:2] not in ("79", "89")
-    assert result_of(text) == (f"+7{national}" if is_whole else None)
+    assert result_of(text) == (f"+7{national}" if int(national[:3]) in AREAS else None)
     # What follows +7 is taken as it is, but a zero in parentheses is a prefix.
     assert result_of(f"+7 {text}") == (None if "(0" in text else f"+7{national}")
     assert result_of(f"+7{national}") == f"+7{national}"
+
+
+@pytest.mark.parametrize(
+    ("spelling", "phone"),
+    [
+        ("4951234567", "+74951234567"),
+        ("8121234567", "+78121234567"),
+        ("8431234567", "+78431234567"),
+        ("(863) 234-56-78", "+78632345678"),
+        ("(8342) 12-34-56", "+78342123456"),
+        ("800 555-35-35", "+78005553535"),
+        ("8 (495) 123-45-67", "+74951234567"),
+        ("8800 555-35-35", "+78005553535"),
+        ("89 161 234 567", "+79161234567"),
+        ("747 123 45 67", "+77471234567"),
+        # No area codes, but eleven digits.
+        ("8 632 345-67-88", "+76323456788"),
+        ("7 849 512-34-56", "+78495123456"),
+        ("+78495123456", "+78495123456"),
+    ],
+)
+def test_whole_numbers_with_and_without_a_prefix(spelling: str, phone: str) -> None:
+    assert normalize(spelling) == phone
+
+
+@given(st.from_regex("[78][3-9][0-9]{9}", fullmatch=True), st.sampled_from("-. "), st.integers(4, 10))
+def test_three_digits_before_eight_others_are_no_prefix(digits: str, separator: str, cut: int) -> None:
+    text = f"{digits[:3]} {digits[3:cut]}{separator}{digits[cut:]}"
+    for spelling in (text, f"({digits[:3]}) {digits[3:cut]}{separator}{digits[cut:]}"):
+        assert result_of(spelling) is None, spelling
+    assert result_of(digits) == result_of(f"{digits[0]} {digits[1:]}") == f"+7{digits[1:]}"
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n", "\v", "\f", "\x85", "\u2028", "\u2029", " \n\u200b\n "])
+@pytest.mark.parametrize(
+    "parts", ["512 34,512 35", "312-45-67,123", "8 916,123-45-67", "+7916,1234567", "8,9161234567"]
+)
+def test_lines_are_not_joined(parts: str, line_break: str) -> None:
+    assert result_of(parts.replace(",", line_break)) is None
+    assert normalize(f"{line_break}8 916 123-45-67{line_break}") == "+79161234567"
 
 
 @pytest.mark.parametrize("phone", ["+70000000000", "+4901701234567", "+84951234567", "+38671234567", "+549011123456"])

@@ -54,6 +54,15 @@ def test_it_works(given: dict[str, Any]) -> None:
     assert own_phone(given, "7") == "+79161234567"
 
 
+@pytest.mark.parametrize(
+    ("number", "phone"),
+    [("7916123=0A4567", None), ("7916=E2=80=A81234567", None), ("=0A79161234567=0D=0A", "+79161234567")],
+)
+def test_the_lines_of_a_number_are_not_joined(number: str, phone: str | None) -> None:
+    card = CARD.replace("TYPE=cell:79161234567", f"ENCODING=QUOTED-PRINTABLE:{number}")
+    assert own_phone(payload(card), "7") == phone
+
+
 LINES = [
     "TEL:{}",
     "tel;TYPE=cell:{}",

@@ -78,6 +78,8 @@ def _number(parameters: str, value: str) -> str | None:
     """
     if _QUOTED_PRINTABLE.search(parameters):
         value = quopri.decodestring(value.encode(errors="replace")).decode(errors="replace")
+    if typed_values.has_digits_on_several_lines(value):
+        return None
     number = typed_values.bare(value).lower().removeprefix("tel:").partition(";")[0].strip()
     if waid := _WAID.search(parameters):
         number = number if number.startswith("+") else waid[1]
