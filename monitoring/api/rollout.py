@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 
 from config.lib import text as texts
 from config.lib.errors import JobRunning, WaitsForApproval
+from config.lib.messages import Message
 from employees.accounts import permission_scope
 from monitoring.api import access
 from monitoring.api.serializers import PlansSerializer, RolloutSerializer
@@ -225,14 +226,14 @@ def _body(outcome: ChangeResult) -> dict[str, Any]:
 
 
 def _api_error(refused: ChangeRefused, request: Request) -> APIException:
-    """Return the error for a refused change; its text may show the rollout, so only those who may view it get it."""
+    """Return the error for a refused change; its text shows values of the rollout only to those who may view it."""
     if isinstance(refused, ApprovalNeeded):
         return WaitsForApproval(str(refused))
     if isinstance(refused, OutsideUniversity | NotPermitted):
         return PermissionDenied(str(refused))
     if isinstance(refused, Busy):
         return JobRunning(str(refused))
-    if not request.user.has_perm(SEE_ROLLOUT):
+    if not (request.user.has_perm(SEE_ROLLOUT) or (isinstance(refused.text, Message) and not refused.text.params)):
         return serializers.ValidationError([_("The rules or gates of the rollout refuse this change.")])
     return serializers.ValidationError([str(refused)])
 
