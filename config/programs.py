@@ -24,7 +24,7 @@ def open_files() -> int:
 
 def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str, list[str]]:
     """Return the arguments for the Python interpreter by process name, in start order."""
-    # The backpressure is the number of connections at a time, slow senders among them; no more are accepted.
+    # The backpressure is the largest number of concurrent connections, including those of slow senders.
     backpressure = max(min(16_384, open_files() - _RESERVED_FILES), 256)
     web = "config.web_server --interface rsgi --loop uvloop --http 1 --no-ws --backlog 4096"
     web += f" --backpressure {backpressure} --respawn-failed-workers"

@@ -235,7 +235,7 @@ def _within_budget() -> Iterator[None]:
 def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> Stored:
     """Read a person's profile from Redis and, if needed, from PostgreSQL; return errors instead of raising them.
 
-    A miss in Redis is refilled from PostgreSQL. ``accepts`` decides whether the profile in Redis is sufficient; by
+    A miss in Redis is refilled from PostgreSQL. ``accepts`` returns whether the profile in Redis is sufficient; by
     default, every profile is. The reads of Redis and PostgreSQL share PROFILE_CACHE_TIMEOUT; a store that has failed is
     not read again.
     """

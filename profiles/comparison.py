@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 def enqueue(lookup: WaitingComparison) -> None:
     """Store the lookup if it should be compared. A database error is only logged, so that the request does not fail."""
     is_compared = lookup.stage in COMPARED_STAGES and current_state().admits(SHADOW, lookup.phone)
-    # A probe has no university, so no university rule has decided its stage.
+    # A probe has no university, so its stage does not depend on a university rule.
     if not (is_compared and settings.MAX_BOT_TOKEN) or lookup.university_id is None:
         return
     try:

@@ -12,7 +12,7 @@ _RENEW_AFTER = LEASE_SECONDS / 2
 
 
 class Lease:
-    """Hold the last result of ``renew`` for LEASE_SECONDS: the IDs that must not be read, or None if none may be."""
+    """Hold the result of ``renew`` for LEASE_SECONDS: the IDs that must not be read from Redis; None means all IDs."""
 
     def __init__(self, renew: Callable[[], frozenset[str] | None]) -> None:
         self._renew = renew
@@ -24,7 +24,7 @@ class Lease:
         self._held: tuple[float, frozenset[str] | None] = float("-inf"), None
 
     def permits(self, user_id: str) -> bool:
-        """Return whether this ID may be read, renewing the lease if it is due; raise what ``renew`` raises."""
+        """Renew the lease if needed; return whether the ID's entry may be read from Redis; raise as ``renew`` does."""
         if time.monotonic() - self._held[0] > _RENEW_AFTER and self._renewing.acquire(blocking=False):
             try:
                 # The age counts from before the stores are read.

@@ -66,7 +66,7 @@ WHERE set_config('synchronous_commit', 'on', true) = 'on'
 
 
 class InboxConnection(psycopg.AsyncConnection):
-    """An autocommit connection whose waits end at ``deadline``, in monotonic seconds; None means no limit."""
+    """An autocommit connection that cancels statements at ``deadline`` (monotonic seconds), raising psycopg.Error."""
 
     deadline: float | None = None
     was_cancelled = False
@@ -77,7 +77,7 @@ class InboxConnection(psycopg.AsyncConnection):
         """Return the result of a psycopg generator, which yields whether it waits for reading, for writing or for both.
 
         This replaces psycopg's own method, which starts a task for each wait. At the deadline, cancel the statement,
-        which may be waiting for a lock; raise psycopg.Error if the server does not react to the cancellation.
+        which may be waiting for a lock; raise OperationalError if the server does not react to the cancellation.
         """
         ends_at, self.was_cancelled = self.deadline, False
         try:

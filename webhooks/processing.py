@@ -50,7 +50,7 @@ def process_inbox(
     """
     finished = singly = 0
     locked: dict[str, float] = {}
-    # One state decides on a batch as a whole: after an emergency stop, updates wait, and must not be skipped.
+    # One state applies to a whole batch: after an emergency stop, updates wait, and must not be skipped.
     while not is_stopping() and is_processing(state := current_state()):
         updates: list[InboxUpdate] = []
         limit = 1 if singly else BATCH

@@ -30,7 +30,7 @@ _Step = Generator[Wait, Ready, PGresult]
 
 
 def recognise(connection: Any) -> Generator[Wait, Ready, None]:
-    """Set the ``route`` of a new connection, and turn prepared statements off if the pooler does not keep them.
+    """Store in ``connection.route`` whether there is a pooler; disable prepared statements if it does not keep them.
 
     Close the connection if an error occurs. This is a generator, because the ``wait`` of the connection may be
     asynchronous.

@@ -32,7 +32,7 @@ EXPORTED = [CSV, base_formats.XLSX]
 
 
 class AnyFormat(base_formats.XLSX):
-    """Read a workbook or a CSV file; the content decides which of them it is."""
+    """Read a workbook or a CSV file; the format is detected from the content."""
 
     def create_dataset(self, in_stream: Any) -> Dataset:
         return read(in_stream, max_rows=MAX_ROWS)

@@ -15,7 +15,7 @@ _PAGE = PAGE_PARAMETERS.items()
 
 
 class AlertSerializer(serializers.Serializer[Any]):
-    """An alert, as in its notifications, with its acknowledgement and mute."""
+    """Serialize an alert with the fields of its notifications, its acknowledgement and its mute."""
 
     id = serializers.IntegerField()
     alert_type = serializers.CharField()

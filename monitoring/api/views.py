@@ -56,7 +56,7 @@ def ready(request: HttpRequest) -> HttpResponse:
             last_check = engine.last_check()
     except DatabaseError:
         return _not_ready("PostgreSQL does not respond", cache.health()["redis_connected"], has_database=False)
-    # After PostgreSQL, which decides: a slow Redis must not use up the time.
+    # After PostgreSQL, which the response depends on: a slow Redis must not use up the time.
     redis = cache.health()
     has_cache = redis["redis_connected"]
     if is_read_only:

@@ -108,9 +108,9 @@ def export(request: HttpRequest) -> HttpResponse:
 
 
 def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) -> PersonMatch | None:
-    """Return what is stored about the person with this phone or MAX ID, and an explanation of a lookup of the phone.
+    """Return what is stored about the person with this phone or MAX ID, and what a lookup of the phone would return.
 
-    With ``asks_api``, the explanation asks the direct API too. With a scope, return None unless an employee in it has
+    With ``asks_api``, the lookup also queries the direct API. With a scope, return None unless an employee in it has
     the phone or the ID. Without a scope, a valid phone always matches, even if nothing is stored, but a MAX ID matches
     only if it has a profile or a phone.
 

@@ -20,7 +20,7 @@ _ORIGIN = datetime(2001, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A value measured at a time, in the base unit; ``n`` is the size of the sample."""
+    """A measurement: its time, its value in the base unit (None if there is no data), and its sample size."""
 
     at: datetime
     value: float | None

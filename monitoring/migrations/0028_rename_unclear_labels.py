@@ -110,7 +110,7 @@ class Migration(migrations.Migration):
                     ("quality", "Quality of profiles"),
                     ("no_evidence_against", "Tripwire"),
                     ("rehearsed", "Rollback rehearsal"),
-                    ("cohort_agreement", "Agreement of the new cohort"),
+                    ("cohort_agreement", "Agreement in the new cohort"),
                     ("cohort_errors", "Lookups without a name"),
                     ("cohort_speed", "Lookup speed"),
                     ("dwell", "Dwell time"),

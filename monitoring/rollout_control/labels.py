@@ -25,7 +25,7 @@ INDICATOR_OF = {
 }
 GATES: dict[str, Promise] = {gate: TITLES[name] for gate, name in INDICATOR_OF.items()} | {
     "rehearsed": _("Rollback rehearsal"),
-    "cohort_agreement": _("Agreement of the new cohort"),
+    "cohort_agreement": _("Agreement in the new cohort"),
     "cohort_errors": _("Lookups without a name"),
     "cohort_speed": _("Lookup speed"),
     "dwell": _("Dwell time"),
@@ -36,6 +36,8 @@ GATES: dict[str, Promise] = {gate: TITLES[name] for gate, name in INDICATOR_OF.i
 }
 # Messages that the previous release stored in plans, audit rows and gate checks: they keep their translation.
 _FORMER_MESSAGES = (
+    _("Saved by code without a reason"),
+    _("Deleted without a reason"),
     _("Dropped: planned at revision %(then)d, the rollout is at %(now)d"),
     _("agreement at most %(agreement)s, conflicts at least %(conflicts)s (n = %(n)s)"),
     _("lookups without a name: at least %(mine)s by the cache, at most %(theirs)s by the direct API"),

@@ -38,7 +38,7 @@ class UniversityShare:
     """How many employees of a university a change affects; ``lookups`` counts those created in the last week.
 
     Of these, ``lookups_missing`` have no cached profile, and ``lookups_partial`` have a stale or partial name, for
-    which phase 3 asks the direct API.
+    which phase 3 queries the direct API.
     """
 
     university_id: int
@@ -177,8 +177,8 @@ def _is_ruled(state: RolloutState, university: int, phase: int) -> bool:
 def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
     """Return the rollout's decision for a phone, what each store has for the person, and the name that a lookup serves.
 
-    With ``asks_api``, ask the direct API too. A MAX ID that was entered for the employee but never verified is returned
-    as ``claimed_id``; the profile with this ID may be another person's and is not returned.
+    With ``asks_api``, query the direct API too. A MAX ID that was entered for the employee but never verified is
+    returned as ``claimed_id``; the profile with this ID may be another person's and is not returned.
     """
     employee = Employee.objects.filter(phone=phone).first()
     university = employee.university_id if employee else None
@@ -208,7 +208,7 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
 
 
 def served(choice: NameChoice) -> str:
-    """Return a sentence about the name that a new employee would get, and whether the direct API would be asked."""
+    """Return a sentence about the name that a new employee would get, and whether the direct API would be queried."""
     params = {"name": f"{choice.first_name} {choice.last_name}".strip(), "reason": choice.reason.label}
     if choice.needs_direct_api and choice.is_named:
         return _("The full name would be requested from the direct API; without it: %(name)s (%(reason)s).") % params

@@ -33,7 +33,7 @@ REHEARSAL_LIMIT = timedelta(minutes=5)
 
 _SOURCES = {
     ProfileSource.API: gettext_lazy("probe lookup: the direct API answered, not the cache"),
-    ProfileSource.DEFAULT: gettext_lazy("probe lookup: no source has a name, and the cache was not asked"),
+    ProfileSource.DEFAULT: gettext_lazy("probe lookup: no name found; the cache was not queried"),
 }
 _OPEN_RUNS = {
     RunStatus.RUNNING: gettext_lazy("backfill %d stops after its current batch"),

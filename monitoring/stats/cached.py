@@ -69,7 +69,7 @@ GROUP BY 1, 2, 3
 """
 # The number of employees, and of those without a cached profile, by university and by the rollout step at or below
 # their bucket; the same two numbers for the employees created after ``since``, and how many of these have a profile for
-# which phase 3 asks the direct API all the same, because it is stale or has only a part of the name.
+# which phase 3 still queries the direct API, because it is stale or has only a part of the name.
 _COHORTS = f"""
 SELECT e.university_id, u.name, e.rung, e.n, e.missing, e.lately, e.lately_missing, e.lately_partial FROM (
     SELECT university_id, width_bucket(rollout_bucket(%(salt)s, phone), %(rungs)s::integer[]) AS rung,

@@ -436,7 +436,7 @@ def _apply_save(flag: Flag, **_: Any) -> None:
     action = Action.SET if flag.name in PHASES else Action.FLAG
     percent = rules.percentage(0 if flag.percent is None else flag.percent)
     params = {"phase": flag.name, "percent": percent, "everyone": flag.everyone}
-    is_change = _apply_to_flag(action, flag, Message("Saved by code without a reason"), **params).is_change
+    is_change = _apply_to_flag(action, flag, Message("Saved from code; no reason given"), **params).is_change
     # A flag that is not bucketed keeps waffle's None, which means 0.
     flag.percent = percent if percent or flag.name in BUCKETED else None
     if is_change:
@@ -455,8 +455,8 @@ def _refuse_new_criteria(flag: Flag) -> None:
 
 @receiver(pre_delete, sender=Flag)
 def _apply_deletion(instance: Flag, **_: Any) -> None:
-    """Record the deletion of a flag; set a phase to 0% first, so that later phases are lowered too."""
-    reason = Message("Deleted without a reason")
+    """Record the deletion of a flag. If the flag is a phase, set it to 0% first, which also lowers the later phases."""
+    reason = Message("Deleted; no reason given")
     if instance.name in PHASES:
         _apply_to_flag(Action.SET, instance, reason, phase=instance.name, percent=0)
     _apply_to_flag(Action.DELETE, instance, reason)
@@ -473,7 +473,7 @@ def _apply_members(
     pk_set: set[int] | None,
     **_: Any,
 ) -> None:
-    """Refuse users and groups on a flag that the employee's phone decides; record their changes on any other flag."""
+    """Refuse users and groups for a flag that depends only on the employee's phone; record changes of other flags."""
     if action not in ("pre_add", "pre_remove", "pre_clear"):
         return
     field = "users" if sender is Flag.users.through else "groups"
@@ -489,7 +489,7 @@ def _apply_members(
                 key: {"criteria": {f"{flag.name} {field}": sorted(names)}}
                 for key, names in (("before", before), ("after", after))
             }
-            _apply_to_flag(Action.FLAG, flag, Message("Saved by code without a reason"), percent=0, facts=facts)
+            _apply_to_flag(Action.FLAG, flag, Message("Saved from code; no reason given"), percent=0, facts=facts)
 
 
 @receiver([post_save, post_delete], sender=Flag)

@@ -8,7 +8,7 @@ TITLES: tuple[Promise, ...] = (_("Infrastructure"), _("Collection"), _("Gradual 
 SWITCHES = ("webhook_processing", "profile_cache", "monitoring", "service_employee", "service_chat")
 EMERGENCY_STOP = "emergency_stop"
 SHADOW = "shadow_comparison"
-# A hash of the phone decides these flags; all other flags behave as django-waffle documents.
+# These flags depend on a hash of the phone; all other flags behave as django-waffle documents.
 BUCKETED = (*PHASES, SHADOW)
 # Neither flags nor switches of other apps may have these names, and the rows that have them are kept.
 RESERVED = frozenset({*BUCKETED, *SWITCHES, EMERGENCY_STOP})

@@ -249,7 +249,7 @@ _FIELDS: dict[str, Promise] = {
     "due_at": T("due at"),
     "allowed": T("allowed"),
     "expires_at": T("expires at"),
-    "waits_for_gates": T("waits for the gates"),
+    "waits_for_gates": T("wait for the gates"),
     "hours": T("hours"),
     "out_s": T("removed from the cache after, s"),
     "total_s": T("returned to the cache after, s"),

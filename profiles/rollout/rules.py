@@ -79,7 +79,7 @@ def refuse_stale(expected: int | None, revision: int) -> None:
 
 
 def refuse_criterion(flag: str, criterion: str) -> None:
-    """Raise ChangeRefused for a criterion of waffle's, such as staff, if only the employee's phone decides the flag."""
+    """Raise ChangeRefused for a criterion of waffle's, such as staff, if the flag is a phase or the comparison flag."""
     if flag in PHASES:
         params = {"phase": phase_number(flag), "criterion": criterion}
         raise ChangeRefused(

@@ -63,7 +63,7 @@ def test_a_deleted_flag_is_recorded(flag: Flag, phases: Phases, is_by_command: b
         flag.delete()
     change = Change.objects.latest("pk")
     assert recorded(change)[2:] == ({"percents": {NAME: "5"}}, {})
-    assert recorded(change)[1] == ("Deleted without a reason" if is_by_command else "its page is gone")
+    assert recorded(change)[1] == ("Deleted; no reason given" if is_by_command else "its page is gone")
     assert (change.action, change.revision) == ("delete", revision)
     with translation.override("en"):
         assert presenters.change(change) == f"Flag deleted: {NAME}"

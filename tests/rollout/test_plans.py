@@ -293,7 +293,7 @@ def test_the_page_the_command_and_the_report_show_the_timeline(gates: Gates) -> 
     for text in texts:
         assert "the fair" in text
         assert "held by the gates" in text
-        assert "waits for the previous step" in text
+        assert "waiting for the previous step" in text
         assert "phase 3 to 5% when its gates pass" in text
         assert "only from 9:00 to 18:00" in text
     [row] = client_of(User.objects.get(username="root")).get("/monitoring/rollout").json()["plans"]

@@ -278,7 +278,7 @@ def test_what_code_saves_is_not_judged(phases: Phases) -> None:
     phases(100, 100, 1)
     assert by_save(Asked(percent="50", reason="")) == ""
     row = Change.objects.latest("pk")
-    assert (row.by, row.action, row.reason) == ("code", "save", "Saved by code without a reason")
+    assert (row.by, row.action, row.reason) == ("code", "save", "Saved from code; no reason given")
     assert (row.after["percents"][PHASES[2]], row.evidence) == ("50", [])
 
 

@@ -179,9 +179,9 @@ def _lines(text: str) -> int:
 
 def _add_queries(add: Callable[..., ArgumentParser]) -> None:
     add("status", help="show each phase, and whether every process has applied the last change")
-    explain = add("explain", help="show how the rollout decides for one phone, and which store knows the person")
+    explain = add("explain", help="show the rollout's decision for a phone, and what each store has about the person")
     explain.add_argument("--phone", required=True)
-    explain.add_argument("--ask-api", action="store_true", help="ask the direct API as well")
+    explain.add_argument("--ask-api", action="store_true", help="query the direct API as well")
     _add_phase_and_percent(preview := add("preview", help="show who would change path"))
     preview.add_argument("--limit", type=_lines, default=20, help="names to list [20]")
     replay = add("replay", help="show what the last days would have been like at a percentage of phase 3")

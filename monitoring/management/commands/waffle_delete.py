@@ -17,6 +17,6 @@ class Command(waffle_delete.Command):
         flags, switches = options["flag_names"] or (), options["switch_names"] or ()
         if protected := sorted(RESERVED & {*flags, *switches}):
             raise CommandError(f"“{protected[0]}” controls the rollout and cannot be deleted. Turn it off instead.")
-        reason = Message("Deleted without a reason")
+        reason = Message("Deleted; no reason given")
         with transaction.atomic(), changes.recorded_as_command(shell_user.login(), reason):
             super().handle(*args, **options)

@@ -116,9 +116,9 @@ class Migration(migrations.Migration):
             name="state",
             field=models.CharField(
                 choices=[
-                    ("queued", "waits for the previous step"),
+                    ("queued", "waiting for the previous step"),
                     ("planned", "planned"),
-                    ("waiting", "waits for approval"),
+                    ("waiting", "waiting for approval"),
                     ("done", "done"),
                     ("dropped", "cancelled"),
                 ],
@@ -126,6 +126,11 @@ class Migration(migrations.Migration):
                 max_length=10,
                 verbose_name="state",
             ),
+        ),
+        migrations.AlterField(
+            model_name="plan",
+            name="waits_for_gates",
+            field=models.BooleanField(db_default=False, default=False, verbose_name="wait for the gates"),
         ),
         migrations.AlterField(
             model_name="rollout",

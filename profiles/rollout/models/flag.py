@@ -75,7 +75,7 @@ class Flag(AbstractUserFlag):
     def is_active(self, request: HttpRequest | None, read_only: bool = False) -> bool | None:
         """Return whether the flag is on for the request.
 
-        For a phase or the comparison flag, ``request.rollout_phone`` decides, which a view may set but a client cannot.
+        A phase or the comparison flag depends on ``request.rollout_phone``, which a view may set but a client cannot.
         """
         phone, university = getattr(request, "rollout_phone", None), getattr(request, "rollout_university", None)
         if self.name in PHASES:

@@ -13,9 +13,9 @@ from profiles.rollout.models.change import REASON_LENGTH
 
 
 class PlanState(models.TextChoices):
-    QUEUED = "queued", _("waits for the previous step")
+    QUEUED = "queued", _("waiting for the previous step")
     PLANNED = "planned", _("planned")
-    WAITING = "waiting", _("waits for approval")
+    WAITING = "waiting", _("waiting for approval")
     DONE = "done", _("done")
     DROPPED = "dropped", _("cancelled")
 
@@ -49,7 +49,7 @@ class Plan(models.Model):
     outcome = models.CharField(_("outcome"), max_length=REASON_LENGTH, blank=True, default="")
     sentence = models.JSONField(null=True, editable=False)
     first = models.ForeignKey("self", models.CASCADE, null=True, related_name="later", verbose_name=_("first step"))
-    waits_for_gates = models.BooleanField(_("waits for the gates"), default=False, db_default=False)
+    waits_for_gates = models.BooleanField(_("wait for the gates"), default=False, db_default=False)
     from_hour = models.PositiveSmallIntegerField(_("from hour"), null=True)
     until_hour = models.PositiveSmallIntegerField(_("until hour"), null=True)
     account = models.BigIntegerField(null=True, editable=False)
