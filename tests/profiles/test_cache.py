@@ -11,7 +11,8 @@ from pytest_django.fixtures import Settings
 from redis import Redis
 
 from profiles import cache
-from profiles.cache import CachedProfile, CacheError
+from profiles.cache import CacheError
+from profiles.cached_profile import CachedProfile
 from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile
 from profiles.tasks import refill_cache
