@@ -26,7 +26,8 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, Error, connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_redis import get_redis_connection
 from prometheus_client import Counter
@@ -203,9 +204,35 @@ def _try_to_refill(user_id: str) -> None:
 
     Errors are ignored, because the next read tries again.
     """
-    row = Profile.objects.filter(user_id=user_id).select_for_update(skip_locked=True, no_key=True)
-    with suppress(CacheError, DatabaseError), _within_budget(), transaction.atomic():
-        write(row, operation="refill")
+    with suppress(CacheError, DatabaseError), _within_budget():
+        with refilling(Profile.objects.filter(user_id=user_id), operation="refill"):
+            pass
+
+
+@contextmanager
+def refilling(profiles: QuerySet[Profile], *, operation: str = "set") -> Iterator[list[Profile]]:
+    """Lock the profiles, except those that are locked, write them to Redis, and run the block in the same transaction.
+
+    If the transaction does not commit, the entries are deleted: the session, and with it the locks, may have ended
+    before the write, for example because this process was frozen, and others may have changed or erased the people.
+    """
+    written: list[Profile] = []
+    try:
+        with transaction.atomic():
+            written = list(profiles.select_for_update(skip_locked=True, no_key=True))
+            write(written, operation=operation)
+            yield written
+    except BaseException:
+        withdraw([profile.pk for profile in written])
+        raise
+
+
+def withdraw(user_ids: list[str]) -> None:
+    """Delete entries that a transaction may have written and did not commit."""
+    if user_ids:
+        # If PostgreSQL fails too, the transaction is repeated, and writes the entries again.
+        with suppress(Error):
+            distrust(user_ids)
 
 
 def write_through(profiles: list[Profile]) -> bool:
@@ -223,7 +250,7 @@ def write_through(profiles: list[Profile]) -> bool:
 
 def _leave_to_refill(user_ids: list[str], error: CacheError) -> None:
     logger.warning("profiles not written to Redis", extra={"event": "cache_write_failed", "error": str(error)})
-    Profile.objects.filter(pk__in=user_ids).update(is_cache_behind=True)
+    Profile.objects.filter(pk__in=user_ids, is_cache_behind=False).update(is_cache_behind=True)
     _lease.forget()
 
 
