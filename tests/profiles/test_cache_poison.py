@@ -28,7 +28,7 @@ ID, NOBODY = "7", "8"
 KEY = f"profile:user:{ID}"
 # PROFILE_CACHE_TIMEOUT and what the contract allows for the rest.
 SECONDS = 3.3
-MARKERS = ("profiles:generation", "profiles:filled_for", "profiles:probe", "profiles:progress")
+MARKERS = ("profiles:generation", "profiles:token", "profiles:filled_for", "profiles:probe", "profiles:progress")
 
 
 def value(**changes: Any) -> dict[str, Any]:
