@@ -159,9 +159,10 @@ forget_lease = _lease.forget
 
 @contextmanager
 def _within_budget() -> Iterator[None]:
-    """Limit the block's wait for PostgreSQL to a third of PROFILE_CACHE_TIMEOUT; keep an outer transaction usable."""
+    """Limit the block's wait for each store to a third of PROFILE_CACHE_TIMEOUT; keep an outer transaction usable."""
     savepoint = transaction.atomic() if connection.in_atomic_block else nullcontext()
-    with statement_deadline(settings.PROFILE_CACHE_TIMEOUT.total_seconds() / 3), savepoint:
+    seconds = settings.PROFILE_CACHE_TIMEOUT.total_seconds() / 3
+    with redis_connection.time_limit(seconds), statement_deadline(seconds), savepoint:
         yield
 
 
@@ -169,12 +170,19 @@ def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> St
     """Read a person's profile from Redis and, if needed, from PostgreSQL; return errors instead of raising them.
 
     A miss in Redis is refilled from PostgreSQL. ``accepts`` decides whether the profile in Redis is sufficient; by
-    default, every profile is. The reads of Redis and PostgreSQL share PROFILE_CACHE_TIMEOUT; a store that has failed is
-    not read again.
+    default, every profile is. All of it shares PROFILE_CACHE_TIMEOUT; a store that has failed is not read again.
     """
+    seconds = settings.PROFILE_CACHE_TIMEOUT.total_seconds()
+    with redis_connection.time_limit(seconds), statement_deadline(seconds):
+        return _find(user_id, accepts, seconds)
+
+
+def _find(user_id: str, accepts: Callable[[CachedProfile], bool], seconds: float) -> Stored:
     cached, redis_error = None, ""
     try:
-        cached = read(user_id)
+        # The rest is for the record. Of this, PostgreSQL may use a third to list the outdated entries.
+        with redis_connection.time_limit(seconds * 2 / 3):
+            cached = read(user_id)
     except CacheError as error:
         redis_error = str(error)
         logger.warning("profile cache unreachable", extra={"event": "cache_read_failed", "error": redis_error})
@@ -230,7 +238,7 @@ def withdraw(user_ids: list[str]) -> None:
     """Delete entries that a transaction may have written and did not commit."""
     if user_ids:
         # If PostgreSQL fails as well, the transaction will be repeated, and write the entries again.
-        with suppress(Error):
+        with suppress(Error), redis_connection.time_limit(settings.REDIS_TIMEOUT.total_seconds(), is_extra=True):
             distrust(user_ids)
 
 

@@ -4,12 +4,16 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from django_redis.pool import ConnectionFactory as DjangoRedisFactory
-from redis import ConnectionPool, Redis, ResponseError, Sentinel, SentinelConnectionPool
+from redis import ConnectionPool, Redis, ResponseError, Sentinel, SentinelConnectionPool, exceptions
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
@@ -26,6 +30,65 @@ _LONGEST = 4096
 # What stands for a value of another type. It is neither JSON nor a run ID.
 _OTHER_TYPE = b"\0"
 _RUN_ID = re.compile(rb"run_id:([0-9A-Za-z]+)")
+
+
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+@contextmanager
+def time_limit(seconds: float, *, is_extra: bool = False) -> Iterator[None]:
+    """Limit the time that all commands of the block wait for Redis together, including for new connections.
+
+    Without it, each round trip has the timeout of its connection, and a slow server uses it up several times. The limit
+    of an outer block applies too, unless ``is_extra``.
+    """
+    outer, ends_at = None if is_extra else _deadline.get(), time.monotonic() + seconds
+    token = _deadline.set(ends_at if outer is None else min(outer, ends_at))
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def _at_most(timeout: float) -> float:
+    """Return the timeout, or the time until the deadline if that is shorter; raise exceptions.TimeoutError after it."""
+    deadline = _deadline.get()
+    if deadline is None:
+        return timeout
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise exceptions.TimeoutError("no time is left for Redis")
+    return min(timeout, left)
+
+
+@cache
+def _within_time_limit(connection_class: type[Any]) -> type[Any]:
+    """Return the class of connections with ``time_limit`` applied to them."""
+
+    class Connection(connection_class):  # type: ignore[misc]
+        def _connect(self) -> socket.socket:
+            timeout = self.socket_connect_timeout
+            self.socket_connect_timeout = _at_most(timeout)
+            try:
+                connected: socket.socket = super()._connect()
+                return connected
+            finally:
+                self.socket_connect_timeout = timeout
+
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            if _deadline.get() is None or self._sock is None:
+                return super().read_response(*args, **options)
+            try:
+                self._sock.settimeout(_at_most(self.socket_timeout))
+                return super().read_response(*args, **options)
+            except exceptions.TimeoutError:
+                self.disconnect()
+                raise
+            finally:
+                if self._sock is not None:
+                    self._sock.settimeout(self.socket_timeout)
+
+    return Connection
 
 
 def connect(connection: Any) -> None:
@@ -136,12 +199,18 @@ def address(url: str) -> tuple[object, ...]:
 
 def pool(url: str, **options: Any) -> ConnectionPool:
     """Return a pool of connections to the server of a URL. With Sentinel, each new connection asks for the primary."""
+    # Each new connection would send the client library's name and version, in two round trips.
+    options = {"driver_info": None} | options
     found = sentinels(url)
     if found is None:
-        return ConnectionPool.from_url(plain(url), **options)
+        made = ConnectionPool.from_url(plain(url), **options)
+        made.connection_class = _within_time_limit(made.connection_class)
+        return made
     limits = {name: options[name] for name in _LIMITS if name in options}
     manager = Sentinel(found.hosts, sentinel_kwargs=found.own | limits)  # type: ignore[no-untyped-call]
-    return SentinelConnectionPool(found.service, manager, **found.server | options)  # type: ignore[no-untyped-call]
+    made = SentinelConnectionPool(found.service, manager, **found.server | options)  # type: ignore[no-untyped-call]
+    made.connection_class = _within_time_limit(made.connection_class)
+    return made
 
 
 def client(url: str, *, seconds: float, **options: Any) -> Redis:
