@@ -66,6 +66,8 @@ def _within_time_limit(connection_class: type[Any]) -> type[Any]:
     """Return the class of connections with ``time_limit`` applied to them."""
 
     class Connection(connection_class):  # type: ignore[misc]
+        socket_connect_timeout: float
+
         def _connect(self) -> socket.socket:
             timeout = self.socket_connect_timeout
             self.socket_connect_timeout = _at_most(timeout)

@@ -49,7 +49,7 @@ def move(redis: redis_py.Redis, spare: FaultyServer) -> Iterator[Callable[[str],
     own = pool.connection_kwargs
 
     def to(url: str) -> None:
-        pool.connection_kwargs = own | parse_url(url)
+        pool.connection_kwargs = own | parse_url(url)  # type: ignore[no-untyped-call]
         pool.disconnect()
         pool.reset()
 
