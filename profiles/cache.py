@@ -3,11 +3,12 @@
 Writers, and readers that refill a miss, hold the lock on the profile's row while they write, so that an older version
 never overwrites a newer one. An entry is served only if it cannot be older than PostgreSQL. Two mechanisms ensure this:
 
-- ``profiles:generation`` is the run ID of the Redis server that the entries were written to. After a failover, or a
-  restart from a snapshot, the run ID is different, and no entry is served until the refill task has deleted all
-  entries.
-- Each process holds a lease of one second: a list of the people who are being erased, or whose last write or deletion
-  in Redis failed. Renewing it also writes a probe, because a server that refuses writes has outdated entries.
+- PostgreSQL has the run ID of the Redis server whose entries may be served, and a token that ``profiles:token`` on this
+  server must have. After a failover, a restart, or a move to another server and back, one of them is different, and no
+  entry is served until the refill task has deleted all entries. Changes on any other server count as failed.
+- Each process holds a lease of one second: that run ID and token, and a list of the people who are being erased, or
+  whose last write or deletion in Redis failed. Renewing it also writes a probe, because a server that refuses writes
+  has outdated entries.
 """
 
 from __future__ import annotations
@@ -16,29 +17,31 @@ import json
 import logging
 import random
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db import DatabaseError, Error, connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_redis import get_redis_connection
 from prometheus_client import Counter
 
 from config.lib import redis_connection
 from config.postgres.base import statement_deadline
-from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
-from profiles.lease import LEASE_SECONDS, Lease
+from profiles.cached_profile import CachedProfile
+from profiles.lease import LEASE_SECONDS, Lease, Terms
 from profiles.merge import ProfileUpdate, TimestampedValue
-from profiles.models import Profile, ProfileSource, Tombstone
-from profiles.name_rule import is_fresh_at
+from profiles.models import CacheGeneration, Profile, Tombstone
 from profiles.operation_totals import OPERATIONS, OperationTotals
 
 operations = Counter("cache_operations", "Operations on the profile cache", ["operation", "status"])
@@ -48,88 +51,29 @@ totals = OperationTotals(operations)
 breaker = Breaker("cache", reset=2.0)
 logger = logging.getLogger(__name__)
 
+# Also read by the previous release, which knows no token.
 _GENERATION = "profiles:generation"
+_TOKEN = "profiles:token"  # noqa: S105 (no secret)
 _FILLED_FOR = "profiles:filled_for"
 _PROBE = "profiles:probe"
 _PROGRESS = "profiles:progress"
 # The keys that are not profiles; an earlier release wrote the last one.
-_MARKERS = (_GENERATION, _FILLED_FOR, _PROBE, _PROGRESS, redis_connection.LIMITS, OPERATIONS, "profiles:reports")
-# Longer than any value of ours: three names of 100 characters, each of six bytes if escaped, and an ID of 64.
-_LONGEST = 4096
+_MARKERS = (
+    _GENERATION,
+    _TOKEN,
+    _FILLED_FOR,
+    _PROBE,
+    _PROGRESS,
+    redis_connection.LIMITS,
+    OPERATIONS,
+    "profiles:reports",
+)
 _RUN_ID = re.compile(rb"[0-9A-Za-z]{1,64}")
-# What stands for a value of another type. It is neither JSON nor a run ID.
-_OTHER_TYPE = b"\0"
-_FUTURE = timedelta(days=1)
 _MOST_BEHIND = 1000
 
 
 class CacheError(Exception):
     """Raised when Redis fails or does not respond in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class CachedProfile:
-    """Hold a profile in the form of Redis and the API: a missing name is ``""``, ``last_updated`` has a time zone."""
-
-    user_id: str
-    max_first_name: str
-    max_last_name: str
-    user_provided_name: str
-    last_updated: datetime | None
-    source: str
-
-    @classmethod
-    def of(cls, profile: Profile) -> CachedProfile:
-        return cls(
-            user_id=profile.user_id,
-            max_first_name=profile.first_name or "",
-            max_last_name=profile.last_name or "",
-            user_provided_name=profile.user_provided_name or "",
-            last_updated=profile.last_updated,
-            source=profile.source,
-        )
-
-    @classmethod
-    def unknown(cls, user_id: str) -> CachedProfile:
-        return cls(user_id, "", "", "", None, ProfileSource.DEFAULT)
-
-    @classmethod
-    def from_json(cls, text: bytes, user_id: str) -> CachedProfile | None:
-        """Return the profile in a Redis value; None if the value is invalid or belongs to another person.
-
-        Invalid values come from other programs, operators or damaged snapshots.
-        """
-        try:
-            fields = json.loads(text.decode())
-            profile = cls(**fields | {"last_updated": datetime.fromisoformat(fields["last_updated"])})
-            own_name, at = profile.user_provided_name, profile.last_updated
-            values = (profile.max_first_name, profile.max_last_name, own_name)
-            # Encoding fails for lone surrogates, and the conversion for dates that are out of range in UTC.
-            are_names = all(len(name.encode().decode()) <= names.NAME_LENGTH and "\0" not in name for name in values)
-            is_past = at is not None and at.tzinfo is not None and at.astimezone(UTC) <= timezone.now() + _FUTURE
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            return None
-        source = ProfileSource.USER_INPUT if own_name else ProfileSource.WEBHOOK
-        is_valid = are_names and is_past and (profile.user_id, profile.source) == (user_id, source)
-        return profile if is_valid else None
-
-    def to_json(self) -> str:
-        at = self.last_updated
-        text = at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(fields | {"last_updated": text}, ensure_ascii=False)
-
-    @property
-    def display_name(self) -> str:
-        return names.display(self.user_provided_name, self.max_first_name, self.max_last_name)
-
-    @property
-    def has_full_name(self) -> bool:
-        return bool(self.user_provided_name or (self.max_first_name and self.max_last_name))
-
-    @property
-    def is_stale(self) -> bool:
-        return not is_fresh_at(timezone.now(), self.last_updated, settings.PROFILE_TTL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,69 +110,59 @@ def read(user_id: str) -> CachedProfile | None:
     """
     profile = None
     if _lease.permits(user_id):
-        run_id, (generation, text) = _execute("get", partial(_values, keys=(_GENERATION, key_of(user_id))))
+        run_id, (token, text) = _execute("get", partial(redis_connection.values, keys=(_TOKEN, key_of(user_id))))
         # Again: the response may have come after the lease that permitted the request had ended.
-        if text and run_id and generation == run_id and _lease.permits(user_id):
+        if text and run_id and _lease.permits(user_id, (run_id, token)):
             profile = CachedProfile.from_json(text, user_id)
             if profile is None:
                 malformed.labels("profile").inc()
                 logger.warning("malformed value in Redis", extra={"event": "cache_value_malformed", "bytes": len(text)})
                 with suppress(CacheError):
-                    forget(user_id)
+                    _execute("delete", lambda client: client.unlink(key_of(user_id)))
     operations.labels("get", "hit" if profile else "miss").inc()
     return profile
 
 
-def _values(client: redis.Redis, keys: Iterable[str]) -> tuple[bytes, list[bytes]]:
-    """Return the server's run ID and the values of the keys: at most _LONGEST bytes each, ``b""`` for a missing key.
+def _change(operation: str, commands: list[tuple[Any, ...]]) -> None:
+    """Send commands that change entries; raise CacheError if the entries of another server or generation are served."""
+    commands = [redis_connection.get(_TOKEN), *commands]
+    run_id, (token, *_) = _execute(operation, partial(redis_connection.send, commands=commands))
+    # After the change: whoever begins another generation meanwhile refills it from what this transaction commits.
+    if CacheGeneration.objects.identity() not in (None, (run_id, token)):
+        raise CacheError(f"{operation}: other server")
 
-    The cost does not depend on the size or type of a value.
+
+def _terms() -> Terms | None:
+    """Return the generation to read and the MAX IDs whose entries may be outdated; None if no entry may be read.
+
+    There may be no generation yet, or more than _MOST_BEHIND outdated entries.
     """
-    pool = client.connection_pool
-    # The client's pipeline costs more, and hides the connection.
-    connection: Any = pool.get_connection()
-    try:
-        commands = [("GETRANGE", key, 0, _LONGEST) for key in keys]
-        connection.send_packed_command(connection.pack_commands(commands))
-        return connection.run_id, [_reply(connection) for _ in commands]
-    finally:
-        # The pool closes a connection from which not every reply was read.
-        pool.release(connection)
-
-
-def _reply(connection: Any) -> bytes:
-    try:
-        return bytes(connection.read_response())
-    except redis.ResponseError as refusal:
-        if str(refusal).startswith("WRONGTYPE"):
-            return _OTHER_TYPE
-        raise
-
-
-def _outdated() -> frozenset[str] | None:
-    """Return the MAX IDs whose entries in Redis may be outdated; None if there are more than _MOST_BEHIND."""
     _execute("probe", _write_probe)
     behind = Profile.objects.filter(is_cache_behind=True).values_list("user_id")
     # Also after the entry has been deleted: a write that was delayed on its way to Redis may restore it.
     erased = Tombstone.objects.exclude(unfinished_id="").values_list("unfinished_id")
+    ids = ArraySubquery(behind.union(erased, all=True)[: _MOST_BEHIND + 1])
     with _within_budget():
-        ids = frozenset(user_id for (user_id,) in behind.union(erased, all=True)[: _MOST_BEHIND + 1])
-    return ids if len(ids) <= _MOST_BEHIND else None
+        row = CacheGeneration.objects.annotate(ids=ids).values_list("run_id", "token", "ids").first()
+    if row is None or len(row[2]) > _MOST_BEHIND:
+        return None
+    return Terms((row[0].encode(), row[1].encode()), frozenset(row[2]))
 
 
 def _write_probe(client: redis.Redis) -> Any:
     return client.set(_PROBE, 1, ex=60)
 
 
-_lease = Lease(_outdated)
+_lease = Lease(_terms)
 forget_lease = _lease.forget
 
 
 @contextmanager
 def _within_budget() -> Iterator[None]:
-    """Limit the block's wait for PostgreSQL to a third of PROFILE_CACHE_TIMEOUT; keep an outer transaction usable."""
+    """Limit the block's wait for each store to a third of PROFILE_CACHE_TIMEOUT; keep an outer transaction usable."""
     savepoint = transaction.atomic() if connection.in_atomic_block else nullcontext()
-    with statement_deadline(settings.PROFILE_CACHE_TIMEOUT.total_seconds() / 3), savepoint:
+    seconds = settings.PROFILE_CACHE_TIMEOUT.total_seconds() / 3
+    with redis_connection.time_limit(seconds), statement_deadline(seconds), savepoint:
         yield
 
 
@@ -236,12 +170,19 @@ def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> St
     """Read a person's profile from Redis and, if needed, from PostgreSQL; return errors instead of raising them.
 
     A miss in Redis is refilled from PostgreSQL. ``accepts`` returns whether the profile in Redis is sufficient; by
-    default, every profile is. The reads of Redis and PostgreSQL share PROFILE_CACHE_TIMEOUT; a store that has failed is
-    not read again.
+    default, every profile is. All of it shares PROFILE_CACHE_TIMEOUT; a store that has failed is not read again.
     """
+    seconds = settings.PROFILE_CACHE_TIMEOUT.total_seconds()
+    with redis_connection.time_limit(seconds), statement_deadline(seconds):
+        return _find(user_id, accepts, seconds)
+
+
+def _find(user_id: str, accepts: Callable[[CachedProfile], bool], seconds: float) -> Stored:
     cached, redis_error = None, ""
     try:
-        cached = read(user_id)
+        # The rest is for the record. Of this, PostgreSQL may use a third to list the outdated entries.
+        with redis_connection.time_limit(seconds * 2 / 3):
+            cached = read(user_id)
     except CacheError as error:
         redis_error = str(error)
         logger.warning("profile cache unreachable", extra={"event": "cache_read_failed", "error": redis_error})
@@ -270,9 +211,35 @@ def _try_to_refill(user_id: str) -> None:
 
     Errors are ignored, because the next read tries again.
     """
-    row = Profile.objects.filter(user_id=user_id).select_for_update(skip_locked=True, no_key=True)
-    with suppress(CacheError, DatabaseError), _within_budget(), transaction.atomic():
-        write(row, operation="refill")
+    row = Profile.objects.filter(user_id=user_id)
+    with suppress(CacheError, DatabaseError), _within_budget(), refilling(row, operation="refill"):
+        pass
+
+
+@contextmanager
+def refilling(profiles: QuerySet[Profile], *, operation: str = "set") -> Iterator[list[Profile]]:
+    """Lock the profiles, except those that are locked, write them to Redis, and run the block in the same transaction.
+
+    If the transaction does not commit, the entries are deleted: the session, and with it the locks, may have ended
+    before the write, for example because this process was frozen, and others may have changed or erased the people.
+    """
+    written: list[Profile] = []
+    try:
+        with transaction.atomic():
+            written = list(profiles.select_for_update(skip_locked=True, no_key=True))
+            write(written, operation=operation)
+            yield written
+    except BaseException:
+        withdraw([profile.pk for profile in written])
+        raise
+
+
+def withdraw(user_ids: list[str]) -> None:
+    """Delete entries that a transaction may have written and did not commit."""
+    if user_ids:
+        # If PostgreSQL fails as well, the transaction will be repeated, and write the entries again.
+        with suppress(Error), redis_connection.time_limit(settings.REDIS_TIMEOUT.total_seconds(), is_extra=True):
+            distrust(user_ids)
 
 
 def write_through(profiles: list[Profile]) -> bool:
@@ -290,7 +257,7 @@ def write_through(profiles: list[Profile]) -> bool:
 
 def _leave_to_refill(user_ids: list[str], error: CacheError) -> None:
     logger.warning("profiles not written to Redis", extra={"event": "cache_write_failed", "error": str(error)})
-    Profile.objects.filter(pk__in=user_ids).update(is_cache_behind=True)
+    Profile.objects.filter(pk__in=user_ids, is_cache_behind=False).update(is_cache_behind=True)
     _lease.forget()
 
 
@@ -339,7 +306,7 @@ def _wait_out_leases() -> None:
 
 def forget(*user_ids: str) -> None:
     # Unlike DEL, UNLINK does not hold up other clients while a large value is freed.
-    _execute("delete", lambda client: client.unlink(*map(key_of, user_ids)))
+    _change("delete", [("UNLINK", *map(key_of, user_ids))])
 
 
 def write(profiles: Iterable[Profile], *, operation: str = "set") -> None:
@@ -350,15 +317,12 @@ def write(profiles: Iterable[Profile], *, operation: str = "set") -> None:
     if not fresh:
         return
 
-    def send(client: redis.Redis) -> Any:
-        pipeline = client.pipeline(transaction=False)
-        for profile, ttl in fresh:
-            # Vary the TTL by ±10%, so that a refilled cache does not expire all at once.
-            px = ttl * random.uniform(0.9, 1.1)  # noqa: S311 (not a secret)
-            pipeline.set(key_of(profile.user_id), CachedProfile.of(profile).to_json(), px=px)
-        return pipeline.execute()
-
-    _execute(operation, send)
+    commands = []
+    for profile, ttl in fresh:
+        # Vary the TTL by ±10%, so that a refilled cache does not expire all at once.
+        px = round(ttl * random.uniform(0.9, 1.1) / timedelta(milliseconds=1))  # noqa: S311 (not a secret)
+        commands.append(("SET", key_of(profile.user_id), CachedProfile.of(profile).to_json(), "PX", px))
+    _change(operation, commands)
     operations.labels(operation, "success").inc(len(fresh))
     logger.info("profiles written to redis", extra={"event": f"profiles_{operation}", "count": len(fresh)})
 
@@ -393,45 +357,62 @@ def _refused(refusal: redis.ResponseError) -> str:
 
 
 def begin_generation() -> None:
-    """If the server was restarted since the entries were written, delete all entries, so that only new ones are served.
+    """If the server's entries may be older than PostgreSQL, delete all entries, so that only new ones are served.
 
-    After that, needs_filling() returns the server's run ID until the refill is complete.
+    That is so after a restart, and if the entries of another server were served since they were written. After that,
+    needs_filling() returns the server's run ID until the refill is complete.
     """
-    if run_id := _run_unlike(_GENERATION):
-        _execute("delete", _delete_profiles)
-        _execute("set", lambda client: client.set(_GENERATION, run_id))
-        logger.info("cache generation began", extra={"event": "cache_generation_began"})
+    run_id, markers = _execute("info", partial(redis_connection.values, keys=(_GENERATION, _TOKEN)))
+    _count_malformed(*markers)
+    known = CacheGeneration.objects.identity()
+    if not run_id or (known == (run_id, markers[1]) and markers[0] == run_id):
+        return
+    token = secrets.token_hex(16)
+    CacheGeneration.objects.update_or_create(pk=1, defaults={"run_id": run_id.decode(), "token": token})
+    if known:
+        # Other processes may be connected to the other server. Until none of them reads there, each change must fail.
+        time.sleep(LEASE_SECONDS)
+    _delete_profiles(run_id)
+    _send_to(run_id, ("SET", _GENERATION, run_id), ("SET", _TOKEN, token))
+    logger.info("cache generation began", extra={"event": "cache_generation_began"})
 
 
-def _delete_profiles(client: redis.Redis) -> None:
+def _delete_profiles(run_id: bytes) -> None:
     cursor = None
     while cursor != 0:
-        cursor, keys = client.scan(cursor or 0, key_of("*"), 1000)
+        ((position, keys),) = _send_to(run_id, ("SCAN", cursor or 0, "MATCH", key_of("*"), "COUNT", 1000))
+        cursor = int(position)
         if keys:
-            client.unlink(*keys)
-    client.unlink(_FILLED_FOR)
+            _send_to(run_id, ("UNLINK", *keys))
+    _send_to(run_id, ("UNLINK", _FILLED_FOR))
+
+
+def _send_to(run_id: bytes, *commands: tuple[Any, ...]) -> list[Any]:
+    """Return the replies to the commands; raise CacheError if another server than the one with this run ID replied."""
+    found, replies = _execute("delete", partial(redis_connection.send, commands=commands))
+    if found != run_id:
+        raise CacheError("delete: other server")
+    return list(replies)
 
 
 def needs_filling() -> bytes:
     """Return the server's run ID if Redis has lost its content since the last refill, else ``b""``."""
-    return _run_unlike(_FILLED_FOR)
+    run_id, (filled_for,) = _execute("info", partial(redis_connection.values, keys=(_FILLED_FOR,)))
+    _count_malformed(filled_for)
+    return b"" if filled_for == run_id else run_id
 
 
 def mark_filled(run_id: bytes) -> None:
     _execute("set", lambda client: client.set(_FILLED_FOR, run_id))
 
 
-def _run_unlike(marker: str) -> bytes:
-    """Return the server's run ID if the marker is missing or has a different run ID, else ``b""``."""
-    run_id, (value,) = _execute("info", partial(_values, keys=(marker,)))
-    if value and not _RUN_ID.fullmatch(value):
-        malformed.labels("marker").inc()
-    return b"" if value == run_id else run_id
+def _count_malformed(*markers: bytes) -> None:
+    malformed.labels("marker").inc(sum(bool(marker and not _RUN_ID.fullmatch(marker)) for marker in markers))
 
 
 def progress() -> dict[str, int]:
     """Return the counters that ``remember`` stored; an empty dict if there are none, or their value is malformed."""
-    _, (text,) = _execute("get", partial(_values, keys=(_PROGRESS,)))
+    _, (text,) = _execute("get", partial(redis_connection.values, keys=(_PROGRESS,)))
     if not text:
         return {}
     try:
@@ -454,7 +435,7 @@ def remember(counters: dict[str, int]) -> None:
 
 def forget_all() -> None:
     """Delete the counters and the markers, so that the refill task deletes all entries and writes them again."""
-    _execute("delete", lambda client: client.unlink(_PROGRESS, _GENERATION, _FILLED_FOR))
+    _execute("delete", lambda client: client.unlink(_PROGRESS, _GENERATION, _TOKEN, _FILLED_FOR))
 
 
 def operation_totals() -> dict[tuple[str, ...], int]:

@@ -19,7 +19,7 @@ from prometheus_client import Counter
 
 from config.lib import clock
 from profiles import cache, names
-from profiles.cache import CachedProfile
+from profiles.cached_profile import CachedProfile
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
 from profiles.models import Comparison, ComparisonOutcome, Pattern, PhoneLink, WaitingComparison

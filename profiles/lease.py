@@ -5,26 +5,38 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 LEASE_SECONDS = 1.0
 # One thread renews the lease while the others still use it.
 _RENEW_AFTER = LEASE_SECONDS / 2
 
 
-class Lease:
-    """Hold the result of ``renew`` for LEASE_SECONDS: the IDs that must not be read from Redis; None means all IDs."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Hold which entries may be read: those of a ``generation`` (run ID and token), except those of ``refused`` IDs."""
 
-    def __init__(self, renew: Callable[[], frozenset[str] | None]) -> None:
+    generation: tuple[bytes, bytes]
+    refused: frozenset[str]
+
+
+class Lease:
+    """Hold the last result of ``renew`` for LEASE_SECONDS: the terms, or None if no entry may be read."""
+
+    def __init__(self, renew: Callable[[], Terms | None]) -> None:
         self._renew = renew
         self._renewing = threading.Lock()
         self.forget()
 
     def forget(self) -> None:
         """Make this process renew the lease before its next use."""
-        self._held: tuple[float, frozenset[str] | None] = float("-inf"), None
+        self._held: tuple[float, Terms | None] = float("-inf"), None
 
-    def permits(self, user_id: str) -> bool:
-        """Renew the lease if needed; return whether the ID's entry may be read from Redis; raise as ``renew`` does."""
+    def permits(self, user_id: str, generation: tuple[bytes, bytes] | None = None) -> bool:
+        """Renew the lease if needed; return whether the ID's entry may be read from Redis; raise as ``renew`` does.
+
+        If a ``generation`` is given, entries of another one may not be read.
+        """
         if time.monotonic() - self._held[0] > _RENEW_AFTER and self._renewing.acquire(blocking=False):
             try:
                 # The age counts from before the stores are read.
@@ -32,5 +44,7 @@ class Lease:
                 self._held = started, self._renew()
             finally:
                 self._renewing.release()
-        renewed_at, refused = self._held
-        return time.monotonic() - renewed_at < LEASE_SECONDS and refused is not None and user_id not in refused
+        renewed_at, terms = self._held
+        if terms is None or time.monotonic() - renewed_at >= LEASE_SECONDS:
+            return False
+        return user_id not in terms.refused and generation in (None, terms.generation)

@@ -3,7 +3,6 @@
 import logging
 
 from celery import shared_task
-from django.db import transaction
 from django.db.models import QuerySet
 
 from profiles import cache, restores
@@ -33,10 +32,9 @@ def refill_cache() -> int:
         run_id = cache.needs_filling()
         is_empty = bool(run_id)
         profiles = Profile.objects.fresh() if is_empty else Profile.objects.filter(is_cache_behind=True)
-        # Skip locked rows: whoever changes a person writes it, and what Redis lacks is refilled when it is read.
+        # Locked rows are skipped: whoever changes a person writes it, and what Redis lacks is refilled when it is read.
         # Waiting for them would keep the cache off for everybody.
-        rows = profiles.select_for_update(skip_locked=True, no_key=True)
-        while batch := _write_batch(rows.filter(user_id__gt=last_id)):
+        while batch := _write_batch(profiles.filter(user_id__gt=last_id)):
             written += len(batch)
             last_id = batch[-1].user_id
         if is_empty:
@@ -48,12 +46,10 @@ def refill_cache() -> int:
     return written
 
 
-@transaction.atomic
 def _write_batch(profiles: QuerySet[Profile]) -> list[Profile]:
-    # The row locks are held during the write, so that no older version overwrites a newer one.
-    batch = list(profiles.order_by("user_id")[:BATCH])
-    cache.write(batch)
-    Profile.objects.filter(pk__in=[profile.pk for profile in batch], is_cache_behind=True).update(is_cache_behind=False)
+    with cache.refilling(profiles.order_by("user_id")[:BATCH]) as batch:
+        ids = [profile.pk for profile in batch]
+        Profile.objects.filter(pk__in=ids, is_cache_behind=True).update(is_cache_behind=False)
     return batch
 
 

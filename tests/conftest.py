@@ -135,7 +135,7 @@ def shared_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def redis() -> Iterator[Redis]:
+def redis(db: None) -> Iterator[Redis]:
     """Return the client of the cache's Redis, which has no profiles and serves those that are written."""
     client = get_redis_connection("default")
     client.flushdb()

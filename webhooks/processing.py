@@ -11,11 +11,10 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from django.db import Error, InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from config.lib import clock, logs, tracing
@@ -108,10 +107,7 @@ def _postpone(updates: list[InboxUpdate]) -> None:
 
 def _distrust(updates: list[InboxUpdate]) -> None:
     """Delete from Redis the profiles that a failed batch may have written, as PostgreSQL has not committed them."""
-    if written := [update.user_id for update in updates if update.user_id]:
-        # If both fail, the batch is still pending, and the next attempt writes the same again.
-        with suppress(Error):
-            cache.distrust(written)
+    cache.withdraw([update.user_id for update in updates if update.user_id])
 
 
 def _process(updates: list[InboxUpdate], *, is_collected: bool) -> list[tuple[InboxUpdate, ProfileUpdate]]:

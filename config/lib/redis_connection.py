@@ -4,11 +4,16 @@ import re
 import socket
 import ssl
 import struct
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from django_redis.pool import ConnectionFactory as DjangoRedisFactory
-from redis import ConnectionPool, Redis, Sentinel, SentinelConnectionPool
+from redis import ConnectionPool, Redis, ResponseError, Sentinel, SentinelConnectionPool, exceptions
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
@@ -20,7 +25,72 @@ _SENTINEL_PORT = 26379
 _LIMITS = ("socket_timeout", "socket_connect_timeout", "retry")
 # Errors in the set-up of TLS, which redis-py reports as a failed connection.
 _CAUSES = (ssl.SSLCertVerificationError, FileNotFoundError)
+# Longer than any value of ours: three names of 100 characters, each of six bytes if escaped, and an ID of 64.
+_LONGEST = 4096
+# What stands for a value of another type. It is neither JSON nor a run ID.
+_OTHER_TYPE = b"\0"
 _RUN_ID = re.compile(rb"run_id:([0-9A-Za-z]+)")
+
+
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+@contextmanager
+def time_limit(seconds: float, *, is_extra: bool = False) -> Iterator[None]:
+    """Limit the time that all commands of the block wait for Redis together, including for new connections.
+
+    Without it, each round trip has the timeout of its connection, and a slow server uses it up several times. The limit
+    of an outer block applies too, unless ``is_extra``.
+    """
+    outer, ends_at = None if is_extra else _deadline.get(), time.monotonic() + seconds
+    token = _deadline.set(ends_at if outer is None else min(outer, ends_at))
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def _at_most(timeout: float) -> float:
+    """Return the timeout, or the time until the deadline if that is shorter; raise exceptions.TimeoutError after it."""
+    deadline = _deadline.get()
+    if deadline is None:
+        return timeout
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise exceptions.TimeoutError("no time is left for Redis")
+    return min(timeout, left)
+
+
+@cache
+def _within_time_limit(connection_class: type[Any]) -> type[Any]:
+    """Return the class of connections with ``time_limit`` applied to them."""
+
+    class Connection(connection_class):  # type: ignore[misc]
+        socket_connect_timeout: float
+
+        def _connect(self) -> socket.socket:
+            timeout = self.socket_connect_timeout
+            self.socket_connect_timeout = _at_most(timeout)
+            try:
+                connected: socket.socket = super()._connect()
+                return connected
+            finally:
+                self.socket_connect_timeout = timeout
+
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            if _deadline.get() is None or self._sock is None:
+                return super().read_response(*args, **options)
+            try:
+                self._sock.settimeout(_at_most(self.socket_timeout))
+                return super().read_response(*args, **options)
+            except exceptions.TimeoutError:
+                self.disconnect()
+                raise
+            finally:
+                if self._sock is not None:
+                    self._sock.settimeout(self.socket_timeout)
+
+    return Connection
 
 
 def connect(connection: Any) -> None:
@@ -36,6 +106,44 @@ def connect(connection: Any) -> None:
     info = connection.read_response()
     found = _RUN_ID.search(info if isinstance(info, bytes) else str(info).encode())
     connection.run_id = found[1] if found else b""
+
+
+def values(client: Redis, keys: Iterable[str]) -> tuple[bytes, list[bytes]]:
+    """Return the server's run ID and the values of the keys: at most _LONGEST bytes each, ``b""`` for a missing key.
+
+    The cost does not depend on the size or type of a value.
+    """
+    return send(client, map(get, keys))
+
+
+def get(key: str) -> tuple[Any, ...]:
+    """Return the command to read a value as ``values`` does."""
+    return "GETRANGE", key, 0, _LONGEST
+
+
+def send(client: Redis, commands: Iterable[tuple[Any, ...]]) -> tuple[bytes, list[Any]]:
+    """Send the commands to one server at once; return its run ID and its replies."""
+    commands = list(commands)
+    # The client's pipeline costs more, and hides the connection.
+    connection: Any = client.connection_pool.get_connection()
+    try:
+        connection.send_packed_command(connection.pack_commands(commands))
+        return connection.run_id, [_reply(connection) for _ in commands]
+    except BaseException:
+        # The next command would get the replies that were not read.
+        connection.disconnect()
+        raise
+    finally:
+        client.connection_pool.release(connection)
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as refusal:
+        if str(refusal).startswith("WRONGTYPE"):
+            return _OTHER_TYPE
+        raise
 
 
 class Sentinels(NamedTuple):
@@ -93,12 +201,18 @@ def address(url: str) -> tuple[object, ...]:
 
 def pool(url: str, **options: Any) -> ConnectionPool:
     """Return a pool of connections to the server of a URL. With Sentinel, each new connection asks for the primary."""
+    # Each new connection would send the client library's name and version, in two round trips.
+    options = {"driver_info": None} | options
     found = sentinels(url)
     if found is None:
-        return ConnectionPool.from_url(plain(url), **options)
+        made = ConnectionPool.from_url(plain(url), **options)
+        made.connection_class = _within_time_limit(made.connection_class)
+        return made
     limits = {name: options[name] for name in _LIMITS if name in options}
     manager = Sentinel(found.hosts, sentinel_kwargs=found.own | limits)  # type: ignore[no-untyped-call]
-    return SentinelConnectionPool(found.service, manager, **found.server | options)  # type: ignore[no-untyped-call]
+    made = SentinelConnectionPool(found.service, manager, **found.server | options)  # type: ignore[no-untyped-call]
+    made.connection_class = _within_time_limit(made.connection_class)
+    return made
 
 
 def client(url: str, *, seconds: float, **options: Any) -> Redis:

@@ -36,7 +36,10 @@ local now = time[1] + time[2] / 1000000
 local interval, burst = tonumber(ARGV[2]), tonumber(ARGV[3])
 if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then redis.call('UNLINK', KEYS[1]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local full_at = (redis.call('ZSCORE', KEYS[1], ARGV[1]) or now) + interval
+local full_at = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or now)
+-- Longer than an empty bucket takes to fill: the clock was ahead.
+if full_at > now + (burst + 1) * interval then full_at = now end
+full_at = full_at + interval
 local wait = full_at - now - burst * interval
 if wait > 0 then return tostring(wait) end
 redis.call('ZADD', KEYS[1], full_at, ARGV[1])

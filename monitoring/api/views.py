@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.lib import errors
+from config.lib import errors, redis_connection
 from config.postgres.base import statement_deadline
 from monitoring.alerts import engine
 from monitoring.api import access
@@ -35,7 +36,7 @@ from profiles.rollout.models import Rollout
 # An answer, if only 503, comes within a second (docs/reference/http-api.md).
 POSTGRES_TIMEOUT_SECONDS = 0.8
 # Less than READY_SECONDS of config.web, so that the answer says what does not respond.
-_READY_POSTGRES_SECONDS = 0.5
+_READY_SECONDS, _READY_POSTGRES_SECONDS = 0.65, 0.5
 
 
 @errors.read_only
@@ -49,16 +50,21 @@ def ready(request: HttpRequest) -> HttpResponse:
 
     The body's status is ``degraded``, with a ``reason``, if Redis is unavailable or alerts were not checked recently.
     """
+    started = time.monotonic()
     try:
         with statement_deadline(_READY_POSTGRES_SECONDS), connection.cursor() as cursor:
             cursor.execute("SHOW transaction_read_only")
             is_read_only = cursor.fetchone() == ("on",)
             last_check = engine.last_check()
+        has_database = True
     except DatabaseError:
-        return _not_ready("PostgreSQL does not respond", cache.health()["redis_connected"], has_database=False)
+        has_database = False
     # After PostgreSQL, which the response depends on: a slow Redis must not use up the time.
-    redis = cache.health()
+    with redis_connection.time_limit(_READY_SECONDS - (time.monotonic() - started)):
+        redis = cache.health()
     has_cache = redis["redis_connected"]
+    if not has_database:
+        return _not_ready("PostgreSQL does not respond", has_cache, has_database=False)
     if is_read_only:
         return _not_ready("PostgreSQL is read-only", has_cache, has_database=True)
     with translation.override("en"):  # As the other reasons are.

@@ -1,4 +1,5 @@
 from django.db import models
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from profiles import names
@@ -31,6 +32,7 @@ class DirectAnswer(models.Model):
 
 class DirectApiPace(models.Model):
     free_at = models.DateTimeField()
+    set_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         db_table = "direct_api_pace"

@@ -28,6 +28,8 @@ from profiles.user_ids import user_id_of
 
 # 29 requests a second: MAX allows 30, and their timing varies.
 SPACING = timedelta(seconds=1) / 29
+# By how much the clocks of a PostgreSQL server and its successor may differ.
+CLOCK_ERROR = timedelta(seconds=1)
 ABSENT_FOR = timedelta(minutes=5)
 FOUND_FOR = timedelta(minutes=1)
 _RESULT = DirectAnswer.Result
@@ -46,20 +48,26 @@ _CLAIM = """
 INSERT INTO direct_answers AS a (phone, asked_at, outcome, user_id, first_name, last_name)
 VALUES (%(phone)s, clock_timestamp(), 'asking', '', '', '')
 ON CONFLICT (phone) DO UPDATE SET asked_at = EXCLUDED.asked_at, outcome = 'asking'
-WHERE a.outcome = 'failed' OR a.asked_at < clock_timestamp() - CASE a.outcome
+WHERE a.outcome = 'failed' OR a.asked_at > clock_timestamp() + %(clock_error)s
+    OR a.asked_at < clock_timestamp() - CASE a.outcome
     WHEN 'asking' THEN %(abandoned)s WHEN 'absent' THEN %(absent_for)s ELSE %(found_for)s END
 RETURNING phone
 """
-_TURN = """
-INSERT INTO direct_api_pace AS p (id, free_at) VALUES (1, clock_timestamp() + %(spacing)s)
-ON CONFLICT (id) DO UPDATE SET free_at = GREATEST(p.free_at, clock_timestamp()) + %(spacing)s
-WHERE p.free_at <= clock_timestamp() + %(patience)s
+# What was stored in the future, was stored while PostgreSQL's clock was ahead, and says nothing about the present.
+_FREE_AT = "CASE WHEN p.set_at > clock_timestamp() + %(clock_error)s THEN clock_timestamp() ELSE p.free_at END"
+_TURN = f"""
+INSERT INTO direct_api_pace AS p (id, free_at, set_at)
+VALUES (1, clock_timestamp() + %(spacing)s, clock_timestamp())
+ON CONFLICT (id) DO UPDATE
+SET free_at = GREATEST({_FREE_AT}, clock_timestamp()) + %(spacing)s, set_at = EXCLUDED.set_at
+WHERE {_FREE_AT} <= clock_timestamp() + %(patience)s
 RETURNING EXTRACT(epoch FROM free_at - %(spacing)s - clock_timestamp())
-"""
-_PAUSE = """
-INSERT INTO direct_api_pace AS p (id, free_at) VALUES (1, clock_timestamp() + %(pause)s)
-ON CONFLICT (id) DO UPDATE SET free_at = GREATEST(p.free_at, EXCLUDED.free_at)
-"""
+"""  # noqa: S608 (constants)
+_PAUSE = f"""
+INSERT INTO direct_api_pace AS p (id, free_at, set_at)
+VALUES (1, clock_timestamp() + %(pause)s, clock_timestamp())
+ON CONFLICT (id) DO UPDATE SET free_at = GREATEST({_FREE_AT}, EXCLUDED.free_at), set_at = EXCLUDED.set_at
+"""  # noqa: S608 (constants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +177,7 @@ def _paced(deadline: float) -> Iterator[None]:
 
 def _execute(statement: str, **params: Any) -> Any:
     with connection.cursor() as cursor:
-        cursor.execute(statement, params)
+        cursor.execute(statement, params | {"clock_error": CLOCK_ERROR})
         return cursor.fetchone() if cursor.description else None
 
 

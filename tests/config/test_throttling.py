@@ -54,6 +54,13 @@ def test_nothing_is_left_of_callers_that_are_gone(redis: redis_py.Redis) -> None
     assert cache.health()["cached_profiles"] == 0
 
 
+def test_a_time_from_when_the_clock_was_ahead_is_ignored(redis: redis_py.Redis) -> None:
+    """The clock of Redis was an hour ahead when a caller took a token."""
+    redis.zadd(LIMITS, {"test:a": time.time() + 3600})
+    assert allowed([TokenBuckets("test")], 10, rate=0.5, burst=3) == 3
+    assert TokenBuckets("test").take("a", 0.5, 3) == pytest.approx(2, abs=0.5)
+
+
 def test_a_value_of_another_type_is_replaced(redis: redis_py.Redis) -> None:
     redis.set(LIMITS, "damaged")
     assert allowed([TokenBuckets("test") for _ in range(2)], 10, rate=0.01, burst=5) == 5

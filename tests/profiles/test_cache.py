@@ -10,8 +10,10 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis
 
+from config.lib import redis_connection
 from profiles import cache
-from profiles.cache import CachedProfile, CacheError
+from profiles.cache import CacheError
+from profiles.cached_profile import CachedProfile
 from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile
 from profiles.tasks import refill_cache
@@ -118,7 +120,7 @@ def test_a_name_by_hand_is_served_only_when_committed(redis: Redis) -> None:
 
 def test_an_entry_that_came_after_the_lease_is_not_served(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     add_profile("7")
-    values = cache._values
+    values = redis_connection.values
 
     def slow(client: Redis, keys: list[str]) -> object:
         found = values(client, keys)
@@ -127,7 +129,7 @@ def test_an_entry_that_came_after_the_lease_is_not_served(redis: Redis, monkeypa
         cache.forget_lease()
         return found
 
-    monkeypatch.setattr(cache, "_values", slow)
+    monkeypatch.setattr(redis_connection, "values", slow)
     assert cache.read("7") is None
 
 

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from employees.models import Employee, University
 from profiles import cache
-from profiles.cache import CachedProfile
+from profiles.cached_profile import CachedProfile
 from profiles.models import Profile
 from profiles.tasks import refill_cache
 from tests.profiles.people import add_profile, cached
@@ -28,7 +28,7 @@ ID, NOBODY = "7", "8"
 KEY = f"profile:user:{ID}"
 # PROFILE_CACHE_TIMEOUT and what the contract allows for the rest.
 SECONDS = 3.3
-MARKERS = ("profiles:generation", "profiles:filled_for", "profiles:probe", "profiles:progress")
+MARKERS = ("profiles:generation", "profiles:token", "profiles:filled_for", "profiles:probe", "profiles:progress")
 
 
 def value(**changes: Any) -> dict[str, Any]:

@@ -39,6 +39,7 @@ OF_OPERATORS = {
 }
 OF_NOBODY = {
     "backfill_runs",  # counts
+    "cache_generation",  # which Redis server is served
     "direct_api_pace",
     "django_migrations",
     "import_files",  # files of an hour at most, which nobody can search for a person

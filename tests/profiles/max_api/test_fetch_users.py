@@ -76,6 +76,18 @@ def test_the_breaker_does_not_count_a_late_turn(direct: FakeMax) -> None:
     assert fetch_users([PHONE]) == {}
 
 
+def test_a_pause_from_when_the_clock_was_ahead_is_ignored(direct: FakeMax) -> None:
+    """The clock of PostgreSQL was an hour ahead when the last request was sent."""
+    ahead = timezone.now() + timedelta(hours=1)
+    DirectApiPace.objects.create(id=1, free_at=ahead, set_at=ahead)
+    assert fetch_users([PHONE]) == {}
+    pace = DirectApiPace.objects.get()
+    assert max(pace.free_at, pace.set_at) < timezone.now() + timedelta(seconds=1)
+    DirectApiPace.objects.update(free_at=ahead)
+    with pytest.raises(MaxError, match="rate limit"):
+        fetch_users([PHONE])
+
+
 @pytest.mark.parametrize(
     ("answer", "is_there"),
     [(Answer(404), False), (Answer(400), True), (Answer(200, {"users": []}), True)],

@@ -67,6 +67,15 @@ def test_it_remembers_an_absence_for_minutes(direct: FakeMax) -> None:
     assert len(direct.requests) == 2
 
 
+def test_it_forgets_an_answer_from_when_the_clock_was_ahead(direct: FakeMax) -> None:
+    """The clock of PostgreSQL was an hour ahead when MAX answered."""
+    lookup_once(PHONE)
+    DirectAnswer.objects.update(asked_at=timezone.now() + timedelta(hours=1))
+    lookup_once(PHONE)
+    lookup_once(PHONE)
+    assert len(direct.requests) == 2
+
+
 def test_it_takes_over_from_a_process_that_died(direct: FakeMax, settings: Settings) -> None:
     settings.MAX_API_TIMEOUT = timedelta(milliseconds=300)
     DirectAnswer.objects.create(phone=PHONE, asked_at=timezone.now(), outcome="asking")

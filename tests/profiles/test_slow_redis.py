@@ -1,0 +1,104 @@
+"""A Redis that is slow and not dead: each round trip succeeds, and all of them together keep the bounds of answers."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+import pytest
+import redis as redis_py
+from django.test import Client
+from rest_framework.test import APIClient
+
+from config.lib import redis_connection
+from config.web import READY_SECONDS
+from employees.models import University
+from profiles import cache
+from profiles.tasks import refill_cache
+from tests.profiles.people import add_profile
+from tests.servers import FaultyServer
+from tests.slow_proxy import SlowProxy
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
+
+# PROFILE_CACHE_TIMEOUT and what the contract allows for the rest.
+PROFILE_SECONDS = 3.3
+# In seconds, for each round trip; the last one is longer than REDIS_TIMEOUT.
+DELAYS = (0.15, 0.3, 0.45, 0.6)
+
+
+@pytest.fixture
+def proxy(redis: redis_py.Redis, redis_server: FaultyServer) -> Iterator[SlowProxy]:
+    """Return a proxy through which the cache's Redis is reached."""
+    target = urlsplit(redis_server.url)
+    proxy = SlowProxy((target.hostname or "", target.port or 6379))
+    pool = redis.connection_pool
+    own = pool.connection_kwargs
+    pool.disconnect()
+    pool.reset()
+    pool.connection_kwargs = own | {"host": "127.0.0.1", "port": proxy.port}
+    yield proxy
+    pool.connection_kwargs = own
+    pool.disconnect()
+    pool.reset()
+    proxy.close()
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds
+
+
+@pytest.mark.parametrize("is_connected", [True, False], ids=["connected", "new connection"])
+@pytest.mark.parametrize("delay", DELAYS)
+def test_answers_in_time(
+    api: APIClient,
+    client: Client,
+    university: University,
+    redis: redis_py.Redis,
+    proxy: SlowProxy,
+    delay: float,
+    is_connected: bool,
+) -> None:
+    add_profile("7", "Иван", "Петров")
+    refill_cache()
+    # The first request of a process imports all views.
+    assert client.get("/ready").json()["cache"]
+    if not is_connected:
+        redis.connection_pool.disconnect()
+    proxy.delay = delay
+    for _ in range(2):
+        with within(READY_SECONDS):
+            answer = client.get("/ready")
+        assert (answer.status_code, answer.json()["database"]) == (200, True)
+        if not answer.json()["cache"]:
+            assert (answer.json()["status"], answer.json()["reason"]) == ("degraded", "Redis: timed out")
+        cache.forget_lease()
+        with within(PROFILE_SECONDS):
+            assert api.get("/profiles/7").json()["display_name"] == "Иван Петров"
+    body = {"phone": "+79165550142", "max_id": "7", "university_id": university.pk}
+    with within(PROFILE_SECONDS):
+        created = api.post("/employees", body, format="json")
+    assert (created.status_code, created.json()["first_name"]) == (201, "Иван")
+
+
+def test_a_little_slow_is_no_fault(client: Client, proxy: SlowProxy) -> None:
+    add_profile("7")
+    proxy.delay = 0.1
+    for _ in range(3):
+        assert client.get("/ready").json() == {"status": "ok", "database": True, "cache": True}
+        assert cache.read("7") is not None
+
+
+def test_the_limit_covers_connecting_and_all_commands(redis: redis_py.Redis, proxy: SlowProxy) -> None:
+    proxy.delay = 0.2
+    for limit in (0.1, 0.5, 0.7):
+        redis.connection_pool.disconnect()
+        with within(limit + 0.1), suppress(redis_py.TimeoutError), redis_connection.time_limit(limit):
+            while True:
+                redis.ping()
+    with redis_connection.time_limit(0), redis_connection.time_limit(5, is_extra=True):
+        assert redis.ping()
+    assert redis.ping()
