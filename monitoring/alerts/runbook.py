@@ -49,7 +49,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
         _("Repeat the erasure of each person who asked for it after the time of the backup."),
         _("Repeat the revocation of log-ins and API keys that were revoked after it."),
-        _("Accept the new state, as the runbook describes: Redis then forgets the earlier revision and erasure."),
+        _("Accept the new state, as the runbook describes. Only this ends the alert: Redis forgets what was lost."),
     ),
     Kind.INBOX_LAG_HIGH: (
         _(

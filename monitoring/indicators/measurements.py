@@ -204,9 +204,10 @@ def redis_connected(sources: Sources) -> Measured:
 
 
 def database_restored(sources: Sources) -> Measured:
-    """Return 1 if counters that can only grow are lower than before, as after a restore from a backup; else 0."""
+    """Return 1 if PostgreSQL lacks rows that it had, as after a restore from a backup, until it is accepted; else 0."""
     now, before = restores.lost_progress()
-    data = now | {f"{name}_before": before.get(name, count) for name, count in now.items()}
+    data = {name: now[name] for name in restores.COUNTERS}
+    data |= {f"{name}_before": before.get(name, count) for name, count in data.items()}
     return Measured(float(bool(before)), params={name: str(count) for name, count in data.items()}, data=data)
 
 
