@@ -93,7 +93,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     lock_timeout_ms = 0
     # What is acknowledged must survive a crash, also where an administrator has set synchronous_commit to off; the
     # receiver's statements, which do not come from Django, set it too (webhooks.inbox).
-    _START = "SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', %s, true)"
+    _START = "SELECT set_config('synchronous_commit', 'on', true)"
     _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|WITH)\b", re.IGNORECASE)
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -110,9 +110,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         super()._set_autocommit(autocommit)
         if autocommit:
             return
+        lock_timeout = f", set_config('lock_timeout', '{self.lock_timeout_ms}', true)" if self.lock_timeout_ms else ""
         try:
             with self.wrap_database_errors:
-                self.connection.execute(self._START, [str(self.lock_timeout_ms)])
+                self.connection.execute(self._START + lock_timeout)
         except Error:
             self.close()
             raise
