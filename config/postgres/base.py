@@ -23,6 +23,7 @@ _CANCEL_SECONDS = 0.1
 # How long after the deadline a transaction may still end; without a limit, many fast statements would never end.
 _GRACE_SECONDS = 1.0
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+_durability: ContextVar[str] = ContextVar("durability", default="on")
 
 
 class DeadlineConnection(psycopg.Connection):
@@ -93,7 +94,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     lock_timeout_ms = 0
     # What is acknowledged must survive a crash, also where an administrator has set synchronous_commit to off; the
     # receiver's statements, which do not come from Django, set it too (webhooks.inbox).
-    _START = "SELECT set_config('synchronous_commit', 'on', true)"
+    _START = "SELECT set_config('synchronous_commit', '%s', true)"
     _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|WITH)\b", re.IGNORECASE)
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -113,7 +114,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         lock_timeout = f", set_config('lock_timeout', '{self.lock_timeout_ms}', true)" if self.lock_timeout_ms else ""
         try:
             with self.wrap_database_errors:
-                self.connection.execute(self._START + lock_timeout)
+                self.connection.execute(self._START % _durability.get() + lock_timeout)
         except Error:
             self.close()
             raise
@@ -173,6 +174,19 @@ def statement_deadline(seconds: float) -> Iterator[None]:
         if connection.connection is not None and connection.connection.closed:
             connection.close()
         _deadline.reset(token)
+
+
+@contextmanager
+def without_standby() -> Iterator[None]:
+    """Commit the transactions of the block without waiting for a synchronous standby; they survive a crash.
+
+    A failover may lose them, so they must not acknowledge anything.
+    """
+    token = _durability.set("local")
+    try:
+        yield
+    finally:
+        _durability.reset(token)
 
 
 def seconds_left() -> float | None:

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib import errors
+from config.postgres import locks
 from config.postgres.base import statement_deadline
 from monitoring.alerts import engine
 from monitoring.api import access
@@ -47,13 +48,15 @@ def health(request: HttpRequest) -> HttpResponse:
 def ready(request: HttpRequest) -> HttpResponse:
     """Respond with 503 if PostgreSQL is unavailable or read-only; otherwise respond with 200.
 
-    The body's status is ``degraded``, with a ``reason``, if Redis is unavailable or alerts were not checked recently.
+    The body's status is ``degraded``, with a ``reason``, if Redis is unavailable commits wait for a
+    standby, or alerts were not checked recently.
     """
     try:
         with statement_deadline(_READY_POSTGRES_SECONDS), connection.cursor() as cursor:
             cursor.execute("SHOW transaction_read_only")
             is_read_only = cursor.fetchone() == ("on",)
             last_check = engine.last_check()
+            waits_for_standby = locks.standby_wait() is not None
     except DatabaseError:
         return _not_ready("PostgreSQL does not respond", cache.health()["redis_connected"], has_database=False)
     # After PostgreSQL, which decides: a slow Redis must not use up the time.
@@ -63,6 +66,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         return _not_ready("PostgreSQL is read-only", has_cache, has_database=True)
     with translation.override("en"):  # As the other reasons are.
         reasons = [] if has_cache else [f"Redis: {failures.message_for(redis['last_error'])}"]
+    reasons += ["PostgreSQL waits for a synchronous standby"] if waits_for_standby else []
     reasons += [last_check.warning()] if last_check.is_late else []
     body: dict[str, Any] = {"status": "degraded" if reasons else "ok", "database": True, "cache": has_cache}
     return JsonResponse(body | ({"reason": "; ".join(reasons)} if reasons else {}))
