@@ -32,6 +32,9 @@ class Env(DjangoEnv):  # type: ignore[misc]
     """
 
     DB_SCHEMES = dict.fromkeys(("postgres", "postgresql"), "config.postgres")
+    EMAIL_SCHEMES: ClassVar = DjangoEnv.EMAIL_SCHEMES | dict.fromkeys(
+        ("smtp", "smtps", "smtp+tls", "smtp+ssl"), "config.lib.outgoing.EmailBackend"
+    )
     _STRICT: ClassVar = {
         bool: "|".join((*DjangoEnv.BOOLEAN_TRUE_STRINGS, "false", "off", "n", "no", "0")),
         int: r"\d{1,10}",

@@ -1,6 +1,7 @@
 from celery import shared_task
 
 from config.lib import sql
+from config.postgres.base import without_standby
 from monitoring.alerts import engine, outbox
 from monitoring.indicators import rounds
 from monitoring.rollout_control import controller
@@ -12,20 +13,24 @@ def conduct_rollout() -> list[str]:
     return controller.run()
 
 
+# That a standby is lost is to be measured and reported while it is lost.
 @shared_task(ignore_result=True)
 def measure_indicators() -> None:
-    rounds.take_round()
+    with without_standby():
+        rounds.take_round()
 
 
 @shared_task(ignore_result=True)
 def check_alerts() -> None:
-    engine.check_alerts()
-    outbox.deliver()
+    with without_standby():
+        engine.check_alerts()
+        outbox.deliver()
 
 
 @shared_task(ignore_result=True)
 def deliver_alerts() -> None:
-    outbox.deliver()
+    with without_standby():
+        outbox.deliver()
 
 
 @shared_task(ignore_result=True)

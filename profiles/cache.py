@@ -426,11 +426,8 @@ def progress() -> dict[str, int]:
 
 
 def remember(counters: dict[str, int]) -> None:
-    """Store each counter, unless the stored value is higher."""
-    known = progress()
-    highest = {name: max(count, known.get(name, 0)) for name, count in counters.items()}
-    if highest != known:
-        _execute("set", lambda client: client.set(_PROGRESS, json.dumps(highest)))
+    if counters != progress():
+        _execute("set", lambda client: client.set(_PROGRESS, json.dumps(counters)))
 
 
 def forget_all() -> None:

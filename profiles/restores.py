@@ -1,26 +1,53 @@
-"""Detect that PostgreSQL was restored from a backup, by comparing its counters with their highest values in Redis.
+"""Detect that PostgreSQL was restored from a backup, by comparing it with what Redis remembers of it.
 
 A restored database has old switches and percentages, and lacks the tombstones of later erasures.
 """
 
-from django.db.models import Max
+from typing import Any
 
 from profiles import cache
 from profiles.models import Erasure
-from profiles.rollout.models import Rollout
+from profiles.rollout.models import Change, Rollout
+
+# Those that are shown to people.
+COUNTERS = ("revision", "erasures")
+# Audit rows, which are never edited or deleted. After a restore, a new row may have the ID of a lost one, but its time
+# differs.
+_AUDITED: dict[str, Any] = {"erasures": Erasure, "changes": Change}
 
 
 def progress() -> dict[str, int]:
-    """Return the counters in PostgreSQL that only grow: the rollout's revision and the ID of the last erasure."""
-    last_erasure = Erasure.objects.aggregate(last=Max("pk"))["last"]
-    return {"revision": Rollout.current().revision, "erasures": last_erasure or 0}
+    """Return the rollout's revision, and the IDs and times (``…_at``, microseconds) of the last erasure and change."""
+    found = {"revision": Rollout.current().revision}
+    for name, model in _AUDITED.items():
+        last = model.objects.order_by("-pk").first()
+        found |= {name: last.pk, f"{name}_at": _at(last)} if last else {name: 0, f"{name}_at": 0}
+    return found
 
 
 def remember_progress() -> None:
-    cache.remember(progress())
+    """Store the progress in Redis, but not that of a restored database: the alert ends only by accept_restore."""
+    now, before = lost_progress()
+    if not before:
+        cache.remember(now)
 
 
 def lost_progress() -> tuple[dict[str, int], dict[str, int]]:
-    """Return the current counters, and those in Redis if one of them is higher (otherwise an empty dict)."""
-    now, before = progress(), cache.progress()
-    return now, before if any(before.get(name, 0) > count for name, count in now.items()) else {}
+    """Return the current progress, and that in Redis if PostgreSQL has lost some of it (otherwise an empty dict)."""
+    # Redis first: what another process adds meanwhile is no loss.
+    before = cache.progress()
+    now = progress()
+    is_lost = before.get("revision", 0) > now["revision"] or not all(_has_row(name, before) for name in _AUDITED)
+    return now, before if is_lost else {}
+
+
+def _has_row(name: str, before: dict[str, int]) -> bool:
+    row = _AUDITED[name].objects.filter(pk=before.get(name, 0)).first()
+    if row is None:
+        return not before.get(name)
+    # The previous release remembers no times.
+    return before.get(f"{name}_at", _at(row)) == _at(row)
+
+
+def _at(row: Any) -> int:
+    return round(row.at.timestamp() * 1_000_000)

@@ -13,7 +13,7 @@ import time
 import psycopg
 from django.conf import settings
 
-from config.postgres.base import DeadlineConnection, parameters
+from config.postgres.base import DeadlineConnection, parameters, statement_deadline
 from webhooks.inbox import InboxConnection, connect
 
 CHANNEL = "webhook_inbox"
@@ -22,6 +22,7 @@ SWEEP_SECONDS = 2.0
 # Each notification leads to a batch, which costs as much processor time as 40 updates even if it has only one.
 _PAUSE_SECONDS = 0.04
 _RECONNECT_SECONDS = 1.0
+_CONNECT_SECONDS, _RELISTEN_SECONDS = 2.0, 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,40 @@ class Notifier:
     async def _close(self) -> None:
         if self._connection:
             await self._connection.close()
+            self._connection = None
+
+
+class Listener:
+    """Wait for notifications; while PostgreSQL cannot be reached for LISTEN, wait for the next look at the inbox.
+
+    DATABASE_DIRECT_URL may be down while DATABASE_URL, through which updates are processed, works.
+    """
+
+    def __init__(self) -> None:
+        self._connection: DeadlineConnection | None = None
+        self._retry_at = 0.0
+
+    def wait(self, timeout: float = SWEEP_SECONDS) -> None:
+        """Wait for a notification or ``timeout`` seconds; return at once when LISTEN has begun."""
+        try:
+            if self._connection:
+                wait(self._connection, timeout)
+                return
+            if time.monotonic() >= self._retry_at:
+                with statement_deadline(_CONNECT_SECONDS):
+                    self._connection = listen()
+                # Notifications of updates that were stored before are missing.
+                return
+        except psycopg.Error as error:
+            extra = {"event": "listen_failed", "error": type(error).__name__}
+            logger.warning("inbox notifications not received", extra=extra)
+            self.close()
+            self._retry_at = time.monotonic() + _RELISTEN_SECONDS
+        time.sleep(timeout)
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
             self._connection = None
 
 

@@ -2,30 +2,31 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import Any
 
 import psycopg
-from django.db import connection
+from django.db import connection, transaction
 
 from config.lib import tracing
 from config.postgres.base import DeadlineConnection, parameters
 
 
 def run(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Run a statement in the transaction of Django's connection and return its rows; raise Django's database errors.
+    """Run a statement in a transaction of Django's connection and return its rows; raise Django's database errors.
 
     Parameters (``%b``) are sent in binary format. Django's cursor would send arrays as text, which costs more than all
     other work for a batch of 500 updates.
     """
-    connection.ensure_connection()
-    with (
-        tracing.statement(sql),
-        connection.wrap_database_errors,
-        psycopg.Cursor(connection.connection) as cursor,
-    ):
-        cursor.execute(sql, parameters, binary=True, prepare=True)
-        return cursor.fetchall() if cursor.description else []
+    with nullcontext() if connection.in_atomic_block else transaction.atomic():
+        connection.ensure_connection()
+        with (
+            tracing.statement(sql),
+            connection.wrap_database_errors,
+            psycopg.Cursor(connection.connection) as cursor,
+        ):
+            cursor.execute(sql, parameters, binary=True, prepare=True)
+            return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager

@@ -4,6 +4,7 @@ The client enforces deadlines by cancelling statements. They leave no state in a
 connection pooler that gives each transaction another session.
 """
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,6 +23,7 @@ _CANCEL_SECONDS = 0.1
 # How long after the deadline a transaction may still end; without a limit, many fast statements would never end.
 _GRACE_SECONDS = 1.0
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+_durability: ContextVar[str] = ContextVar("durability", default="on")
 
 
 class DeadlineConnection(psycopg.Connection):
@@ -90,25 +92,32 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     # How long a statement may wait for a lock; 0 means no limit. It is set in each transaction, because a pooler's
     # session serves other clients too.
     lock_timeout_ms = 0
+    # What is acknowledged must survive a crash, also where an administrator has set synchronous_commit to off; the
+    # receiver's statements, which do not come from Django, set it too (webhooks.inbox).
+    _START = "SELECT set_config('synchronous_commit', '%s', true)"
+    _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|WITH)\b", re.IGNORECASE)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.execute_wrappers.append(self._execute)
 
-    def _execute(self, execute: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a statement, in a transaction if there is a lock timeout, because the timeout is set per transaction."""
-        with nullcontext() if self.in_atomic_block or not self.lock_timeout_ms else transaction.atomic(self.alias):
-            return execute(*arguments)
+    def _execute(self, execute: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
+        """Run a statement, in a transaction if it needs the settings of _START, which hold for a transaction."""
+        needs_settings = self.lock_timeout_ms or self._WRITES.match(str(sql))
+        with transaction.atomic(self.alias) if needs_settings and not self.in_atomic_block else nullcontext():
+            return execute(sql, *arguments)
 
     def _set_autocommit(self, autocommit: bool) -> None:
         super()._set_autocommit(autocommit)
-        if self.lock_timeout_ms and not autocommit:
-            try:
-                with self.wrap_database_errors:
-                    self.connection.execute(f"SET LOCAL lock_timeout = {self.lock_timeout_ms}")
-            except Error:
-                self.close()
-                raise
+        if autocommit:
+            return
+        lock_timeout = f", set_config('lock_timeout', '{self.lock_timeout_ms}', true)" if self.lock_timeout_ms else ""
+        try:
+            with self.wrap_database_errors:
+                self.connection.execute(self._START % _durability.get() + lock_timeout)
+        except Error:
+            self.close()
+            raise
 
     def chunked_cursor(self) -> Any:
         """Return a server-side cursor; through a pooler and outside a transaction, return an ordinary cursor.
@@ -165,6 +174,19 @@ def statement_deadline(seconds: float) -> Iterator[None]:
         if connection.connection is not None and connection.connection.closed:
             connection.close()
         _deadline.reset(token)
+
+
+@contextmanager
+def without_standby() -> Iterator[None]:
+    """Commit the transactions of the block without waiting for a synchronous standby; they survive a crash.
+
+    A failover may lose them, so they must not acknowledge anything.
+    """
+    token = _durability.set("local")
+    try:
+        yield
+    finally:
+        _durability.reset(token)
 
 
 def seconds_left() -> float | None:

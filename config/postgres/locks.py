@@ -34,6 +34,20 @@ WHERE backend_type = 'client backend' AND datname = current_database() AND pid <
 ORDER BY 4 DESC LIMIT 1
 """
 
+WAITING_FOR_STANDBY = gettext_noop(
+    "PostgreSQL waits for a synchronous standby, for %(seconds)s s now, and nothing can be stored. Start the standby,"
+    " or remove it from synchronous_standby_names."
+)
+# A commit takes milliseconds. A lost standby delays all of them, those of the heartbeats too.
+_STANDBY_SECONDS = 0.5
+_STANDBY = """
+SELECT pid, coalesce(nullif(application_name, ''), usename::text, '—'), state,
+       extract(epoch FROM clock_timestamp() - query_start)
+FROM pg_stat_activity
+WHERE wait_event = 'SyncRep' AND datname = current_database() AND query_start < clock_timestamp() - %s * interval '1 s'
+ORDER BY 4 DESC LIMIT 1
+"""
+
 
 class Session(NamedTuple):
     """A PostgreSQL session that holds locks; ``name`` is its application_name, ``seconds`` the age of its transaction.
@@ -53,6 +67,14 @@ def blocking_session() -> Session | None:
         cursor.execute(_HOLDER)
         row = cursor.fetchone()
     return Session(row[0], row[1], row[2], max(float(row[3]), 0.0)) if row else None
+
+
+def standby_wait() -> Session | None:
+    """Return the session whose commit waits longest for a synchronous standby; None if none waits noticeably."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDBY, [_STANDBY_SECONDS])
+        row = cursor.fetchone()
+    return Session(row[0], row[1], row[2], float(row[3])) if row else None
 
 
 def limit_lock_waits() -> None:

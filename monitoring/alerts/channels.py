@@ -9,8 +9,10 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.utils.translation import gettext as _
 
+from config.lib import outgoing
 from monitoring.alerts.models import Channel, Delivery
 
+# For a whole request; EMAIL_TIMEOUT is the same for e-mail.
 TIMEOUT_SECONDS = 5.0
 _RETRIED = (requests.codes.request_timeout, requests.codes.too_early, requests.codes.too_many_requests)
 
@@ -27,9 +29,12 @@ def _post(url: str, body: dict[str, Any], delivery: Delivery) -> None:
     # Lets the receiver recognise a retry if the response to the first attempt was lost.
     headers = {"Idempotency-Key": f"alert-delivery-{delivery.pk}"}
     try:
-        with requests.post(
-            url, json=body, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True
-        ) as response:
+        with (
+            outgoing.Session() as session,
+            session.post(
+                url, json=body, headers=headers, timeout=outgoing.within(TIMEOUT_SECONDS), stream=True
+            ) as response,
+        ):
             status = response.status_code
     except requests.RequestException as error:
         raise Unreachable(type(error).__name__) from None

@@ -9,7 +9,6 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
 from config.lib.messages import to_columns
-from config.postgres.locks import BLOCKING_SESSION
 from monitoring.indicators.models import IndicatorReading, Level
 from profiles import failures
 
@@ -84,6 +83,13 @@ def _error(reading: IndicatorReading) -> Params:
 
 def _problems(reading: IndicatorReading) -> Params:
     return {"found": "; ".join(reading.data["findings"]), SENTENCES: {"found": reading.message}}
+
+
+def _lock(reading: IndicatorReading) -> Params:
+    # The previous release has the message of a lock, with these parameters.
+    params = {name: str(reading.data[name]) for name in _LOCK}
+    problem = to_columns(reading.sentence, _LONGEST_PARAM)[0]
+    return params | {"problem": problem, SENTENCES: {"problem": reading.message}}
 
 
 def _held(reading: IndicatorReading) -> Params:
@@ -169,8 +175,8 @@ CHECKS: dict[Kind, Check] = {
     ),
     Kind.LOCK_HELD: Check(
         "blocking_session",
-        BLOCKING_SESSION,
-        lambda reading: {name: str(reading.data[name]) for name in _LOCK},
+        "%(problem)s",
+        _lock,
         _LOCK,
     ),
     Kind.ROLLOUT_HELD: Check("rollout_held", T("The rollout is held: %(why)s"), _held, ("reason",)),

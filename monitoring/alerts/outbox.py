@@ -1,6 +1,7 @@
 """Deliver alert notifications in order within each channel; a channel that is down does not delay the others."""
 
 import logging
+import time
 from collections.abc import Collection
 from datetime import timedelta
 
@@ -15,8 +16,10 @@ FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(minutes=10)
 GIVE_UP_AFTER = timedelta(days=3)
 MAX_REFUSALS = 5
-# After an outage, a channel gets its backlog in batches of this size, one per run.
+# After an outage, a channel gets its backlog in batches of this size, one per run. A slow receiver gets fewer: the
+# worker, which may have one process, has to go on.
 BATCH_SIZE = 20
+CHANNEL_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -46,31 +49,44 @@ def deliver() -> int:
     configured = channels.configured()
     orphans = Delivery.objects.filter(state=DeliveryState.WAITING).exclude(channel__in=configured)
     orphans.update(state=DeliveryState.FAILED, error="channel no longer configured")
+    return sum(_deliver_to(channel) for channel in configured)
+
+
+def _deliver_to(channel: str) -> int:
+    ends_at = time.monotonic() + CHANNEL_SECONDS
     sent = 0
-    for channel in configured:
-        for _attempt in range(BATCH_SIZE):
-            if not _deliver_next(channel):
+    while sent < BATCH_SIZE and time.monotonic() < ends_at and (delivery := _claim_next(channel)):
+        try:
+            channels.SENDERS[channel](delivery)
+        except (Unreachable, Refused) as error:
+            if not _failed(delivery, error):
                 break
-            sent += 1
+        else:
+            # A claim counts as a failed attempt until it succeeds.
+            delivery.state, delivery.sent_at, delivery.error = DeliveryState.SENT, timezone.now(), ""
+            delivery.tries -= 1
+            delivery.save(update_fields=["state", "sent_at", "error", "tries"])
+        sent += 1
     return sent
 
 
 @transaction.atomic
-def _deliver_next(channel: str) -> bool:
-    """Send the oldest notification of a channel under a row lock; return whether the next one may be sent."""
+def _claim_next(channel: str) -> Delivery | None:
+    """Return the oldest notification of a channel if it is due; count the attempt, and postpone the next one.
+
+    An attempt that never ends, because the process is killed, counts too. Other senders see the pause, which is longer
+    than an attempt, so no transaction stays open while the receiver answers.
+    """
     waiting = Delivery.objects.waiting().filter(channel=channel)
     head = waiting.order_by("pk").values_list("pk", flat=True).first()
     # Lock by primary key: otherwise the next notification would overtake one that another sender has locked.
     delivery = waiting.select_for_update(skip_locked=True, of=("self",)).filter(pk=head).first() if head else None
     if delivery is None or _is_paused(delivery):
-        return False
-    try:
-        channels.SENDERS[channel](delivery)
-    except (Unreachable, Refused) as error:
-        return _failed(delivery, error)
-    delivery.state, delivery.sent_at, delivery.error = DeliveryState.SENT, timezone.now(), ""
-    delivery.save(update_fields=["state", "sent_at", "error"])
-    return True
+        return None
+    delivery.tries += 1
+    delivery.next_try_at = timezone.now() + min(FIRST_PAUSE * 3 ** min(delivery.tries - 1, 10), LONGEST_PAUSE)
+    delivery.save(update_fields=["tries", "next_try_at"])
+    return delivery
 
 
 def _is_paused(delivery: Delivery) -> bool:
@@ -79,14 +95,12 @@ def _is_paused(delivery: Delivery) -> bool:
 
 
 def _failed(delivery: Delivery, error: Exception) -> bool:
-    """Store a failed attempt; return True if the notification is given up, in which case the next one may be sent."""
-    delivery.tries, delivery.error = delivery.tries + 1, str(error)[:200]
-    pause = min(FIRST_PAUSE * 3 ** min(delivery.tries - 1, 10), LONGEST_PAUSE)
+    """Store why an attempt failed; return True if the notification is given up, so that the next one may be sent."""
+    delivery.error = str(error)[:200]
     is_refused = isinstance(error, Refused) and delivery.tries >= MAX_REFUSALS
     if is_refused or timezone.now() - delivery.created_at > GIVE_UP_AFTER:
         delivery.state = DeliveryState.FAILED
-    delivery.next_try_at = timezone.now() + pause
-    delivery.save(update_fields=["tries", "error", "state", "next_try_at"])
+    delivery.save(update_fields=["error", "state"])
     fields = {"event": "alert_not_delivered", "channel": delivery.channel, "error": delivery.error}
     logger.warning("alert not delivered", extra=fields | {"tries": delivery.tries, "state": delivery.state})
     return delivery.state == DeliveryState.FAILED

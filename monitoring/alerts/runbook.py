@@ -49,7 +49,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
         _("Repeat the erasure of each person who asked for it after the time of the backup."),
         _("Repeat the revocation of log-ins and API keys that were revoked after it."),
-        _("Accept the new state, as the runbook describes: Redis then forgets the earlier revision and erasure."),
+        _("Accept the new state, as the runbook describes. Only this ends the alert: Redis forgets what was lost."),
     ),
     Kind.INBOX_LAG_HIGH: (
         _(
@@ -109,6 +109,10 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
             " Wait if it is working."
         ),
         _("Otherwise end the session with the statement in the alert. All changes of its transaction are rolled back."),
+        _(
+            "If the alert names a standby, start it, or remove it from synchronous_standby_names and reload PostgreSQL."
+            " Until then, nothing can be stored."
+        ),
     ),
     Kind.ROLLOUT_HELD: (
         _("Read the reason on the page Rollout. The percentages stay as they are and cannot be increased for now."),

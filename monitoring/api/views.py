@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib import errors, redis_connection
+from config.postgres import locks
 from config.postgres.base import statement_deadline
 from monitoring.alerts import engine
 from monitoring.api import access
@@ -48,7 +49,8 @@ def health(request: HttpRequest) -> HttpResponse:
 def ready(request: HttpRequest) -> HttpResponse:
     """Respond with 503 if PostgreSQL is unavailable or read-only; otherwise respond with 200.
 
-    The body's status is ``degraded``, with a ``reason``, if Redis is unavailable or alerts were not checked recently.
+    The body's status is ``degraded``, with a ``reason``, if Redis is unavailable, commits wait for a standby,
+    or alerts were not checked recently.
     """
     started = time.monotonic()
     try:
@@ -56,6 +58,7 @@ def ready(request: HttpRequest) -> HttpResponse:
             cursor.execute("SHOW transaction_read_only")
             is_read_only = cursor.fetchone() == ("on",)
             last_check = engine.last_check()
+            waits_for_standby = locks.standby_wait() is not None
         has_database = True
     except DatabaseError:
         has_database = False
@@ -69,6 +72,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         return _not_ready("PostgreSQL is read-only", has_cache, has_database=True)
     with translation.override("en"):  # As the other reasons are.
         reasons = [] if has_cache else [f"Redis: {failures.message_for(redis['last_error'])}"]
+    reasons += ["PostgreSQL waits for a synchronous standby"] if waits_for_standby else []
     reasons += [last_check.warning()] if last_check.is_late else []
     body: dict[str, Any] = {"status": "degraded" if reasons else "ok", "database": True, "cache": has_cache}
     return JsonResponse(body | ({"reason": "; ".join(reasons)} if reasons else {}))

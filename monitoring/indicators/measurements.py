@@ -47,6 +47,10 @@ REDIS_FIELDS = (
 _OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; checked again in working hours")
 
 
+# Critical at once, because nothing can be stored; each single wait may be short, because requests give up.
+STANDBY_COUNTS_AS = 121.0
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """The result of a measurement; ``value`` is None if there is no data.
@@ -204,9 +208,10 @@ def redis_connected(sources: Sources) -> Measured:
 
 
 def database_restored(sources: Sources) -> Measured:
-    """Return 1 if counters that can only grow are lower than before, as after a restore from a backup; else 0."""
+    """Return 1 if PostgreSQL lacks rows that it had, as after a restore from a backup, until it is accepted; else 0."""
     now, before = restores.lost_progress()
-    data = now | {f"{name}_before": before.get(name, count) for name, count in now.items()}
+    data = {name: now[name] for name in restores.COUNTERS}
+    data |= {f"{name}_before": before.get(name, count) for name, count in data.items()}
     return Measured(float(bool(before)), params={name: str(count) for name, count in data.items()}, data=data)
 
 
@@ -317,7 +322,15 @@ def direct_api_served(sources: Sources) -> Measured:
 
 
 def blocking_session(sources: Sources) -> Measured:
-    """Return the age in seconds of the transaction that other sessions wait for; 0 if there is none."""
+    """Return the age in seconds of the transaction that other sessions wait for; 0 if there is none.
+
+    If commits wait for a synchronous standby, return at least STANDBY_COUNTS_AS.
+    """
+    if waiting := locks.standby_wait():
+        seconds = round(waiting.seconds)
+        data = {"pid": waiting.pid, "application": waiting.name, "state": "waiting for a standby", "seconds": seconds}
+        message = Message(locks.WAITING_FOR_STANDBY, {"seconds": seconds})
+        return Measured(max(waiting.seconds, STANDBY_COUNTS_AS), message=message, data=data)
     session = locks.blocking_session()
     if session is None:
         return Measured(0)

@@ -5,6 +5,7 @@ directory does not keep growing.
 """
 
 import fcntl
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -20,6 +21,8 @@ from config.lib.metric_files import FOLDER, HOST
 
 _OWN_FILE = re.compile(rf"(\w+?)_(?:live\w+_)?{re.escape(HOST)}-(\d+)\.db")
 _ARCHIVE = "dead"
+
+logger = logging.getLogger(__name__)
 
 
 class SharedCollector(MultiProcessCollector):
@@ -66,13 +69,20 @@ def process_registry() -> CollectorRegistry:
     """Return a registry with the metrics of all processes on this machine, or only of this process.
 
     The shared directory is PROMETHEUS_MULTIPROC_DIR or, for a command run beside `make run`, the one in DATA_DIR.
-    Without a shared directory, return the registry of this process.
+    Without a shared directory, or if it cannot be created again, return the registry of this process.
     """
     beside: Path = settings.DATA_DIR / "prometheus"
     if FOLDER not in os.environ and not beside.is_dir():
         return REGISTRY
+    folder = Path(os.environ.get(FOLDER, beside))
+    try:
+        # Somebody may have deleted it. Processes that are running count on in their deleted files.
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logger.warning("no directory for metrics", extra={"event": "metrics_lost", "error": type(error).__name__})
+        return REGISTRY
     registry = CollectorRegistry()
-    registry.register(SharedCollector(Path(os.environ.get(FOLDER, beside))))
+    registry.register(SharedCollector(folder))
     return registry
 
 

@@ -1,9 +1,6 @@
 """The HTTP client for MAX; the direct API, subscriptions and long polling send all their requests with ``call``."""
 
-import http.client
-import io
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,9 +15,8 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext_noop as _
 from requests import codes
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from config.lib import outgoing
 from config.lib.messages import Message
 from config.lib.text import clean
 from config.postgres.base import seconds_left
@@ -122,61 +118,10 @@ def printable(text: str) -> str:
     return clean(text)[:500]
 
 
-class _DeadlineReader(io.RawIOBase):
-    """Apply the socket's timeout to all reads together; by default, the timeout restarts with every read."""
-
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
-        self._sock, self._raw = sock, raw
-        self._ends_at = time.monotonic() + (sock.gettimeout() or 0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        left = self._ends_at - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp.detach()))
-
-
-class _Connection(HTTPConnection):
-    response_class = _Response
-
-
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
-
-
-class _Adapter(HTTPAdapter):
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        pool.ConnectionCls = _SecureConnection if pool.scheme == "https" else _Connection
-        return pool
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow no redirect. With allow_redirects=False, requests would still read the whole body of the response."""
-
-
-_session = _Session()
-_session.mount("https://", _Adapter())
-_session.mount("http://", _Adapter())
+_session = outgoing.Session()
 
 
 def _send(method: str, path: str, deadline: float, **options: Any) -> dict[str, Any]:
-    # The connect timeout applies to each address of the host and again to the TLS handshake; reads get the rest.
     left = deadline - time.monotonic()
     if left <= 0:
         raise _failure(requests.Timeout())
@@ -186,7 +131,7 @@ def _send(method: str, path: str, deadline: float, **options: Any) -> dict[str, 
             settings.MAX_API_URL.rstrip("/") + path,
             auth=_authorize,
             headers={"Accept-Encoding": "identity"},
-            timeout=urllib3.Timeout(connect=left / 2, total=left),  # type: ignore[arg-type] # not in the stubs
+            timeout=outgoing.within(left),
             verify=settings.MAX_API_CA_BUNDLE or True,
             stream=True,
             **options,

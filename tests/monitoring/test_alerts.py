@@ -259,7 +259,7 @@ def test_slack_and_email(clock: Clock, settings: Settings, receiver: AlertReceiv
 
 
 def test_a_dead_mail_server_delays_delivery(clock: Clock, settings: Settings) -> None:
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_BACKEND = "config.lib.outgoing.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
     settings.ALERT_EMAIL_TO = ["ops@example.ru"]
     alert = Alert.objects.create(kind=Kind.ROLLOUT_HELD, severity="warning", message="m", words={"why": "x"})

@@ -115,6 +115,19 @@ def test_it_archives_the_counts_of_ended_processes(tmp_path: Path, monkeypatch: 
     assert [path.name.rpartition("-")[2] for path in tmp_path.glob("*.db")] == ["dead.db"]
 
 
+def test_it_works_when_the_directory_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
+    folder = tmp_path / "prometheus"
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    answer = client.get("/metrics")
+    assert (answer.status_code, b"rollout_percent" in answer.content, folder.is_dir()) == (200, True, True)
+    assert counted("seen") == {}
+    folder.joinpath("lock").unlink()
+    folder.rmdir()
+    # Nothing can be created in the place of a file.
+    folder.write_text("")
+    assert client.get("/metrics").status_code == 200
+
+
 def test_a_living_process_keeps_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     waiting = COUNTING.format(n=3) + "\nprint(flush=True)\ninput()"

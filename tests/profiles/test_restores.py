@@ -1,11 +1,13 @@
 """A PostgreSQL that was restored from an older backup: an alert, and Redis keeps nothing that PostgreSQL lacks."""
 
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from redis import Redis
+from time_machine import TimeMachineFixture
 
 from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
@@ -15,6 +17,7 @@ from profiles.models import Profile
 from profiles.personal_data import erasure
 from profiles.tasks import refill_cache
 from tests.conftest import Phases
+from tests.monitoring.alert_causes import NOON
 from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 from tests.servers import FaultyServer
@@ -78,9 +81,59 @@ def test_it_works(backup: None, redis: Redis) -> None:
     assert rounds.measure([KIND])[KIND].level == "ok"
 
 
-@pytest.mark.parametrize("loss", ["revision", "erasures"])
+@pytest.mark.parametrize("loss", ["revision", "erasures", "changes"])
 def test_each_counter_is_watched(loss: str, phases: Phases) -> None:
     cache.remember(restores.progress() | {loss: restores.progress()[loss] + 1})
+    assert rounds.measure([KIND])[KIND].level == "critical"
+
+
+def test_it_does_not_resolve_when_the_counters_catch_up(backup: None, time_machine: TimeMachineFixture) -> None:
+    """The runbook asks for an emergency stop and for repeated erasures, which raise the counters again."""
+    time_machine.move_to(NOON, tick=False)
+    refill_cache()
+    change("pause", reason="a change after the backup")
+    erasure.erase("7", by="x", reason="y")
+    refill_cache()
+    before = restores.progress()
+    restore()
+    time_machine.shift(timedelta(seconds=1))
+    fired = check()
+    for reason in ("a", "b"):
+        change("pause", reason=reason)
+        change("resume", reason=reason)
+        erasure.erase("8", by="x", reason=reason)
+    assert all(count > before[name] for name, count in restores.progress().items())
+    for _ in range(3):
+        refill_cache()
+        time_machine.shift(timedelta(hours=1))
+        assert check() == fired
+    accept()
+    refill_cache()
+    assert rounds.measure([KIND])[KIND].level == "ok"
+
+
+@pytest.mark.parametrize("name", ["erasures", "changes"])
+def test_a_row_with_the_id_of_a_lost_one_is_no_proof(name: str, phases: Phases) -> None:
+    change("pause", reason="x")
+    erasure.erase("7", by="x", reason="y")
+    now = restores.progress()
+    cache.remember(now)
+    assert rounds.measure([KIND])[KIND].level == "ok"
+    cache.remember(now | {f"{name}_at": now[f"{name}_at"] + 1})
+    assert rounds.measure([KIND])[KIND].level == "critical"
+    refill_cache()
+    assert rounds.measure([KIND])[KIND].level == "critical"
+
+
+def test_what_the_previous_release_remembered_is_understood() -> None:
+    change("pause", reason="x")
+    erasure.erase("7", by="x", reason="y")
+    now = restores.progress()
+    cache.remember({name: now[name] for name in ("revision", "erasures")})
+    assert rounds.measure([KIND])[KIND].level == "ok"
+    refill_cache()
+    assert cache.progress() == now
+    cache.remember({"revision": now["revision"], "erasures": now["erasures"] + 1})
     assert rounds.measure([KIND])[KIND].level == "critical"
 
 

@@ -20,8 +20,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         try:
             now, before = restores.lost_progress()
-            for name, count in now.items():
-                self.stdout.write(f"{name}: {count}, before: {before.get(name, count)}")
+            for name in restores.COUNTERS:
+                self.stdout.write(f"{name}: {now[name]}, before: {before.get(name, now[name])}")
             if not dry_run:
                 cache.forget_all()
         except cache.CacheError as error:

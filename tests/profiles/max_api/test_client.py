@@ -4,6 +4,7 @@ import pickle
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -82,6 +83,23 @@ def test_a_late_byte_does_not_renew_the_deadline(platform: FakePlatform, setting
     started = time.monotonic()
     assert failure_of("/subscriptions").is_timeout
     assert time.monotonic() - started < 1.4
+
+
+@READS
+def test_it_gives_up_in_time_when_the_resolver_hangs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    settings.MAX_API_URL, settings.MAX_BOT_TOKEN = "http://api.max.example:8080", TOKEN
+    settings.MAX_API_TIMEOUT = SOON
+    is_over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait(30) and [])
+    started = time.monotonic()
+    try:
+        error = failure_of(path)
+        assert time.monotonic() - started < 1
+    finally:
+        is_over.set()
+    assert (str(error), error.is_timeout) == ("MAX at api.max.example:8080 did not answer in time", True)
 
 
 @READS

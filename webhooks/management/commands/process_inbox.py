@@ -5,6 +5,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 from django.db import connection
@@ -13,7 +14,7 @@ from config.lib import tracing
 from config.lib.commands import BaseCommand
 from config.postgres.locks import limit_lock_waits
 from profiles.rollout.heartbeat import heartbeat_thread
-from webhooks.notify import SWEEP_SECONDS, listen, wait
+from webhooks.notify import SWEEP_SECONDS, Listener
 from webhooks.processing import process_inbox
 
 logger = logging.getLogger(__name__)
@@ -36,13 +37,12 @@ class Command(BaseCommand):
         tracing.start("inbox")
         limit_lock_waits()
         heartbeat_thread.start("inbox")
-        with ThreadPoolExecutor(1, "newest") as second_thread:
+        with closing(Listener()) as listener, ThreadPoolExecutor(1, "newest") as second_thread:
+            listener.wait(0)
             while not stopping.is_set():
                 try:
-                    with listen() as listener:
-                        while not stopping.is_set():
-                            process_from_both_ends(stopping.is_set, second_thread)
-                            wait(listener, 0 if stopping.is_set() else SWEEP_SECONDS)
+                    process_from_both_ends(stopping.is_set, second_thread)
+                    listener.wait(0 if stopping.is_set() else SWEEP_SECONDS)
                 except Exception:
                     logger.exception("inbox worker failed", extra={"event": "inbox_failed"})
                     connection.close()

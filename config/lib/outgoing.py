@@ -1,0 +1,191 @@
+"""Outgoing connections with one deadline for all that takes time: the host's addresses, connecting, TLS and reading.
+
+Python by itself looks up a host without a limit, and restarts the timeout of a socket for each address and each read.
+"""
+
+import http.client
+import io
+import smtplib
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
+
+import requests
+import urllib3
+from django.core.mail.backends import smtp
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+# A lookup cannot be cancelled: its thread goes on until the resolver gives up, usually after ten seconds.
+_lookups = threading.BoundedSemaphore(16)
+_Addresses = list[tuple[Any, ...]]
+
+
+def addresses_of(host: str, port: int, ends_at: float) -> _Addresses:
+    """Return what socket.getaddrinfo() returns; raise TimeoutError at ``ends_at`` (monotonic seconds)."""
+    found: Future[_Addresses] = Future()
+
+    def look_up() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            found.set_exception(error)
+        except UnicodeError as error:
+            found.set_exception(socket.gaierror(socket.EAI_NONAME, str(error)))
+        finally:
+            _lookups.release()
+
+    if not _lookups.acquire(timeout=max(ends_at - time.monotonic(), 0)):
+        raise TimeoutError
+    try:
+        # A daemon: the end of the process does not wait for it.
+        threading.Thread(target=look_up, name="lookup", daemon=True).start()
+    except RuntimeError as error:
+        _lookups.release()
+        raise OSError(str(error)) from error
+    return found.result(max(ends_at - time.monotonic(), 0))
+
+
+def connect(
+    host: str, port: int, ends_at: float, source: tuple[str, int] | None = None, options: Iterable[Any] = ()
+) -> socket.socket:
+    """Return a socket that is connected to the first address that answers; raise OSError, at ``ends_at`` at the latest.
+
+    Each address gets an equal share of the time that is left.
+    """
+    addresses = addresses_of(host, port, ends_at)
+    failure = OSError(f"no address of {host}")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        share = (ends_at - time.monotonic()) / (len(addresses) - number)
+        if share <= 0:
+            raise TimeoutError
+        candidate = socket.socket(family, kind, protocol)
+        try:
+            for option in options:
+                candidate.setsockopt(*option)
+            candidate.settimeout(share)
+            if source:
+                candidate.bind(source)
+            candidate.connect(address)
+        except OSError as error:
+            candidate.close()
+            failure = error
+        else:
+            return candidate
+    raise failure
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Read from a socket until ``ends_at``; by default, the timeout restarts with every read."""
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, ends_at: float) -> None:
+        self._sock, self._raw, self._ends_at = sock, raw, ends_at
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        ends_at = time.monotonic() + (sock.gettimeout() or 0)
+        self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp.detach(), ends_at))
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+
+    def _new_conn(self) -> socket.socket:
+        """Connect within the connect timeout; urllib3 by itself uses it for each address, and not for the lookup."""
+        seconds: Any = self.timeout
+        try:
+            # urllib3 keeps the host here without the dot that may end it.
+            host, source, options = self._dns_host.strip("[]"), self.source_address, self.socket_options or ()
+            sock = connect(host, self.port, time.monotonic() + seconds, source, options)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"{self.host} did not answer within {seconds} s") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"cannot connect: {error}") from error
+        sock.settimeout(seconds)
+        return sock
+
+
+class _SecureConnection(HTTPSConnection, _Connection):
+    response_class = _Response
+
+
+class _Adapter(HTTPAdapter):
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = _SecureConnection if pool.scheme == "https" else _Connection
+        return pool
+
+
+def within(seconds: float) -> Any:
+    """Return the ``timeout`` of a request that takes at most ``seconds``.
+
+    Lookup and connecting get half of them together, and the TLS handshake may take as long again.
+    """
+    return urllib3.Timeout(connect=seconds / 2, total=seconds)
+
+
+class Session(requests.Session):
+    """A session of requests that follows no redirects; the timeout of each request comes from ``within()``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mount("https://", _Adapter())
+        self.mount("http://", _Adapter())
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow no redirect. With allow_redirects=False, requests would still read the whole body of the response."""
+
+
+class _Smtp(smtplib.SMTP):
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        self._ends_at = time.monotonic() + timeout
+        sock = connect(host, port, self._ends_at)
+        # For a TLS handshake.
+        sock.settimeout(max(self._ends_at - time.monotonic(), 0.001))
+        return sock
+
+    def send(self, s: Any) -> None:
+        if self.sock:
+            self.sock.settimeout(max(self._ends_at - time.monotonic(), 0.001))
+        super().send(s)
+
+    def getreply(self) -> tuple[int, bytes]:
+        # Also after STARTTLS, when smtplib reads from another socket.
+        if self.file is None and self.sock:
+            raw: Any = self.sock.makefile("rb", buffering=0)
+            self.file = io.BufferedReader(_DeadlineReader(self.sock, raw, self._ends_at))
+        return super().getreply()
+
+
+class _SmtpOverTls(smtplib.SMTP_SSL, _Smtp):
+    pass
+
+
+class EmailBackend(smtp.EmailBackend):
+    """Send e-mail by SMTP; EMAIL_TIMEOUT is the time for a whole session, not for each line."""
+
+    @property
+    def connection_class(self) -> type[smtplib.SMTP]:
+        return _SmtpOverTls if self.use_ssl else _Smtp

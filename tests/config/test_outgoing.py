@@ -1,0 +1,117 @@
+"""One deadline for an outgoing connection, even if the resolver or one of the host's addresses does not answer."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import requests
+
+from config.lib import outgoing
+from tests.loopback import Answer, serving
+
+HOST = "directory.example.ru"
+Lookup = Callable[..., list[tuple[Any, ...]]]
+getaddrinfo = socket.getaddrinfo
+
+
+def resolve_with(monkeypatch: pytest.MonkeyPatch, lookup: Lookup) -> None:
+    """Let ``lookup`` answer for HOST and hosts under it, and the system for all others."""
+
+    def look_up(host: str, port: int, **options: Any) -> list[tuple[Any, ...]]:
+        return lookup(host, port) if host.endswith(HOST) else getaddrinfo(host, port, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.fixture
+def hung_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    asked: list[str] = []
+    is_over = threading.Event()
+
+    def hang(host: str, port: int) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        is_over.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    resolve_with(monkeypatch, hang)
+    yield asked
+    is_over.set()
+    while any(thread.name == "lookup" for thread in threading.enumerate()):
+        time.sleep(0.01)
+
+
+def get(url: str, seconds: float) -> int:
+    with outgoing.Session() as session, session.get(url, timeout=outgoing.within(seconds), stream=True) as response:
+        return response.status_code
+
+
+def test_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(lambda *_: Answer(204)) as server:
+        resolve_with(monkeypatch, lambda host, port: getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM))
+        assert get(f"http://{HOST}:{server.server_port}/", 5) == 204
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_resolver_that_hangs(hung_resolver: list[str], scheme: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(requests.ConnectTimeout):
+        get(f"{scheme}://{HOST}/", 0.4)
+    assert time.monotonic() - started < 1
+    assert hung_resolver == [HOST]
+
+
+def test_hung_lookups_are_limited(hung_resolver: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "_lookups", threading.BoundedSemaphore(2))
+    started = time.monotonic()
+    for number in range(4):
+        with pytest.raises(TimeoutError):
+            outgoing.addresses_of(f"{number}.{HOST}", 80, time.monotonic() + 0.1)
+    assert time.monotonic() - started < 1
+    assert sorted(hung_resolver) == [f"0.{HOST}", f"1.{HOST}"]
+
+
+def test_it_resolves_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "_lookups", threading.BoundedSemaphore(1))
+
+    def refuse(host: str, port: int) -> list[tuple[Any, ...]]:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    resolve_with(monkeypatch, refuse)
+    for host in (HOST, f"{'a' * 64}.{HOST}"):
+        with pytest.raises(requests.ConnectionError):
+            get(f"http://{HOST}/", 1)
+        with pytest.raises(socket.gaierror):
+            outgoing.addresses_of(host, 80, time.monotonic() + 1)
+
+
+@pytest.mark.parametrize("bad_name", ["a" * 64 + ".ru", "a..ru"])
+def test_a_name_that_cannot_be_encoded_is_unknown(bad_name: str) -> None:
+    with pytest.raises(socket.gaierror):
+        outgoing.addresses_of(bad_name, 80, time.monotonic() + 5)
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A listener whose queue is full does not answer, as behind a firewall.
+    with closing(socket.socket()) as deaf, closing(socket.socket()) as first, closing(socket.socket()) as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+        time.sleep(0.1)
+        with serving(lambda *_: Answer(204)) as server:
+            stream = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+            both = [(*stream, deaf.getsockname()), (*stream, ("127.0.0.1", server.server_port))]
+            resolve_with(monkeypatch, lambda host, port: both)
+            started = time.monotonic()
+            outgoing.connect(HOST, 80, time.monotonic() + 1).close()
+            assert 0.4 < time.monotonic() - started < 0.9
+            resolve_with(monkeypatch, lambda host, port: both[:1] * 5)
+            started = time.monotonic()
+            with pytest.raises(TimeoutError):
+                outgoing.connect(HOST, 80, time.monotonic() + 0.5)
+            assert time.monotonic() - started < 1
