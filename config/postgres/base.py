@@ -1,4 +1,4 @@
-"""Django's PostgreSQL backend with the metrics of django-prometheus and with deadlines for blocks of statements.
+"""Django's PostgreSQL backend with deadlines for blocks of statements, commits that a crash does not undo, and metrics.
 
 The client enforces deadlines by cancelling statements. They leave no state in a session, so they also work through a
 connection pooler that gives each transaction another session.
@@ -16,11 +16,12 @@ from django.db import Error, connection, transaction
 from django_prometheus.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
 
-from config.postgres.pooler import DIRECT, recognise
+from config.postgres.pooler import DIRECT, durable, recognise, set_durable
 
 _CANCEL_SECONDS = 0.1
 # How long after the deadline a transaction may still end; without a limit, many fast statements would never end.
 _GRACE_SECONDS = 1.0
+_WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
@@ -33,6 +34,8 @@ class DeadlineConnection(psycopg.Connection):
     def connect(cls, *args: Any, **options: Any) -> Self:
         opened = super().connect(*args, **options)
         opened.wait(recognise(opened))
+        if not opened.route.is_pooled:
+            opened.wait(set_durable(opened))
         return opened
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -87,28 +90,39 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         **vars(psycopg) | {"connect": DeadlineConnection.connect, "OperationalError": _UNAVAILABLE}
     )
 
-    # How long a statement may wait for a lock; 0 means no limit. It is set in each transaction, because a pooler's
-    # session serves other clients too.
+    # How long a statement may wait for a lock, and a transaction for its next statement; 0 means no limit. They are set
+    # in each transaction, because a pooler's session serves other clients too.
     lock_timeout_ms = 0
+    idle_timeout_ms = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.execute_wrappers.append(self._execute)
 
-    def _execute(self, execute: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a statement, in a transaction if there is a lock timeout, because the timeout is set per transaction."""
-        with nullcontext() if self.in_atomic_block or not self.lock_timeout_ms else transaction.atomic(self.alias):
-            return execute(*arguments)
+    def _execute(self, execute: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
+        """Run a statement, in a transaction if it needs a setting that is set per transaction."""
+        is_pooled_write = self.connection.route.is_pooled and str(sql).lstrip().upper().startswith(_WRITES)
+        is_outside = not self.in_atomic_block and (self.lock_timeout_ms or is_pooled_write)
+        with transaction.atomic(self.alias) if is_outside else nullcontext():
+            return execute(sql, *arguments)
 
     def _set_autocommit(self, autocommit: bool) -> None:
         super()._set_autocommit(autocommit)
-        if self.lock_timeout_ms and not autocommit:
+        if not autocommit and (statements := self._local_settings()):
             try:
                 with self.wrap_database_errors:
-                    self.connection.execute(f"SET LOCAL lock_timeout = {self.lock_timeout_ms}")
+                    self.connection.execute("; ".join(statements))
             except Error:
                 self.close()
                 raise
+
+    def _local_settings(self) -> list[str]:
+        timeouts = {
+            "lock_timeout": self.lock_timeout_ms,
+            "idle_in_transaction_session_timeout": self.idle_timeout_ms,
+        }
+        statements = [f"SET LOCAL {name} = {milliseconds}" for name, milliseconds in timeouts.items() if milliseconds]
+        return [*statements, durable("true")] if self.connection.route.is_pooled else statements
 
     def chunked_cursor(self) -> Any:
         """Return a server-side cursor; through a pooler and outside a transaction, return an ordinary cursor.
