@@ -11,7 +11,7 @@ from django.db import connection
 
 from config.lib import tracing
 from config.lib.commands import BaseCommand
-from config.postgres.locks import limit_lock_waits
+from config.postgres.locks import limit_idle_transactions, limit_lock_waits
 from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks.notify import SWEEP_SECONDS, listen, wait
 from webhooks.processing import process_inbox
@@ -35,6 +35,7 @@ class Command(BaseCommand):
             signal.signal(signum, lambda *_: stopping.set())
         tracing.start("inbox")
         limit_lock_waits()
+        limit_idle_transactions()
         heartbeat_thread.start("inbox")
         with ThreadPoolExecutor(1, "newest") as second_thread:
             while not stopping.is_set():
