@@ -3,8 +3,8 @@
 import time
 
 from celery import shared_task
-from django.utils import timezone
 
+from config.lib import clock
 from employees import max_id_search, naming
 from employees.backfill import batches
 from employees.import_export.stored_files import ImportFile
@@ -39,5 +39,5 @@ def forget_import_files() -> int:
 def forget_prior_values() -> int:
     """Delete the previous names stored by runs that are too old to be undone; return the number of batches changed."""
     idle = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
-    old = BackfillBatch.objects.filter(run__created_at__lt=timezone.now() - UNDO_FOR, run__status__in=idle)
+    old = BackfillBatch.objects.filter(clock.is_older("run__created_at", UNDO_FOR), run__status__in=idle)
     return old.exclude(changes=[]).update(changes=[])

@@ -35,7 +35,7 @@ from django.utils import timezone
 from django_redis import get_redis_connection
 from prometheus_client import Counter
 
-from config.lib import redis_connection
+from config.lib import clock, redis_connection
 from config.postgres.base import statement_deadline
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.cached_profile import CachedProfile
@@ -268,7 +268,7 @@ def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
     The entry in Redis is deleted at once and, if Redis works, written again after the commit; the row lock prevents a
     refill in between. The names get a later timestamp than all stored ones, even if a clock was ahead.
     """
-    now = timezone.now()
+    now = clock.of_database()
     erased_at = Tombstone.objects.time_of(user_id)
     stored = Profile.objects.select_for_update(no_key=True).filter(user_id=user_id).first()
     earlier = [*filter(None, [erased_at]), *(stored.set_at if stored else [])]

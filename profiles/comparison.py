@@ -13,7 +13,6 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from prometheus_client import Counter
 
@@ -54,7 +53,7 @@ def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep)
 
     Lookups that have waited longer than DROPPED_AFTER are deleted first.
     """
-    old, _ = WaitingComparison.objects.filter(asked_at__lt=timezone.now() - DROPPED_AFTER).delete()
+    old, _ = WaitingComparison.objects.filter(clock.is_older("asked_at", DROPPED_AFTER)).delete()
     if old:
         dropped.inc(old)
         logger.warning("comparisons dropped", extra={"event": "comparisons_dropped", "count": old})

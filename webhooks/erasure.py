@@ -12,16 +12,16 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Max, Q, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Now
 from django.dispatch import receiver
-from django.utils import timezone
 
 from config.postgres.base import seconds_left
 from profiles.personal_data import STORES, Person, Store, columns, rows_of, store
 from profiles.personal_data.erasure import ErasedPerson, latest_receipt, person_erased
 from webhooks import payloads
-from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay, State
+from webhooks.models import TIME_OF_RECEIPT, DuplicateDelivery, InboxUpdate, PayloadAccess, Replay, State
 from webhooks.payloads import MalformedUpdate
+from webhooks.retention import SETTLED
 
 # position() quickly excludes nearly all rows; the regular expression then keeps only matches of a whole ID or phone.
 _MENTIONS = """EXISTS (
@@ -147,15 +147,20 @@ STORES |= {
 
 @receiver(latest_receipt)
 def newest(**_: Any) -> datetime | None:
-    """Return the latest time of receipt in the inbox, even if the clock of the host that stored it was ahead.
+    """Return the latest time of receipt if it is in the future, because PostgreSQL's clock has been set back.
 
-    No index covers this time for pending updates, so of these, only the newest thousand updates are searched.
+    A host's clock that was ahead does not count. No index covers this time for pending updates, so of these, only the
+    newest thousand updates are searched.
     """
-    last = InboxUpdate.objects.order_by("-pk").values("received_at")[:1000]
-    times = [
-        rows.aggregate(at=Max("received_at"))["at"] for rows in (InboxUpdate.objects.exclude(state=State.PENDING), last)
+    updates, now = InboxUpdate.objects.annotate(time=TIME_OF_RECEIPT), Now()
+    future = [
+        updates.exclude(state=State.PENDING).filter(received_at__gt=now),
+        # No update is finished before it is received, and PostgreSQL sets the time when it is finished.
+        updates.filter(state__in=SETTLED, finished_at__gt=now),
+        updates.filter(state=State.DEAD, finished_at__gt=now),
+        updates.order_by("-pk").values("time")[:1000],
     ]
-    return max(filter(None, times), default=None)
+    return max(filter(None, (rows.aggregate(at=Max("time"))["at"] for rows in future)), default=None)
 
 
 @receiver(person_erased)
@@ -167,7 +172,7 @@ def erase(person: ErasedPerson, **_: Any) -> None:
     found = search.run(SEARCH_SECONDS if left is None else left - _RESERVED_SECONDS)
     person.progress["webhook_inbox"] = search.next()
     person.is_partial |= not search.is_complete
-    candidates = _own_or(found, person).filter(received_at__lte=person.received_until)
+    candidates = _own_or(found, person).annotate(time=TIME_OF_RECEIPT).filter(time__lte=person.received_until)
     for update in candidates.iterator(chunk_size=200):
         if not _mentions(update, person):
             continue
@@ -177,7 +182,7 @@ def erase(person: ErasedPerson, **_: Any) -> None:
         else:
             (dead if update.state == State.DEAD else emptied).append(update.pk)
     person.erased["webhook_inbox"] += InboxUpdate.objects.filter(pk__in=emptied).update(
-        body=None, user_id="", error="", state=State.DONE, finished_at=Coalesce("finished_at", timezone.now())
+        body=None, user_id="", error="", state=State.DONE, finished_at=Coalesce("finished_at", Now())
     )
     person.erased["webhook_inbox"] += InboxUpdate.objects.filter(pk__in=dead).delete()[0]
 
@@ -213,6 +218,6 @@ def _mentions_in(body: Any, person: Person) -> Iterator[Any]:
 def _sender(update: InboxUpdate) -> str:
     """Return the MAX ID of the sender; ``""`` if the update has no sender or is malformed."""
     try:
-        return payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.received_at).user_id
+        return payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.time_of_receipt).user_id
     except MalformedUpdate:
         return ""

@@ -8,7 +8,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, JSONObject, Now
+from django.db.models.functions import Cast, Coalesce, JSONObject, Now
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -60,6 +60,16 @@ _REPLAYED: dict[str, models.Field[Any, Any]] = {
 _TIMED = 1000
 # How much the clocks of hosts, of PostgreSQL and of MAX may differ.
 CLOCK_TOLERANCE = timedelta(minutes=5)
+# The property InboxUpdate.time_of_receipt in SQL.
+TIME_OF_RECEIPT = models.Case(
+    models.When(
+        stored_at__gt=models.F("received_at") - CLOCK_TOLERANCE,
+        stored_at__lt=models.F("received_at") + CLOCK_TOLERANCE,
+        then="received_at",
+    ),
+    default=Coalesce("stored_at", "received_at"),
+    output_field=models.DateTimeField(),
+)
 # Stored in place of any update type that is not known.
 OTHER = "other"
 _SETTLED = Q(state__in=["done", "skipped", "quarantined"])

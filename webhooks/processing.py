@@ -15,14 +15,17 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from config.lib import clock, logs, tracing
+from config.postgres.base import statement_deadline
 from config.postgres.locks import is_lock_timeout
 from profiles import cache
 from profiles.merge import ProfileUpdate
 from profiles.models import PhoneLink, Profile
-from profiles.rollout.decision import current_state, is_collecting, is_processing
+from profiles.rollout.decision import RolloutState, current_state, is_collecting, is_processing
 from webhooks import metrics, payloads
 from webhooks.models import InboxUpdate, State
 
@@ -33,6 +36,10 @@ RETRY_SECONDS = (1, 5, 25, 120, 600)
 # An update that waited for a lock is postponed by a share of its age, within these limits.
 _LOCKED_SHARE, LOCKED_RETRY, LONGEST_LOCKED_RETRY = 0.5, timedelta(seconds=5), timedelta(minutes=1)
 _TRACEBACK_LENGTH = 8 * 1024
+# A session of PostgreSQL or of a pooler may hang, and never answer. A batch takes less than a second.
+BATCH_SECONDS = 15.0
+# The MAX IDs of people for whose rows a batch may have waited in vain: the next batch locks them without waiting.
+_suspects: set[str] = set()
 
 
 def process_inbox(
@@ -45,32 +52,31 @@ def process_inbox(
 
     Begin with the oldest update, or with the ``newest``. Call ``when_behind()`` before each full batch, because more
     updates may be waiting. Stop after the current batch when ``is_stopping()`` returns true, because processing a
-    backlog may take minutes. Raise OperationalError or InterfaceError if the database is unavailable.
+    backlog may take minutes. Raise OperationalError or InterfaceError if the database is unavailable, or does not
+    respond for BATCH_SECONDS.
     """
     finished = singly = 0
-    locked: dict[str, float] = {}
+    is_repeated = False
     # One state applies to a whole batch: after an emergency stop, updates wait, and must not be skipped.
-    while not is_stopping() and is_processing(state := current_state()):
+    while not is_stopping() and is_processing(state := _current_state()):
         updates: list[InboxUpdate] = []
         limit = 1 if singly else BATCH
         try:
-            with transaction.atomic():
+            with statement_deadline(BATCH_SECONDS), transaction.atomic():
                 updates = taken = InboxUpdate.objects.take(limit, newest=newest)
                 if len(taken) == BATCH:
                     when_behind()
-                updates = _postpone_locked(taken, locked)
+                updates = _postpone_locked(taken)
                 extracted = _process(updates, is_collected=is_collecting(state)) if updates else []
         except Exception as error:
-            _distrust(updates)
-            is_unavailable = isinstance(error, OperationalError | InterfaceError) and not is_lock_timeout(error)
-            if not updates or is_unavailable:
-                raise  # The error was not caused by an update.
-            # Whatever the error, the update that causes it must become a dead letter and not block the others.
-            if len(updates) == 1:
-                record_failure(updates[0], error)
-                locked |= _locked_until(updates[0], error)
-            singly = len(updates) if len(updates) > 1 else max(singly - 1, 0)
+            if not _give_up(updates, error):
+                raise
+            # A batch in which somebody's rows are locked is repeated without them, and only then one by one.
+            is_repeated = is_lock_timeout(error) and not is_repeated and len(updates) > 1
+            if not is_repeated:
+                singly = len(updates) if len(updates) > 1 else max(singly - 1, 0)
             continue
+        is_repeated = False
         metrics.count(updates, time.time())
         if extracted:
             logger.info("profile extracted", extra={"line_each": [_log_fields(*each) for each in extracted]})
@@ -81,21 +87,48 @@ def process_inbox(
     return finished
 
 
-def _locked_until(update: InboxUpdate, error: Exception) -> dict[str, float]:
-    return {update.user_id: time.monotonic() + LOCKED_RETRY.total_seconds()} if is_lock_timeout(error) else {}
+def _give_up(updates: list[InboxUpdate], error: Exception) -> bool:
+    """Undo and record a failed attempt; return False if the error was not caused by an update."""
+    _distrust(updates)
+    is_locked = is_lock_timeout(error)
+    if not updates or (isinstance(error, OperationalError | InterfaceError) and not is_locked):
+        return False
+    if is_locked:
+        _suspects.update(update.user_id for update in updates)
+    # Whatever the error, the update that causes it must become a dead letter and not block the others.
+    if len(updates) == 1:
+        record_failure(updates[0], error)
+    return True
 
 
-def _postpone_locked(updates: list[InboxUpdate], locked: dict[str, float]) -> list[InboxUpdate]:
-    """Postpone the updates of people whose profiles are locked, because each would wait for a lock; return the others.
+def _current_state() -> RolloutState:
+    with statement_deadline(BATCH_SECONDS):
+        return current_state()
 
-    ``locked`` contains, by MAX ID, the monotonic time from which the lock is tried again.
+
+def _postpone_locked(updates: list[InboxUpdate]) -> list[InboxUpdate]:
+    """Postpone the updates of suspects whose profile or phone another session has locked; return the others.
+
+    Lock the rows of the others, so that they need not wait for a lock.
     """
-    waiting = {user_id for user_id, until in locked.items() if user_id and time.monotonic() < until}
-    if not waiting:
+    if not _suspects:
         return updates
-    postponed = [update for update in updates if interpret(update).user_id in waiting]
-    _postpone(postponed)
-    return [update for update in updates if update not in postponed]
+    readings = [(update, reading) for update in updates if (reading := interpret(update)).user_id in _suspects]
+    phones = {reading.user_id: reading.phone_link.phone for _, reading in readings if reading.phone_link}
+    people = _locked_elsewhere(Profile.objects.filter(pk__in={reading.user_id for _, reading in readings}))
+    locked_phones = _locked_elsewhere(PhoneLink.objects.filter(pk__in=phones.values()))
+    people |= {user_id for user_id, phone in phones.items() if phone in locked_phones}
+    _suspects.difference_update({reading.user_id for _, reading in readings} - people)
+    postponed = {update.pk for update, reading in readings if reading.user_id in people}
+    _postpone([update for update in updates if update.pk in postponed])
+    return [update for update in updates if update.pk not in postponed]
+
+
+def _locked_elsewhere(rows: QuerySet[Any]) -> set[str]:
+    """Return the keys of the rows that another session has locked; lock the other rows."""
+    keys = rows.values_list("pk", flat=True)
+    free = set(keys.select_for_update(skip_locked=True, no_key=True))
+    return set(keys) - free
 
 
 def _postpone(updates: list[InboxUpdate]) -> None:
@@ -107,7 +140,8 @@ def _postpone(updates: list[InboxUpdate]) -> None:
 
 def _distrust(updates: list[InboxUpdate]) -> None:
     """Delete from Redis the profiles that a failed batch may have written, as PostgreSQL has not committed them."""
-    cache.withdraw([update.user_id for update in updates if update.user_id])
+    with statement_deadline(BATCH_SECONDS):
+        cache.withdraw([update.user_id for update in updates if update.user_id])
 
 
 def _process(updates: list[InboxUpdate], *, is_collected: bool) -> list[tuple[InboxUpdate, ProfileUpdate]]:
@@ -198,5 +232,5 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace, user_id=update.user_id)
     else:
         metrics.count_arrivals([update.update_type], "failed")
-        fields = {"state": State.DEAD, "reason": name, "finished_at": timezone.now()}
+        fields = {"state": State.DEAD, "reason": name, "finished_at": Now()}
         same_try.update(**fields, error=trace, tries=tries, user_id=update.user_id)

@@ -1,4 +1,4 @@
-"""Delete old bodies, updates and duplicate deliveries, 1,000 rows per transaction.
+"""Delete old bodies, updates and duplicate deliveries, 1,000 rows per transaction, by PostgreSQL's clock.
 
 Pending updates are never deleted. The age of an update counts from the end of its processing.
 """
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 
+from config.lib import clock
 from webhooks.models import DuplicateDelivery, InboxUpdate, State
 
 BATCH = 1000
@@ -45,15 +45,15 @@ def due() -> dict[str, QuerySet[Any]]:
 
     The body of a dead letter is kept as long as the dead letter, so that it can be replayed.
     """
-    now = timezone.now()
+    older = clock.is_older
     settled = InboxUpdate.objects.filter(state__in=SETTLED).order_by("finished_at")
     dead = InboxUpdate.objects.filter(state=State.DEAD).order_by("finished_at")
     duplicates = DuplicateDelivery.objects.order_by("received_at")
     return {
-        "bodies": settled.filter(finished_at__lt=now - settings.INBOX_BODY_RETENTION, body__isnull=False),
-        "events": settled.filter(finished_at__lt=now - settings.INBOX_EVENT_RETENTION),
-        "dead_letters": dead.filter(finished_at__lt=now - settings.INBOX_DEAD_LETTER_RETENTION),
-        "repeats": duplicates.filter(received_at__lt=now - settings.INBOX_EVENT_RETENTION),
+        "bodies": settled.filter(older("finished_at", settings.INBOX_BODY_RETENTION), body__isnull=False),
+        "events": settled.filter(older("finished_at", settings.INBOX_EVENT_RETENTION)),
+        "dead_letters": dead.filter(older("finished_at", settings.INBOX_DEAD_LETTER_RETENTION)),
+        "repeats": duplicates.filter(older("received_at", settings.INBOX_EVENT_RETENTION)),
     }
 
 

@@ -1,10 +1,9 @@
-"""Django's PostgreSQL backend with the metrics of django-prometheus and with deadlines for blocks of statements.
+"""Django's PostgreSQL backend with deadlines for blocks of statements, commits that a crash does not undo, and metrics.
 
 The client enforces deadlines by cancelling statements. They leave no state in a session, so they also work through a
 connection pooler that gives each transaction another session.
 """
 
-import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,13 +16,14 @@ from django.db import Error, connection, transaction
 from django_prometheus.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
 
-from config.postgres.pooler import DIRECT, recognise
+from config.postgres.pooler import DIRECT, durable, recognise, set_durable
 
 _CANCEL_SECONDS = 0.1
 # How long after the deadline a transaction may still end; without a limit, many fast statements would never end.
 _GRACE_SECONDS = 1.0
+_WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
-_durability: ContextVar[str] = ContextVar("durability", default="on")
+_waits_for_standby: ContextVar[bool] = ContextVar("waits_for_standby", default=True)
 
 
 class DeadlineConnection(psycopg.Connection):
@@ -35,6 +35,8 @@ class DeadlineConnection(psycopg.Connection):
     def connect(cls, *args: Any, **options: Any) -> Self:
         opened = super().connect(*args, **options)
         opened.wait(recognise(opened))
+        if not opened.route.is_pooled:
+            opened.wait(set_durable(opened))
         return opened
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -89,35 +91,45 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         **vars(psycopg) | {"connect": DeadlineConnection.connect, "OperationalError": _UNAVAILABLE}
     )
 
-    # How long a statement may wait for a lock; 0 means no limit. It is set in each transaction, because a pooler's
-    # session serves other clients too.
+    # How long a statement may wait for a lock, and a transaction for its next statement; 0 means no limit. They are set
+    # in each transaction, because a pooler's session serves other clients too.
     lock_timeout_ms = 0
-    # What is acknowledged must survive a crash, also where an administrator has set synchronous_commit to off; the
-    # receiver's statements, which do not come from Django, set it too (webhooks.inbox).
-    _START = "SELECT set_config('synchronous_commit', '%s', true)"
-    _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|WITH)\b", re.IGNORECASE)
+    idle_timeout_ms = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.execute_wrappers.append(self._execute)
 
     def _execute(self, execute: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
-        """Run a statement, in a transaction if it needs the settings of _START, which hold for a transaction."""
-        needs_settings = self.lock_timeout_ms or self._WRITES.match(str(sql))
-        with transaction.atomic(self.alias) if needs_settings and not self.in_atomic_block else nullcontext():
+        """Run a statement, in a transaction if it needs a setting that is set per transaction."""
+        is_write = str(sql).lstrip().upper().startswith(_WRITES)
+        is_outside = not self.in_atomic_block and (self.lock_timeout_ms or (is_write and self._commit_setting()))
+        with transaction.atomic(self.alias) if is_outside else nullcontext():
             return execute(sql, *arguments)
 
     def _set_autocommit(self, autocommit: bool) -> None:
         super()._set_autocommit(autocommit)
-        if autocommit:
-            return
-        lock_timeout = f", set_config('lock_timeout', '{self.lock_timeout_ms}', true)" if self.lock_timeout_ms else ""
-        try:
-            with self.wrap_database_errors:
-                self.connection.execute(self._START % _durability.get() + lock_timeout)
-        except Error:
-            self.close()
-            raise
+        if not autocommit and (statements := self._local_settings()):
+            try:
+                with self.wrap_database_errors:
+                    self.connection.execute("; ".join(statements))
+            except Error:
+                self.close()
+                raise
+
+    def _local_settings(self) -> list[str]:
+        timeouts = {
+            "lock_timeout": self.lock_timeout_ms,
+            "idle_in_transaction_session_timeout": self.idle_timeout_ms,
+        }
+        statements = [f"SET LOCAL {name} = {milliseconds}" for name, milliseconds in timeouts.items() if milliseconds]
+        return [*statements, *self._commit_setting()]
+
+    def _commit_setting(self) -> list[str]:
+        """Return the statement that sets how durable the transaction's commit is, if its session does not."""
+        if _waits_for_standby.get():
+            return [durable("true")] if self.connection.route.is_pooled else []
+        return ["SET LOCAL synchronous_commit = local"]
 
     def chunked_cursor(self) -> Any:
         """Return a server-side cursor; through a pooler and outside a transaction, return an ordinary cursor.
@@ -182,11 +194,11 @@ def without_standby() -> Iterator[None]:
 
     A failover may lose them, so they must not acknowledge anything.
     """
-    token = _durability.set("local")
+    token = _waits_for_standby.set(False)
     try:
         yield
     finally:
-        _durability.reset(token)
+        _waits_for_standby.reset(token)
 
 
 def seconds_left() -> float | None:

@@ -20,7 +20,9 @@ _PID = "SELECT pg_backend_pid()"
 _PROBES = 10
 _PROBE_SECONDS = 5.0
 _QUERY = """
-SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
+SELECT current_setting('fsync'), current_setting('full_page_writes'),
+       -- Not the current setting, which our own sessions have changed.
+       (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'),
        (SELECT count(*) FROM pg_stat_replication), current_setting('synchronous_standby_names')
 """
 

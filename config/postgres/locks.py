@@ -11,6 +11,9 @@ from psycopg.errors import LockNotAvailable
 from config.postgres.base import DatabaseWrapper
 
 LOCK_TIMEOUT_MS = 2_000
+# PostgreSQL ends a transaction that has waited this long for its process, which may be frozen or cut off: others would
+# wait for its locks until somebody ends the session.
+IDLE_TIMEOUT_MS = 10_000
 BLOCKING_SESSION = gettext_noop(
     "PostgreSQL process %(pid)s (%(application)s, %(state)s) has held a lock for %(seconds)s s."
     " “SELECT pg_terminate_backend(%(pid)s)” ends it."
@@ -83,6 +86,11 @@ def limit_lock_waits() -> None:
     A statement that waits longer raises OperationalError, which is_lock_timeout() recognises.
     """
     DatabaseWrapper.lock_timeout_ms = LOCK_TIMEOUT_MS
+
+
+def limit_idle_transactions() -> None:
+    """Have PostgreSQL end each transaction of this process that waits IDLE_TIMEOUT_MS for its next statement."""
+    DatabaseWrapper.idle_timeout_ms = IDLE_TIMEOUT_MS
 
 
 def is_lock_timeout(error: BaseException) -> bool:

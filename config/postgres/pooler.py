@@ -44,6 +44,27 @@ def recognise(connection: Any) -> Generator[Wait, Ready, None]:
         connection.prepare_threshold = None
 
 
+def durable(is_local: str) -> str:
+    """Return the statement by which no commit is lost in a crash, although an administrator may accept that.
+
+    It holds for the session or, if ``is_local`` is "true", for the transaction. The stronger remote_apply is kept.
+    """
+    return (
+        f"SELECT set_config('synchronous_commit', 'on', {is_local})"
+        " WHERE current_setting('synchronous_commit') <> 'remote_apply'"
+    )
+
+
+def set_durable(connection: Any) -> Generator[Wait, Ready, None]:
+    """Make the commits of a new connection's session durable; close the connection if an error occurs."""
+    try:
+        connection.pgconn.send_query(durable("false").encode())
+        yield from _result(connection.pgconn)
+    except BaseException:
+        connection.pgconn.finish()
+        raise
+
+
 def _route_of(pgconn: PGconn) -> Generator[Wait, Ready, Route]:
     """Find out the route of an idle connection; raise psycopg.Error if that fails.
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 from uuid import uuid4
 
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from import_export.tmp_storages import BaseStorage
@@ -16,7 +17,7 @@ _NAME = re.compile(r"[0-9a-f]{32}")
 
 class ImportFileQuerySet(models.QuerySet["ImportFile"]):
     def outdated(self) -> "ImportFileQuerySet":
-        return self.filter(created_at__lt=timezone.now() - PREVIEW_LIFETIME)
+        return self.filter(created_at__lt=Now() - PREVIEW_LIFETIME)
 
 
 class ImportFile(models.Model):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework.utils.encoders import JSONEncoder
@@ -19,9 +20,9 @@ _ABANDONED_AFTER = timedelta(seconds=60)
 class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
     def outdated(self) -> IdempotentRequestQuerySet:
         """Filter requests that are too old to be repeated, or whose process died before it stored a response."""
-        now = timezone.now()
-        is_abandoned = Q(status=None, created_at__lt=now - _ABANDONED_AFTER)
-        return self.filter(Q(created_at__lt=now - _REPEATED_FOR) | is_abandoned)
+        # PostgreSQL's clock: one host must not delete the requests of all others.
+        is_abandoned = Q(status=None, created_at__lt=Now() - _ABANDONED_AFTER)
+        return self.filter(Q(created_at__lt=Now() - _REPEATED_FOR) | is_abandoned)
 
 
 class IdempotentRequest(models.Model):

@@ -94,10 +94,10 @@ def check_alerts() -> list[str]:
             known = same_kind.pop(detected.key, None) if detected else None
             lines += [line for gone in same_kind.values() if (line := _clear(gone))]
             lines += _fire(detected, known) if detected else []
-        Alert.objects.filter(resolved_at__lt=timezone.now() - RETENTION).delete()
+        Alert.objects.filter(clock.is_older("resolved_at", RETENTION)).delete()
         # The value 0 means that some alert was not checked, so that this does not count as a check of all alerts.
         Sample.objects.create(name=LAST_CHECK, value=len(CHECKS) if is_complete else 0)
-        Sample.objects.filter(at__lt=timezone.now() - FLAP_WINDOW).delete()
+        Sample.objects.filter(clock.is_older("at", FLAP_WINDOW)).delete()
     return lines
 
 

@@ -73,9 +73,10 @@ def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
             IndicatorReading.objects.bulk_create(
                 readings.values(), update_conflicts=True, unique_fields=["name", "round_at"], update_fields=_COLUMNS
             )
-            if previous is None or _slot(previous.at) != _slot(now):
+            is_new_slot = previous is None or _slot(previous.at) != _slot(now)
+            if is_new_slot and (at := clock.agreed()):
                 with connection.cursor() as cursor:
-                    cursor.execute(_THIN_OUT, {"kept": now - RETENTION, "whole": now - UNTHINNED})
+                    cursor.execute(_THIN_OUT, {"kept": at - RETENTION, "whole": at - UNTHINNED})
     return Round(now, readings)
 
 

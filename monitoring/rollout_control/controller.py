@@ -62,7 +62,7 @@ def check() -> list[str]:
     lines = check_next_step()
     lines += _check_tripwires(_deepest(RolloutSettings.read(Rollout.current()).percents))
     for model in (GateCheck, RoundTrip, Comparison):
-        model.objects.filter(at__lt=timezone.now() - RETENTION).delete()
+        model.objects.filter(clock.is_older("at", RETENTION)).delete()
     return lines
 
 

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from config.lib import clock
 from monitoring.stats.models import Rollup, Span
 from webhooks import payloads
 from webhooks.models import OTHER, State
@@ -250,6 +251,5 @@ def roll_up() -> None:
         # Two concurrent roll-ups would deadlock.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ROLLING_UP])
         cursor.execute(_ROLL_UP)
-    now = timezone.now()
     for span, age in RETENTION.items():
-        Rollup.objects.filter(span=span, at__lt=now - age).delete()
+        Rollup.objects.filter(clock.is_older("at", age), span=span).delete()

@@ -14,11 +14,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 from prometheus_client import Counter, Histogram
 from requests import codes
 
+from config.lib import clock
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.max_api import client
@@ -201,4 +201,4 @@ def _digits(value: object) -> str:
 
 def delete_old_answers() -> int:
     """Delete responses that are too old to be reused, because they are personal data; return how many were deleted."""
-    return DirectAnswer.objects.filter(asked_at__lt=timezone.now() - ABSENT_FOR).delete()[0]
+    return DirectAnswer.objects.filter(clock.is_older("asked_at", ABSENT_FOR)).delete()[0]

@@ -14,9 +14,16 @@ from django.db import connection, models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from config.lib import times
+from config.postgres import locks
 
 # An arbitrary lock ID. Profile writers share the lock; creating a tombstone takes it exclusively, so it waits for them.
 _LOCK = 0x70E57
+_SHARE = "SELECT set_config('idle_in_transaction_session_timeout', %s, true), pg_advisory_xact_lock_shared(%s)"
+# While an erasure waits for the lock, all writers wait for the erasure.
+_KEEP_OUT = """
+SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('lock_timeout', %s, true),
+       pg_advisory_xact_lock(%s)
+"""
 
 
 class PersonalData(Protocol):
@@ -45,7 +52,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
     def create_for(self, user_id: str, at: datetime) -> Tombstone:
         """Create the tombstone after in-flight profile writes finish, so later writers see it."""
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            cursor.execute(_KEEP_OUT, [str(locks.IDLE_TIMEOUT_MS), str(locks.LOCK_TIMEOUT_MS), _LOCK])
         fields = {"erased_at": at, "unfinished_id": user_id, "progress": {}}
         return self.update_or_create(key=hash_of(user_id), defaults=fields)[0]
 
@@ -56,7 +63,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 
     def _keep_out_erasures(self) -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
+            cursor.execute(_SHARE, [str(locks.IDLE_TIMEOUT_MS), _LOCK])
 
     def exclude_erased(self, updates: Iterable[T]) -> list[T]:
         """Return the updates without those that are older than their person's erasure.

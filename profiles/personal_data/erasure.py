@@ -16,12 +16,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 from django.db.models import Q, QuerySet
 from django.dispatch import Signal
-from django.utils import timezone
 from psycopg.errors import DeadlockDetected
 
+from config.lib import clock
 from profiles import cache
 from profiles.models import Comparison, DirectAnswer, Erasure, PhoneLink, Profile, Tombstone, WaitingComparison
 from profiles.personal_data import Person, rows_of
@@ -86,11 +86,9 @@ def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> ErasedPerso
 def _time_of_erasure(person: Person) -> datetime:
     """Return a datetime that is not before any data to erase, and is after the person's previous erasure.
 
-    The current time may be too early: the clocks of MAX and other hosts may be ahead, or all may have been set back.
+    The current time may be too early: MAX's clock may be minutes ahead, or PostgreSQL's may have been set back.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        times: list[datetime] = [timezone.now(), cursor.fetchone()[0]]
+    times: list[datetime] = [clock.of_database()]
     times += [time for profile in rows_of(Profile, person) for time in profile.set_at]
     times += rows_of(PhoneLink, person).values_list("observed_at", flat=True)
     times += [at + timedelta(microseconds=1) for at in rows_of(Tombstone, person).values_list("erased_at", flat=True)]
@@ -110,7 +108,7 @@ def preview(user_id: str) -> Counter[str]:
 def finish_erasures() -> int:
     """Run the second pass of each erasure that is due; return the number of erasures completed."""
     # If the time of an erasure is in the future, a clock was ahead: its second pass must not wait until that time.
-    now = timezone.now()
+    now = clock.of_database()
     is_due = Q(erased_at__lte=now - SECOND_PASS_AFTER) | Q(erased_at__gt=now)
     due = Tombstone.objects.filter(is_due).exclude(unfinished_id="")
     finished, ends_at = 0, time.monotonic() + _RUN_SECONDS
@@ -138,7 +136,7 @@ def _finish(tombstone: Tombstone) -> bool:
     _forget_cached(person)
     if person.erased["profile_cache"]:
         Erasure.objects.create(by="", reason=INTERRUPTED, person=tombstone.key, counts=dict(person.erased))
-    is_early = until > timezone.now() - SECOND_PASS_AFTER
+    is_early = until > clock.of_database() - SECOND_PASS_AFTER
     if is_early or person.is_incomplete or person.is_partial:
         _current(tombstone).update(progress=person.progress)
         return False

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.util import Finalize
@@ -46,13 +47,18 @@ class HeartbeatThread:
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, kind: str) -> None:
-        """Start the thread for a process of this kind (web, inbox, worker or beat), unless it is running already."""
+    def start(self, kind: str, is_working: Callable[[], bool] = lambda: True) -> None:
+        """Start the thread for a process of this kind (web, inbox, worker or beat), unless it is running already.
+
+        While ``is_working()`` returns false, it reports nothing, so that the process counts as silent.
+        """
         with self._lock:
             if self._thread is None:
                 self._stopping.clear()
                 process = f"{kind}-{socket.gethostname()[:60]}-{os.getpid()}"
-                self._thread = threading.Thread(target=self._run, args=[process], name="heartbeat", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, args=[process, is_working], name="heartbeat", daemon=True
+                )
                 self._thread.start()
                 # A process that exits normally must not be listed as silent. This is not an atexit handler, because
                 # children of multiprocessing, such as the web server's workers, do not run those.
@@ -65,15 +71,15 @@ class HeartbeatThread:
                 self._thread.join(3.0)
                 self._thread = None
 
-    def _run(self, process: str) -> None:
+    def _run(self, process: str, is_working: Callable[[], bool]) -> None:
         while not self._stopping.is_set():
             try:
-                self._beat(process)
+                self._beat(process, is_working)
             except psycopg.Error as error:
                 logger.warning("heartbeat missed", extra={"event": "heartbeat_missed", "error": type(error).__name__})
                 self._stopping.wait(BEAT_SECONDS)
 
-    def _beat(self, process: str) -> None:
+    def _beat(self, process: str, is_working: Callable[[], bool]) -> None:
         with DeadlineConnection.connect(**parameters(), autocommit=True) as conn:
             with statement_deadline(_DEADLINE_SECONDS):
                 conn.execute(_DELETE_OLD)
@@ -81,7 +87,11 @@ class HeartbeatThread:
                 with statement_deadline(_DEADLINE_SECONDS):
                     row = conn.execute(STATE_QUERY).fetchone()
                     # Report a revision only after this process has applied it.
-                    conn.execute(_REPORT, [process, remember_state(row or (0, None, None, None)).revision])
+                    revision = remember_state(row or (0, None, None, None)).revision
+                    if is_working():
+                        conn.execute(_REPORT, [process, revision])
+                    else:
+                        logger.error("process hangs", extra={"event": "process_hangs"})
                 self._stopping.wait(BEAT_SECONDS)
             with statement_deadline(_DEADLINE_SECONDS):
                 conn.execute(_DELETE, [process])

@@ -1,5 +1,7 @@
 """One lock blocks neither the worker's tasks nor the inbox nor `make health`, which names the session that holds it."""
 
+import hashlib
+import hmac
 import json
 import threading
 import time
@@ -15,6 +17,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 from redis import Redis
 
 from config.postgres import locks
@@ -27,6 +30,7 @@ from profiles import cache
 from profiles.models import Profile
 from profiles.tasks import refill_cache
 from tests.conftest import Phases
+from tests.profiles.all_stores import TOKEN, message
 from tests.profiles.people import add_profile
 from tests.webhooks.inbox_rows import row
 from webhooks import processing
@@ -189,6 +193,38 @@ def test_an_update_that_waits_for_a_lock_delays_no_other(phases: Phases) -> None
     processing.process_inbox()
     assert InboxUpdate.objects.get(pk=updates[0].pk).state == State.DONE
     assert Profile.objects.get(user_id="1").first_name == "Анна"
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("table", ["profile_cache", "phone_links"])
+def test_many_locked_people_delay_no_other(phases: Phases, settings: Settings, table: str) -> None:
+    """Somebody has forgotten a transaction that has updated many rows: one wait finds them all."""
+    phases(100, 100)
+    settings.MAX_BOT_TOKEN = TOKEN
+    people = range(1, 61)
+    made = [row(State.PENDING, body=_contact(number)) for number in people]
+    processing.process_inbox()
+    InboxUpdate.objects.all().delete()
+    made = [row(State.PENDING, body=_contact(number)) for number in range(1, 81)]
+    with held(f"UPDATE {table} SET user_id = user_id"):  # noqa: S608 (constants)
+        assert within(4, processing.process_inbox) == 20
+        states = dict(InboxUpdate.objects.values_list("pk", "state"))
+        assert [states[update.pk] for update in made] == [*[State.PENDING] * 60, *[State.DONE] * 20]
+        InboxUpdate.objects.update(next_try_at="2020-01-01T00:00Z")
+        # They are known now, so nothing waits.
+        made.append(row(State.PENDING, body=_contact(99)))
+        assert within(2, processing.process_inbox) == 1
+    InboxUpdate.objects.update(next_try_at="2020-01-01T00:00Z")
+    assert processing.process_inbox() == 60
+    assert not processing._suspects
+
+
+def _contact(number: int) -> bytes:
+    """Return a message in which a person shares their phone."""
+    card = f"BEGIN:VCARD\r\nTEL:+7916555{number:04}\r\nEND:VCARD"
+    signature = hmac.new(TOKEN.encode(), card.encode(), hashlib.sha256).hexdigest()
+    contact = {"type": "contact", "payload": {"vcf_info": card, "hash": signature}}
+    return json.dumps(message(number, at=timezone.now(), body={"mid": "c", "attachments": [contact]})).encode()
 
 
 @pytest.mark.usefixtures("impatient")

@@ -4,6 +4,7 @@ import socket
 import threading
 from datetime import timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -45,11 +46,12 @@ def test_it_counts_the_tasks_of_every_priority(
     live_server: LiveServer, all_living: None, broker_server: FaultyServer
 ) -> None:
     with app.connection_for_write() as broker:
-        broker.default_channel.queue_purge("celery")
+        channel: Any = broker.default_channel
+        channel.queue_purge("celery")
         for priority in (0, 9):
             app.send_task("monitoring.tasks.deliver_alerts", priority=priority, connection=broker)
         assert health(live_server.url)[0]["broker"].endswith("queued tasks: 2")
-        broker.default_channel.queue_purge("celery")
+        channel.queue_purge("celery")
 
 
 def test_it_works(live_server: LiveServer, all_living: None) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
+from config.lib import clock
 from monitoring.stats import rollups
 from monitoring.stats.models import Rollup, RollupDelta, Span
 from monitoring.stats.reports import PERIODS, webhook_stats
@@ -171,7 +172,8 @@ def test_what_is_pruned_stays_counted() -> None:
     assert webhook_stats("week")["p95_processing_time_ms"] == pytest.approx(5, rel=0.025)
 
 
-def test_a_minute_being_pruned_counts_as_a_whole(settings: Settings) -> None:
+def test_a_minute_being_pruned_counts_as_a_whole(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "of_database", timezone.now)
     settings.INBOX_EVENT_RETENTION = timedelta(days=30)
     now = datetime(2026, 11, 25, 10, 20, 40, tzinfo=UTC)
     with time_machine.travel(now, tick=False):

@@ -122,6 +122,7 @@ def test_growth_counts_through_resets_and_gaps(clock: Clock, monkeypatch: pytest
 
 
 def test_rounds_are_thinned_out(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.lib.clock.of_database", clock_now)
     # A round of one indicator is as old as a round of all.
     monkeypatch.setattr(rounds, "INDICATORS", {rounds._FIRST: INDICATORS[rounds._FIRST]})
     for _ in range(3 * 12):

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
@@ -128,14 +129,43 @@ def test_it_covers_updates_received_before_a_clock_was_set_back(api: APIClient, 
     ahead = timezone.now() + timedelta(minutes=50)
     user_id = "" if state == State.PENDING else ID
     received = add_update(message(at=ahead), state, user_id=user_id)
-    InboxUpdate.objects.update(received_at=ahead)
+    InboxUpdate.objects.update(received_at=ahead, stored_at=ahead)
     assert api.delete(f"/profiles/{ID}").status_code == 204
     assert places(redis, FIRST) == set()
     # Delivered once more.
     add_update(message(at=ahead))
-    InboxUpdate.objects.exclude(pk=received.pk).update(received_at=ahead)
+    InboxUpdate.objects.exclude(pk=received.pk).update(received_at=ahead, stored_at=ahead)
     process_inbox()
     assert not Profile.objects.exists()
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=400)])
+def test_a_host_whose_clock_was_ahead_does_not_change_the_time(api: APIClient, redis: Redis, ahead: timedelta) -> None:
+    """Neither when it received another person's update nor when it stores a name or erases somebody."""
+    now = timezone.now()
+    for state in (State.DONE, State.DEAD, State.PENDING):
+        other = add_update(message(8, "Яна"), state, user_id="8")
+        InboxUpdate.objects.filter(pk=other.pk).update(received_at=now + ahead)
+    own = add_update(message(), State.DONE, user_id=ID)
+    InboxUpdate.objects.filter(pk=own.pk).update(received_at=now + ahead)
+    with time_machine.travel(now + ahead):
+        cache.store_names(ID, {"user_provided_name": OWN})
+        assert erasure.erase(ID, by="root", reason="drill").erased["webhook_inbox"] == 1
+    assert abs(Tombstone.objects.get().erased_at - now) < timedelta(minutes=1)
+    assert not Profile.objects.exists()
+    later = timezone.now() + timedelta(seconds=30)
+    add_update(message(first_name="Новое", at=later))
+    process_inbox()
+    assert Profile.objects.get(user_id=ID).first_name == "Новое"
+    Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
+    assert erasure.finish_erasures() == 1
+
+
+def test_the_clock_of_the_worker_does_not_delay_the_second_pass(api: APIClient, redis: Redis) -> None:
+    api.delete(f"/profiles/{ID}")
+    Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
+    with time_machine.travel(timezone.now() - timedelta(hours=1)):
+        assert erasure.finish_erasures() == 1
 
 
 def test_a_repeated_erasure_is_not_older_than_the_first(api: APIClient) -> None:

@@ -12,12 +12,30 @@ from django.db import connection
 
 from config.lib import tracing
 from config.lib.commands import BaseCommand
-from config.postgres.locks import limit_lock_waits
+from config.postgres.locks import limit_idle_transactions, limit_lock_waits
 from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks.notify import SWEEP_SECONDS, Listener
 from webhooks.processing import process_inbox
 
 logger = logging.getLogger(__name__)
+# Longer than a batch, which has a deadline, and what follows when it fails.
+_STALLED_SECONDS = 30.0
+
+
+class Stopping(threading.Event):
+    """The event that ends the loop of the inbox; the loop looks at it before each batch, or it hangs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen_at = time.monotonic()
+
+    def is_set(self) -> bool:
+        self._seen_at = time.monotonic()
+        return super().is_set()
+
+    def is_watched(self) -> bool:
+        """Return whether the loop has looked at it in the last _STALLED_SECONDS."""
+        return time.monotonic() - self._seen_at < _STALLED_SECONDS
 
 
 class Command(BaseCommand):
@@ -31,12 +49,13 @@ class Command(BaseCommand):
             connection.ensure_connection()
             self.stdout.write(f"Updates processed: {process_inbox()}")
             return
-        stopping = threading.Event()
+        stopping = Stopping()
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stopping.set())
         tracing.start("inbox")
         limit_lock_waits()
-        heartbeat_thread.start("inbox")
+        limit_idle_transactions()
+        heartbeat_thread.start("inbox", stopping.is_watched)
         with closing(Listener()) as listener, ThreadPoolExecutor(1, "newest") as second_thread:
             listener.wait(0)
             while not stopping.is_set():
