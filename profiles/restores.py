@@ -50,4 +50,5 @@ def _has_row(name: str, before: dict[str, int]) -> bool:
 
 
 def _at(row: Any) -> int:
-    return int(row.at.timestamp() * 1_000_000)
+    microseconds: int = round(row.at.timestamp() * 1_000_000)
+    return microseconds
