@@ -76,6 +76,10 @@ class CacheError(Exception):
     """Raised when Redis fails or does not respond in time."""
 
 
+class OtherServer(CacheError):
+    """Raised after a change on a server, or of a generation, whose entries are not served."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """Hold what Redis and PostgreSQL returned for one person, with errors kept apart from misses.
@@ -129,7 +133,7 @@ def _change(operation: str, commands: list[tuple[Any, ...]]) -> None:
     run_id, (token, *_) = _execute(operation, partial(redis_connection.send, commands=commands))
     # After the change: whoever begins another generation meanwhile refills it from what this transaction commits.
     if CacheGeneration.objects.identity() not in (None, (run_id, token)):
-        raise CacheError(f"{operation}: other server")
+        raise OtherServer(f"{operation}: other server")
 
 
 def _terms() -> Terms | None:
@@ -239,7 +243,12 @@ def withdraw(user_ids: list[str]) -> None:
     if user_ids:
         # If PostgreSQL fails as well, the transaction will be repeated, and write the entries again.
         with suppress(Error), redis_connection.time_limit(settings.REDIS_TIMEOUT.total_seconds(), is_extra=True):
-            distrust(user_ids)
+            try:
+                forget(*user_ids)
+            except OtherServer:
+                pass  # They are deleted, and all others of this server will be before they are served.
+            except CacheError as error:
+                _leave_to_refill(user_ids, error)
 
 
 def write_through(profiles: list[Profile]) -> bool:
@@ -367,7 +376,8 @@ def begin_generation() -> None:
     known = CacheGeneration.objects.identity()
     if not run_id or (known == (run_id, markers[1]) and markers[0] == run_id):
         return
-    token = secrets.token_hex(16)
+    # Workers that begin the same generation at once agree on its token; a server that comes back gets a new one.
+    token = known[1].decode() if known and known[0] == run_id else secrets.token_hex(16)
     CacheGeneration.objects.update_or_create(pk=1, defaults={"run_id": run_id.decode(), "token": token})
     if known:
         # Other processes may be connected to the other server. Until none of them reads there, each change must fail.

@@ -97,7 +97,8 @@ def _give_up(updates: list[InboxUpdate], error: Exception) -> bool:
         _suspects.update(update.user_id for update in updates)
     # Whatever the error, the update that causes it must become a dead letter and not block the others.
     if len(updates) == 1:
-        record_failure(updates[0], error)
+        with statement_deadline(BATCH_SECONDS):
+            record_failure(updates[0], error)
     return True
 
 

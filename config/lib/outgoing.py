@@ -63,7 +63,11 @@ def connect(
         share = (ends_at - time.monotonic()) / (len(addresses) - number)
         if share <= 0:
             raise TimeoutError
-        candidate = socket.socket(family, kind, protocol)
+        try:
+            candidate = socket.socket(family, kind, protocol)
+        except OSError as error:
+            failure = error  # Such as IPv6, which this kernel may not have.
+            continue
         try:
             for option in options:
                 candidate.setsockopt(*option)

@@ -18,6 +18,8 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
+from config.lib import tracing
+
 # The key of the rate limits (config.lib.throttling), a sorted set, in the same database as the cached profiles.
 LIMITS = "limits"
 _SENTINEL_URL = re.compile(r"(rediss?)\+sentinel://([^@/?]*@)?([^@/?]+)/([^/?]+)((?:/\d*)?(?:\?.*)?)")
@@ -127,8 +129,9 @@ def send(client: Redis, commands: Iterable[tuple[Any, ...]]) -> tuple[bytes, lis
     # The client's pipeline costs more, and hides the connection.
     connection: Any = client.connection_pool.get_connection()
     try:
-        connection.send_packed_command(connection.pack_commands(commands))
-        return connection.run_id, [_reply(connection) for _ in commands]
+        with tracing.redis_commands([command[0] for command in commands]):
+            connection.send_packed_command(connection.pack_commands(commands))
+            return connection.run_id, [_reply(connection) for _ in commands]
     except BaseException:
         # The next command would get the replies that were not read.
         connection.disconnect()

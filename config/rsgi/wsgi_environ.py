@@ -38,11 +38,11 @@ def lost_headers(scope: Scope) -> set[str]:
 
 def has_readable_type(scope: Scope) -> bool:
     """Return whether Django can read the Content-Type; otherwise, it would fail before any of its error handlers."""
-    environ = wsgi_environ(scope)
-    if len(environ["CONTENT_TYPE"]) > LONGEST_PARSED:
+    wsgi = wsgi_environ(scope)
+    if len(wsgi["CONTENT_TYPE"]) > LONGEST_PARSED:
         return False
     try:
-        WSGIRequest(environ)
+        WSGIRequest(wsgi)
     except ValueError:
         return False
     return True

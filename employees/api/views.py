@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Now
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
@@ -80,7 +81,7 @@ def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
     fingerprint = hashlib.sha256(json.dumps(request.data, sort_keys=True).encode()).hexdigest()
     IdempotentRequest.objects.filter(user_id=user_id, key=key).outdated().delete()
     stored, is_new = IdempotentRequest.objects.get_or_create(
-        user_id=user_id, key=key, defaults={"fingerprint": fingerprint}
+        user_id=user_id, key=key, defaults={"fingerprint": fingerprint, "created_at": Now()}
     )
     if stored.fingerprint != fingerprint:
         raise IdempotencyMismatch

@@ -38,6 +38,8 @@ from profiles.rollout.models import Rollout
 POSTGRES_TIMEOUT_SECONDS = 0.8
 # Less than READY_SECONDS of config.web, so that the answer says what does not respond.
 _READY_SECONDS, _READY_POSTGRES_SECONDS = 0.65, 0.5
+# A Redis that is well answers in this time, also after PostgreSQL has used up all.
+_LEAST_REDIS_SECONDS = 0.1
 
 
 @errors.read_only
@@ -63,7 +65,7 @@ def ready(request: HttpRequest) -> HttpResponse:
     except DatabaseError:
         has_database = False
     # After PostgreSQL, which the response depends on: a slow Redis must not use up the time.
-    with redis_connection.time_limit(_READY_SECONDS - (time.monotonic() - started)):
+    with redis_connection.time_limit(max(_READY_SECONDS - (time.monotonic() - started), _LEAST_REDIS_SECONDS)):
         redis = cache.health()
     has_cache = redis["redis_connected"]
     if not has_database:

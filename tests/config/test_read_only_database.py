@@ -23,7 +23,7 @@ def user() -> User:
 
 
 @pytest.fixture
-def read_only(phases: Phases, user: User, university: University, api: APIClient) -> Iterator[None]:
+def read_only(redis: object, phases: Phases, user: User, university: University, api: APIClient) -> Iterator[None]:
     """Make this connection's transactions read-only, as default_transaction_read_only does for new connections."""
     with connection.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = on")

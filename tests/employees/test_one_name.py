@@ -368,6 +368,7 @@ def test_every_surface_chooses_the_same_name(
 ) -> None:
     with undone():
         redis.flushdb()
+        cache.begin_generation()
         phases(*drawn["percents"])
         settings.MAX_BOT_TOKEN = "bot-token" if drawn["has_token"] else ""
         world = World(drawn, direct)

@@ -7,6 +7,7 @@ from io import StringIO
 from hypothesis import strategies as st
 
 from tests.employees.workbooks import cell, number, sheet, text, workbook
+from tests.profiles.test_phones import AREAS
 
 INVISIBLE = ["", "\u200b", "\u202a", "\ufeff", "\u3164", "\u00a0", "\u2066", " "]
 OTHER_TYPES = [
@@ -53,7 +54,8 @@ def _digits(draw: st.DrawFn, digits: str, meant: str) -> Cell:
 
 @st.composite
 def phones(draw: st.DrawFn) -> Cell:
-    national = draw(st.integers(3_000_000_000, 9_999_999_999).filter(lambda number: number // 10**8 not in (79, 89)))
+    area = draw(st.sampled_from([area for area in AREAS if area // 10 not in (79, 89)]))
+    national = area * 10**7 + draw(st.integers(0, 10**7 - 1))
     spelled = _digits(draw(st.sampled_from(["", "7", "8", "+7"])) + str(national), f"+7{national}")
     return draw(st.one_of(spelled, spelled, spelled, _OTHER, _NO_PHONE))
 

@@ -17,6 +17,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from config.lib import clock
 from employees.models import Employee, University
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
@@ -87,7 +88,8 @@ def updates_a_day() -> dict[str, list[float]]:
 
 
 @time_machine.travel("2026-11-25T09:00Z", tick=False)
-def test_pruning_changes_nothing(redis: object, settings: Settings) -> None:
+def test_pruning_changes_nothing(redis: object, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "of_database", timezone.now)
     for days, state in (
         (6, State.DONE),
         (6, State.DEAD),

@@ -86,7 +86,7 @@ def test_an_erasure_is_done_after_seconds(
 def test_its_updates_are_processed_by_another_process(freeze: Callable[[Any, str], threading.Event]) -> None:
     """Also if it was frozen before it took the lock that erasures wait for."""
     row(State.PENDING, body=dialog("Олег", row().received_at))
-    freeze(Profile.objects.__class__, "merge")
+    freeze(Profile.objects, "merge")
     assert process_inbox() == 0
     deadline = time.monotonic() + 6
     while not process_inbox():

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def hung(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def hung(redis: object, phases: Phases, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Stop the server's process behind our connection; the heartbeat, which has another one, knows the rollout."""
     phases(100, 100)
     state = current_state()

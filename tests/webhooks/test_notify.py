@@ -83,7 +83,7 @@ def test_the_inbox_is_processed_without_listen(settings: Settings, monkeypatch: 
     settings.DATABASE_DIRECT = connection.settings_dict | NOWHERE
     monkeypatch.setattr(process_inbox, "SWEEP_SECONDS", 0.1)
     monkeypatch.setattr(DatabaseWrapper, "lock_timeout_ms", 0)
-    monkeypatch.setattr(heartbeat_thread, "start", lambda _kind: None)
+    monkeypatch.setattr(heartbeat_thread, "start", lambda *_: None)
     # Otherwise a worker that fails again and again would never end.
     stop: list[Any] = []
     timer = threading.Timer(15, lambda: stop[0]())  # noqa: PLW0108 (it has no element yet)

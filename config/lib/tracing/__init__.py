@@ -57,6 +57,11 @@ def statement(sql: str) -> AbstractContextManager[Any]:
     return _spans.statement(sql) if _spans else _OFF
 
 
+def redis_commands(names: Sequence[str]) -> AbstractContextManager[Any]:
+    """Return the span of commands that are sent to Redis without its client, which redis' instrumentation sees."""
+    return _spans.redis_commands(names) if _spans else _OFF
+
+
 def continued(name: str) -> AbstractContextManager[Any]:
     """Return the span of work that an earlier request has queued, in the trace of the current request ID."""
     return _spans.continued(name) if _spans else _OFF

@@ -197,6 +197,11 @@ def statement(sql: str) -> Any:
     return _tracer.start_as_current_span(sql.split(maxsplit=1)[0], kind=SpanKind.CLIENT, attributes=attributes)
 
 
+def redis_commands(names: Sequence[str]) -> Any:
+    attributes = {"db.system.name": "redis", "db.query.text": "\n".join(names)}
+    return _tracer.start_as_current_span("redis", kind=SpanKind.CLIENT, attributes=attributes)
+
+
 def continued(name: str) -> Any:
     return _tracer.start_as_current_span(name, Context(), SpanKind.CONSUMER)
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.state import token_backend
 
+from config.lib import clock
 from config.lib.throttling import LogInRate, TokenBuckets
 from employees.credentials.models import LogIn
 from employees.credentials.tasks import prune
@@ -250,7 +251,8 @@ def test_any_user_name_is_answered(user: User, name: object, client: Client) -> 
         assert client.post("/admin/login/", {"username": name, "password": "x"}).status_code == 200
 
 
-def test_what_has_expired_is_pruned(user: User, client: Client) -> None:
+def test_what_has_expired_is_pruned(user: User, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "of_database", timezone.now)
     client.post("/admin/login/", {"username": "anna", "password": "right"})
     refresh(log_in()["refresh"])
     client.post("/admin/login/", {"username": "anna", "password": "wrong"})
