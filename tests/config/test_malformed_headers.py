@@ -120,6 +120,8 @@ def test_no_header_makes_a_route_fail(route: tuple[str, str], headers: dict[str,
     assert respond(*route, headers).status < 500
 
 
+# The receiver commits in a connection of its own.
+@pytest.mark.django_db(transaction=True)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(HEADERS, st.booleans())
 def test_no_header_makes_the_webhook_fail(settings: Settings, headers: dict[str, str], has_secret: bool) -> None:
