@@ -159,7 +159,8 @@ def test_alerts_are_checked_and_name_the_session(monkeypatch: pytest.MonkeyPatch
         assert alert.message.startswith(f"PostgreSQL process {pid} (psql, idle in transaction) has held a lock for ")
         assert f"“SELECT pg_terminate_backend({pid})” ends it" in alert.message
         assert "ACCESS EXCLUSIVE" not in json.dumps([alert.data, alert.words, alert.message])
-    assert not engine.last_check().is_late
+    # What waits for the lock is missing in the check, so it counts as a check, but not as one of all alerts.
+    assert engine.last_check().is_running
 
 
 def test_health_names_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
