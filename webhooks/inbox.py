@@ -19,7 +19,7 @@ from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
 from config.postgres.base import parameters
-from config.postgres.pooler import DIRECT, recognise
+from config.postgres.pooler import DIRECT, closed_on_error, recognise
 from webhooks import metrics
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,8 @@ def _resolve(future: asyncio.Future[Ready], event: Ready) -> None:
 
 async def connect() -> InboxConnection:
     opened = await InboxConnection.connect(**parameters(), autocommit=True)
-    await opened.wait(recognise(opened))
+    with closed_on_error(opened):
+        await opened.wait(recognise(opened))
     return opened
 
 

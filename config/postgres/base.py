@@ -16,7 +16,7 @@ from django.db import Error, connection, transaction
 from django_prometheus.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
 
-from config.postgres.pooler import DIRECT, durable, recognise, set_durable
+from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise, set_durable
 
 _CANCEL_SECONDS = 0.1
 # How long after the deadline a transaction may still end; without a limit, many fast statements would never end.
@@ -34,9 +34,10 @@ class DeadlineConnection(psycopg.Connection):
     @classmethod
     def connect(cls, *args: Any, **options: Any) -> Self:
         opened = super().connect(*args, **options)
-        opened.wait(recognise(opened))
-        if not opened.route.is_pooled:
-            opened.wait(set_durable(opened))
+        with closed_on_error(opened):
+            opened.wait(recognise(opened))
+            if not opened.route.is_pooled:
+                opened.wait(set_durable(opened))
         return opened
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:

@@ -4,7 +4,8 @@ Nothing may then be left in a session: no settings or locks for longer than a tr
 statements only if the pooler keeps them for each client (PgBouncer 1.21 or newer with ``max_prepared_statements``).
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
@@ -29,17 +30,22 @@ DIRECT = Route(is_pooled=False, prepares=True)
 _Step = Generator[Wait, Ready, PGresult]
 
 
-def recognise(connection: Any) -> Generator[Wait, Ready, None]:
-    """Store in ``connection.route`` whether there is a pooler; disable prepared statements if it does not keep them.
-
-    Close the connection if an error occurs. This is a generator, because the ``wait`` of the connection may be
-    asynchronous.
-    """
+@contextmanager
+def closed_on_error(connection: Any) -> Iterator[None]:
+    """Close the new connection if the block fails, also if it fails before its first query, such as at a deadline."""
     try:
-        connection.route = yield from _route_of(connection.pgconn)
+        yield
     except BaseException:
         connection.pgconn.finish()
         raise
+
+
+def recognise(connection: Any) -> Generator[Wait, Ready, None]:
+    """Store in ``connection.route`` whether there is a pooler; disable prepared statements if it does not keep them.
+
+    This is a generator, because the ``wait`` of the connection may be asynchronous.
+    """
+    connection.route = yield from _route_of(connection.pgconn)
     if not connection.route.prepares:
         connection.prepare_threshold = None
 
@@ -56,13 +62,9 @@ def durable(is_local: str) -> str:
 
 
 def set_durable(connection: Any) -> Generator[Wait, Ready, None]:
-    """Make the commits of a new connection's session durable; close the connection if an error occurs."""
-    try:
-        connection.pgconn.send_query(durable("false").encode())
-        yield from _result(connection.pgconn)
-    except BaseException:
-        connection.pgconn.finish()
-        raise
+    """Make the commits of a new connection's session durable; a generator, as ``recognise`` is."""
+    connection.pgconn.send_query(durable("false").encode())
+    yield from _result(connection.pgconn)
 
 
 def _route_of(pgconn: PGconn) -> Generator[Wait, Ready, Route]:

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from config.postgres import base, pooler
 from config.postgres.base import parameters, statement_deadline
 from employees.models import Employee, University
 
@@ -85,3 +86,20 @@ def test_connecting_takes_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
             query()
         assert time.monotonic() - started < 1
     connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_took_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline passes after the server has accepted the connection, and before its first query."""
+    opened: list[psycopg.Connection] = []
+
+    def recognise_late(conn: psycopg.Connection) -> object:
+        opened.append(conn)
+        time.sleep(0.3)
+        return pooler.recognise(conn)
+
+    monkeypatch.setattr(base, "recognise", recognise_late)
+    connection.close()
+    with pytest.raises(OperationalError), statement_deadline(0.3):
+        query()
+    assert opened[0].closed
