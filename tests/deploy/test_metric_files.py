@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from config.dev.processes import BASE_DIR
 
 
@@ -31,3 +33,29 @@ def test_it_names_the_files_by_host_and_process(tmp_path: Path) -> None:
     command = [sys.executable, "-c", total]
     done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
     assert done.stdout == "2.0\n"
+
+
+@pytest.mark.parametrize("pages", [0, 16, 24])
+def test_a_full_disk_ends_no_process(tmp_path: Path, pages: int) -> None:
+    """There is no room for the first block of a file, for the second one, or for its last ones."""
+    count = """
+import os, sys
+from config.lib import metric_files
+metric_files.share()
+from prometheus_client import CollectorRegistry, Counter, multiprocess
+counter = Counter("a", "b", ["label"])
+for number in range(2000):
+    counter.labels("x" * 100 + str(number)).inc()
+    counter.labels("x" * 100 + "0").inc()
+print(int(counter.labels("x" * 100 + "0")._value.get()))
+list(multiprocess.MultiProcessCollector(CollectorRegistry()).collect())
+"""
+    mount = (
+        f"mount -t tmpfs -o size={(pages + 1) * 4}k metrics {tmp_path} || exit 99; exec {sys.executable} -c '{count}'"
+    )
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
+    environment = {"PATH": os.environ["PATH"], "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode in (1, 99) and ("unshare" in done.stderr or done.returncode == 99):
+        pytest.skip("no file system can be mounted here")
+    assert (done.returncode, done.stdout) == (0, "2001\n"), done.stderr
