@@ -211,6 +211,9 @@ development: venv
 		$(PIP) --require-hashes -r requirements-dev.txt && cp requirements-dev.txt .venv/; }
 
 browser: development
+	@command -v chromium >/dev/null || { echo 'Installing chromium' && apt-get update --quiet=2 >/dev/null 2>&1; \
+		apt-get install --yes --quiet=2 --no-install-recommends chromium >/dev/null 2>&1; } || \
+		echo 'No chromium could be installed: browser tests are skipped' >&2
 	@cmp -s requirements-e2e.txt .venv/requirements-e2e.txt || { echo 'Installing requirements-e2e.txt' && \
 		$(PIP) --require-hashes -r requirements-e2e.txt && cp requirements-e2e.txt .venv/; }
 
