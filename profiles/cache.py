@@ -39,7 +39,7 @@ from config.lib import clock, redis_connection
 from config.postgres.base import statement_deadline
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.cached_profile import CachedProfile
-from profiles.lease import LEASE_SECONDS, Lease, Terms
+from profiles.lease import LEASE_SECONDS, Lease, ServedGeneration, Terms
 from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import CacheGeneration, Profile, Tombstone
 from profiles.operation_totals import OPERATIONS, OperationTotals
@@ -132,7 +132,7 @@ def _change(operation: str, commands: list[tuple[Any, ...]]) -> None:
     commands = [redis_connection.get(_TOKEN), *commands]
     run_id, (token, *_) = _execute(operation, partial(redis_connection.send, commands=commands))
     # After the change: whoever begins another generation meanwhile refills it from what this transaction commits.
-    if CacheGeneration.objects.identity() not in (None, (run_id, token)):
+    if not _served.allows((run_id, token)):
         raise OtherServer(f"{operation}: other server")
 
 
@@ -158,6 +158,7 @@ def _write_probe(client: redis.Redis) -> Any:
 
 
 _lease = Lease(_terms)
+_served = ServedGeneration(CacheGeneration.objects.identity)
 forget_lease = _lease.forget
 
 
@@ -380,7 +381,7 @@ def begin_generation() -> None:
     token = known[1].decode() if known and known[0] == run_id else secrets.token_hex(16)
     CacheGeneration.objects.update_or_create(pk=1, defaults={"run_id": run_id.decode(), "token": token})
     if known:
-        # Other processes may be connected to the other server. Until none of them reads there, each change must fail.
+        # Other processes may still read and change entries on the other server. Until then, changes here must fail.
         time.sleep(LEASE_SECONDS)
     _delete_profiles(run_id)
     _send_to(run_id, ("SET", _GENERATION, run_id), ("SET", _TOKEN, token))

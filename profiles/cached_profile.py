@@ -14,6 +14,8 @@ from profiles.models import Profile, ProfileSource
 from profiles.name_rule import is_fresh_at
 
 _FUTURE = timedelta(days=1)
+# json.dumps() would build it again for each profile.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class CachedProfile:
         at = self.last_updated
         text = at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
         fields = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(fields | {"last_updated": text}, ensure_ascii=False)
+        return _encode(fields | {"last_updated": text})
 
     @property
     def display_name(self) -> str:

@@ -1,4 +1,4 @@
-"""A short-lived permission to read entries from Redis, which each process renews for itself."""
+"""Short-lived permissions to read and change entries in Redis, which each process renews for itself."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ LEASE_SECONDS = 1.0
 # One thread renews the lease while the others still use it.
 _RENEW_AFTER = LEASE_SECONDS / 2
 
+# The run ID of a server, and the token of its entries.
+Generation = tuple[bytes, bytes]
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Hold which entries may be read: those of a ``generation`` (run ID and token), except those of ``refused`` IDs."""
+    """Hold which entries may be read: those of a ``generation``, except those of ``refused`` IDs."""
 
-    generation: tuple[bytes, bytes]
+    generation: Generation
     refused: frozenset[str]
 
 
@@ -32,7 +35,7 @@ class Lease:
         """Make this process renew the lease before its next use."""
         self._held: tuple[float, Terms | None] = float("-inf"), None
 
-    def permits(self, user_id: str, generation: tuple[bytes, bytes] | None = None) -> bool:
+    def permits(self, user_id: str, generation: Generation | None = None) -> bool:
         """Renew the lease if needed; return whether the ID's entry may be read from Redis; raise as ``renew`` does.
 
         If a ``generation`` is given, entries of another one may not be read.
@@ -48,3 +51,28 @@ class Lease:
         if terms is None or time.monotonic() - renewed_at >= LEASE_SECONDS:
             return False
         return user_id not in terms.refused and generation in (None, terms.generation)
+
+
+class ServedGeneration:
+    """Remember for LEASE_SECONDS the generation that ``read`` returned: the one whose entries are served, or None.
+
+    The entries of another generation are written only when this time has passed since it began, so they contain every
+    change that was made in the remembered one.
+    """
+
+    def __init__(self, read: Callable[[], Generation | None]) -> None:
+        self._read = read
+        self._known: tuple[float, Generation | None] = float("-inf"), None
+
+    def allows(self, changed: Generation) -> bool:
+        """Return whether a change that was made in this generation is complete: whether no other one is served.
+
+        Raise as ``read`` does.
+        """
+        read_at, served = self._known
+        if served != changed or time.monotonic() - read_at >= LEASE_SECONDS:
+            # The age counts from before PostgreSQL is read.
+            read_at = time.monotonic()
+            served = self._read()
+            self._known = read_at, served
+        return served in (None, changed)

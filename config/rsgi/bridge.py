@@ -21,7 +21,7 @@ from config.lib import error_pages, request_id
 from config.postgres.base import statement_deadline
 from config.rsgi.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
 from config.rsgi.intake import Intake, NotRead
-from config.rsgi.wsgi_environ import has_readable_type, lost_headers, wsgi_environ
+from config.rsgi.wsgi_environ import has_readable_type, lost_headers, set_body, wsgi_environ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,30 +132,38 @@ class Bridge:
     async def respond(self, scope: Scope, protocol: HTTPProtocol) -> None:
         request_id.begin(scope.headers.get("x-request-id", ""))
         is_import = scope.method == "POST" and scope.path.startswith("/admin/") and "/import/" in scope.path
-        refused = None
+        environ, refused = wsgi_environ(scope), None
         if lost := lost_headers(scope):
             refused = refusal(HTTPStatus.BAD_REQUEST, f"Headers must be ASCII: {', '.join(sorted(lost))}.", CLOSE)
-        elif not has_readable_type(scope):
+        elif not has_readable_type(environ):
             refused = refusal(HTTPStatus.BAD_REQUEST, "The Content-Type is malformed or too long.", CLOSE)
         elif is_import and self._imports >= MOST_IMPORTS:
             refused = BUSY
         if not is_import or refused:
-            await self._respond(scope, protocol, LARGEST_BODY, refused)
+            await self._respond(scope, protocol, environ, LARGEST_BODY, refused)
             return
         self._imports += 1
         try:
-            await self._respond(scope, protocol, LARGEST_IMPORT)
+            await self._respond(scope, protocol, environ, LARGEST_IMPORT)
         finally:
             self._imports -= 1
 
-    async def _respond(self, scope: Scope, protocol: HTTPProtocol, limit: int, refused: Answer | None = None) -> None:
+    async def _respond(
+        self,
+        scope: Scope,
+        protocol: HTTPProtocol,
+        environ: WSGIEnvironment,
+        limit: int,
+        refused: Answer | None = None,
+    ) -> None:
         try:
             body = await intake.read(protocol, scope.headers, limit, refused)
         except NotRead as unread:
-            _too_large(scope, unread.answer).send(protocol)
+            _too_large(scope, environ, unread.answer).send(protocol)
             return
+        set_body(environ, body)
         try:
-            call = partial(self._call, wsgi_environ(scope, body))
+            call = partial(self._call, environ)
             status, headers, content = await self._lanes.of(scope.path).run(call, protocol)
         except TimeoutError:
             BUSY.send(protocol)
@@ -224,9 +232,9 @@ def _file_of(content: bytes) -> IO[bytes]:
     return file
 
 
-def _too_large(scope: Scope, answer: Answer) -> Answer:
+def _too_large(scope: Scope, environ: WSGIEnvironment, answer: Answer) -> Answer:
     """For a 413 answer in the admin, return a page in the user's language; return other answers unchanged."""
     if answer.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or not error_pages.is_for_people(scope.path):
         return answer
-    page = error_pages.too_large(wsgi_environ(scope))
+    page = error_pages.too_large(environ)
     return Answer(answer.status, page, CLOSE, content_type="text/html; charset=utf-8")

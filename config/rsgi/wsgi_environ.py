@@ -7,7 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest
 
 from config.lib import request_id
 
@@ -36,20 +36,26 @@ def lost_headers(scope: Scope) -> set[str]:
     return set(scope.headers.keys()) - {name for name, _value in scope.headers.items()} - _LOSSLESS
 
 
-def has_readable_type(scope: Scope) -> bool:
+class _ContentType(HttpRequest):
+    """The part of a request that Django reads from the Content-Type."""
+
+    def __init__(self, wsgi: WSGIEnvironment) -> None:
+        self._set_content_type_params(wsgi)  # type: ignore[attr-defined]
+
+
+def has_readable_type(wsgi: WSGIEnvironment) -> bool:
     """Return whether Django can read the Content-Type; otherwise, it would fail before any of its error handlers."""
-    wsgi = wsgi_environ(scope)
     if len(wsgi["CONTENT_TYPE"]) > LONGEST_PARSED:
         return False
     try:
-        WSGIRequest(wsgi)
+        _ContentType(wsgi)
     except ValueError:
         return False
     return True
 
 
-def wsgi_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
-    """Return the WSGI environment of a request, with the current request ID as its X-Request-ID.
+def wsgi_environ(scope: Scope) -> WSGIEnvironment:
+    """Return the WSGI environment of a request without a body, with the current request ID as its X-Request-ID.
 
     Headers whose names have underscores are left out: WSGI cannot distinguish X_Forwarded_For from the proxy's
     X-Forwarded-For. An Accept that is long or malformed is left out too. Repeated headers are joined, as RFC 9110 (5.3)
@@ -68,7 +74,6 @@ def wsgi_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
         "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
-        "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
@@ -80,11 +85,15 @@ def wsgi_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
             separator = "; " if header == "cookie" else ","
             result[name] = f"{result[name]}{separator}{value}" if name in result else value
     result["CONTENT_TYPE"] = result.pop("HTTP_CONTENT_TYPE", "")
-    result["CONTENT_LENGTH"] = str(len(body))
     accept = result.get("HTTP_ACCEPT", "")
     if len(accept) > LONGEST_PARSED or not _ACCEPT.fullmatch(accept):
         del result["HTTP_ACCEPT"]
     for name in ("HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"):
         result.pop(name, None)
     result["HTTP_X_REQUEST_ID"] = request_id.current.get()
+    set_body(result, b"")
     return result
+
+
+def set_body(wsgi: WSGIEnvironment, body: bytes) -> None:
+    wsgi["wsgi.input"], wsgi["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from django.core.handlers.wsgi import WSGIRequest
 from django.test.client import ClientHandler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from config.rsgi.bridge import Bridge
-from config.rsgi.wsgi_environ import wsgi_environ
+from config.rsgi.wsgi_environ import has_readable_type, wsgi_environ
 from tests import loops
 from tests.webhooks import sending
 from tests.webhooks.sending import Protocol, Reply, RequestScope
@@ -144,6 +145,15 @@ def test_a_content_type_that_cannot_be_read_is_400(route: tuple[str, str], value
 )
 def test_other_content_types_reach_django(value: str) -> None:
     assert respond("POST", "/employees", {"content-type": value}).status == 401
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": 'application/json; charset="utf-8"'}])
+def test_the_event_loop_builds_no_request(monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]) -> None:
+    """The loop serves all connections, so it leaves that to Django's threads."""
+    built = list[Any]()
+    monkeypatch.setattr(WSGIRequest, "__init__", lambda _, environ: built.append(environ))
+    assert has_readable_type(wsgi_environ(RequestScope("GET", "/", headers)))  # type: ignore[arg-type]
+    assert not built
 
 
 def accept(value: str) -> str | None:

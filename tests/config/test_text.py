@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
+from config.lib import text as texts
 from config.lib.commands import BaseCommand
 from config.lib.middleware import InputMiddleware
-from config.lib.text import clean, for_terminal, is_blank
+from config.lib.text import clean, composed, for_terminal, is_blank
 from employees.models import University
 from profiles.rollout.models import Change
 from profiles.typed_values import visible
@@ -109,3 +110,25 @@ def test_blank_is_what_has_nothing_visible() -> None:
 @given(st.text(st.sampled_from("\u3164\u200b \n\u200d\ufe0f\U000e0067\U0001f3f4\u0301a\u0600\ud800\u2800"), max_size=8))
 def test_a_blank_text_has_nothing_visible(text: str) -> None:
     assert is_blank(text) == (not visible(text))
+
+
+def test_composed_checks_frequent_texts_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "unicodedata", None)
+    message = "Здравствуйте! «Меня зовут Zoë…» — № 7\n"
+    assert composed(message) == message
+
+
+def test_a_text_without_marks_is_composed() -> None:
+    """None of the characters that composed() does not look at is a mark, has another form, or joins the one before."""
+    characters = [chr(point) for point in range(0x110000)]
+    forms = (unicodedata.decomposition(character) for character in characters)
+    joining = {chr(int(form.split()[-1], 16)) for form in forms if form and form[0] != "<" and " " in form}
+    unmarked = [character for character in characters if texts._UNMARKED.fullmatch(character)]
+    assert not [
+        character
+        for character in unmarked
+        if character in joining
+        or unicodedata.category(character)[0] == "M"
+        or unicodedata.normalize("NFC", character) != character
+    ]
+    assert len(unmarked) > 1000

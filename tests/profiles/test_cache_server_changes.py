@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import redis as redis_py
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 from redis.connection import parse_url
 from rest_framework.test import APIClient
 
 from config.dev import embedded
 from employees.models import University
-from profiles import cache
+from profiles import cache, lease
 from profiles.lease import LEASE_SECONDS
 from profiles.models import Tombstone
 from profiles.personal_data import erasure
@@ -115,6 +116,55 @@ def test_changes_fail_until_nobody_reads_from_the_first_server(
     cache.begin_generation()
     assert slept == [LEASE_SECONDS]
     assert cache.write_through([profile])
+
+
+def test_a_change_on_the_first_server_while_another_generation_begins(
+    redis_server: FaultyServer, spare: FaultyServer, move: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is still connected to the first server remembers for a second that its entries are served."""
+    add_profile(RENAMED, OLD)
+    first, second = (redis_py.Redis.from_url(server.url) for server in (redis_server, spare))
+    second.set(f"profile:user:{RENAMED}", first.get(f"profile:user:{RENAMED}") or b"")
+
+    def change(_seconds: float) -> None:
+        move(redis_server.url)
+        # On a slow machine, the second may be over; the change is then left to the refill.
+        cache.write_through([add_profile(RENAMED, NEW, is_cached=False)])
+        move(spare.url)
+
+    move(spare.url)
+    monkeypatch.setattr(time, "sleep", change)
+    cache.begin_generation()
+    assert cached(first, RENAMED)["max_first_name"] == NEW
+    for _ in range(2):
+        shown = cache.find(RENAMED).profile
+        assert shown is not None
+        assert shown.max_first_name == NEW
+    assert cached(second, RENAMED)["max_first_name"] == NEW
+
+
+def test_a_change_on_the_first_server_when_another_generation_has_begun(
+    redis_server: FaultyServer, spare: FaultyServer, move: Callable[[str], None]
+) -> None:
+    profile = add_profile(RENAMED, OLD)
+    move(spare.url)
+    cache.begin_generation()
+    move(redis_server.url)
+    assert not cache.write_through([profile])
+
+
+def test_changes_within_a_second_read_the_generation_once(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    # However slow the machine is.
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 60.0)
+    profile = add_profile(RENAMED, OLD)
+    with django_assert_num_queries(0):
+        cache.write([profile])
+        cache.forget(RENAMED)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.0)
+    with django_assert_num_queries(1):
+        cache.write([profile])
 
 
 def test_a_server_that_changes_while_its_entries_are_deleted(
