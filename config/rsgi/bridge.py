@@ -17,7 +17,8 @@ from wsgiref.util import FileWrapper
 
 from django.conf import settings
 
-from config.lib import error_pages, request_id
+from config.lib import request_id
+from config.lib.http import error_pages
 from config.postgres.base import statement_deadline
 from config.rsgi.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
 from config.rsgi.intake import Intake, NotRead

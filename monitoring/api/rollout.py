@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib import text as texts
-from config.lib.errors import JobRunning, WaitsForApproval
+from config.lib.http.errors import JobRunning, WaitsForApproval
 from config.lib.messages import Message
 from employees.accounts import permission_scope
 from monitoring.api import access

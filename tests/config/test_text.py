@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from config.lib.commands import BaseCommand
-from config.lib.middleware import InputMiddleware
+from config.lib.http.middleware import InputMiddleware
 from config.lib.text import clean, for_terminal, is_blank
 from employees.models import University
 from profiles.rollout.models import Change
