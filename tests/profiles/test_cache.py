@@ -13,7 +13,7 @@ from redis import Redis
 from config.lib import redis_connection
 from profiles import cache
 from profiles.cache import CacheError
-from profiles.cached_profile import CachedProfile
+from profiles.cache.cached_profile import CachedProfile
 from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile
 from profiles.tasks import refill_cache

@@ -20,7 +20,7 @@ from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.rollout_control.preview import explain
 from profiles import cache
-from profiles.lease import LEASE_SECONDS, Lease
+from profiles.cache.lease import LEASE_SECONDS, Lease
 from profiles.models import Profile, Tombstone
 from profiles.personal_data import erasure
 from profiles.tasks import refill_cache

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from employees.models import Employee, University
 from profiles import cache
-from profiles.cached_profile import CachedProfile
+from profiles.cache.cached_profile import CachedProfile
 from profiles.models import Profile
 from profiles.tasks import refill_cache
 from tests.profiles.people import add_profile, cached

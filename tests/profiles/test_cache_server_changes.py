@@ -18,7 +18,7 @@ from rest_framework.test import APIClient
 from config.dev import embedded
 from employees.models import University
 from profiles import cache
-from profiles.lease import LEASE_SECONDS
+from profiles.cache.lease import LEASE_SECONDS
 from profiles.models import Tombstone
 from profiles.personal_data import erasure
 from profiles.tasks import refill_cache

@@ -38,11 +38,11 @@ from prometheus_client import Counter
 from config.lib import clock, redis_connection
 from config.postgres.base import statement_deadline
 from profiles.breaker import Breaker, BreakerOpen
-from profiles.cached_profile import CachedProfile
-from profiles.lease import LEASE_SECONDS, Lease, Terms
+from profiles.cache.cached_profile import CachedProfile
+from profiles.cache.lease import LEASE_SECONDS, Lease, Terms
+from profiles.cache.operation_totals import OPERATIONS, OperationTotals
 from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import CacheGeneration, Profile, Tombstone
-from profiles.operation_totals import OPERATIONS, OperationTotals
 
 operations = Counter("cache_operations", "Operations on the profile cache", ["operation", "status"])
 malformed = Counter("cache_malformed_values", "Values in Redis that are not in our format, deleted when read", ["kind"])
