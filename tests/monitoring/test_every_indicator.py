@@ -24,10 +24,10 @@ from redis import Redis
 
 from config.postgres import locks
 from employees.models import BackfillRun, Employee, University
+from monitoring import operations_report
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import CHECKS
 from monitoring.alerts.models import Alert
-from monitoring.dashboard import operations_report
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.models import IndicatorReading, Level, Round, RoundTrip
