@@ -33,6 +33,7 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy
 from profiles.rollout.models import REASON_LENGTH, Action, Approval, Rollout
 from profiles.rollout.phases import PHASES
+from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rollout_settings import ChangeResult
 from profiles.rollout.rules import ChangeRefused, OutsideUniversity
 
@@ -137,7 +138,7 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
         fields = ("id", "at", "by", "action", "what", "reason", "is_forced", "revision", "expires_at")
 
     def get_what(self, approval: Approval) -> str:
-        return presenters.change(approval)
+        return audit_rows.change(approval)
 
 
 class ChangeResultSerializer(serializers.Serializer[Any]):

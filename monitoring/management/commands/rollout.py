@@ -32,6 +32,7 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.changes import GatesNotPassed
 from profiles.rollout.models import Action, OnBreach, UniversityRule
 from profiles.rollout.phases import SWITCHES
+from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rules import ChangeRefused
 
 LONGEST_LIST = 100_000
@@ -104,7 +105,7 @@ class Command(BaseCommand):
         for scope in scopes:
             outcome = changes.apply(replace(request, rule=scope))
             request = replace(request, expected_revision=outcome.revision)
-            yield presenters.rule_change(scope, is_removed=rule == "clear")
+            yield audit_rows.rule_change(scope, is_removed=rule == "clear")
         if not scopes or request.is_dry_run:
             yield "Dry run: nothing was written" if scopes else "No changes"
 
@@ -123,7 +124,7 @@ class Command(BaseCommand):
         request = request_of(Action.PLAN, options, phase=phase, steps=steps, **terms)
         revision = changes.apply(request).revision
         planned = "Dry run" if request.is_dry_run else f"Planned at revision {revision}"
-        yield f"{planned}: {presenters.plan(plans.as_json(plans.steps_of(request, revision)))}"
+        yield f"{planned}: {audit_rows.plan(plans.as_json(plans.steps_of(request, revision)))}"
 
     def on_unschedule(self, number: int, **options: Any) -> Iterable[Any]:
         request = request_of(Action.CANCEL, options, plan=number)
