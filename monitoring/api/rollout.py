@@ -194,8 +194,8 @@ class RolloutChangeView(APIView):
         try:
             limits = permission_scope(request.user).university_ids()
             by = request.user.get_username()
-            terms: dict[str, Any] = {"universities": limits, "account": request.user.pk}
-            change = ChangeRequest.of(self.action, Source.API, by=by, **terms, **values)
+            params: dict[str, Any] = {"universities": limits, "account": request.user.pk}
+            change = ChangeRequest.of(self.action, Source.API, by=by, **params, **values)
             outcome = changes.apply(change)
         except ChangeRefused as refused:
             raise _api_error(refused, request) from None

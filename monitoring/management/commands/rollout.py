@@ -120,8 +120,8 @@ class Command(BaseCommand):
         if len(at) != len(percent):
             raise CommandError("Give --at once for each --percent, or --when-gates-pass")
         steps = list(zip(percent, map(moment, at), strict=True))
-        terms = {"waits_for_gates": waits_for_gates, "hours": rules.hours(options["hours"])}
-        request = request_of(Action.PLAN, options, phase=phase, steps=steps, **terms)
+        params = {"waits_for_gates": waits_for_gates, "hours": rules.hours(options["hours"])}
+        request = request_of(Action.PLAN, options, phase=phase, steps=steps, **params)
         revision = changes.apply(request).revision
         planned = "Dry run" if request.is_dry_run else f"Planned at revision {revision}"
         yield f"{planned}: {audit_rows.plan(plans.as_json(plans.steps_of(request, revision)))}"
@@ -136,8 +136,8 @@ class Command(BaseCommand):
 
     def on_approve(self, number: int, subcommand: str = "approve", **options: Any) -> Iterable[Any]:
         decider, reason = decider_of(options["by"]), options["reason"]
-        terms = {"expected_revision": options["expect_revision"], "is_dry_run": options["dry_run"]}
-        yield from terminal.outcome(approvals.VERDICTS[subcommand](number, decider, reason, **terms))
+        params = {"expected_revision": options["expect_revision"], "is_dry_run": options["dry_run"]}
+        yield from terminal.outcome(approvals.VERDICTS[subcommand](number, decider, reason, **params))
 
     def on_refuse(self, number: int, **options: Any) -> Iterable[Any]:
         return self.on_approve(number, "refuse", **options)

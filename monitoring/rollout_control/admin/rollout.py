@@ -389,9 +389,9 @@ class UniversityRuleAdmin(RenamedModelAdmin, ScopedAdmin, ChangeRequestAdmin):
 
     def delete_model(self, request: HttpRequest, obj: UniversityRule) -> None:
         by, reason = request.user.get_username(), Message("Removed in the admin")
-        terms: dict[str, Any] = {"rule": obj, "is_on": False, "universities": scope_of(request).university_ids()}
-        terms["account"] = request.user.pk
-        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, **terms))
+        params: dict[str, Any] = {"rule": obj, "is_on": False, "universities": scope_of(request).university_ids()}
+        params["account"] = request.user.pk
+        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, **params))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for rule in queryset:
