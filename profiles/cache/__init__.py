@@ -39,7 +39,7 @@ from config.lib import clock, redis_connection
 from config.postgres.base import statement_deadline
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.cache.cached_profile import CachedProfile
-from profiles.cache.lease import LEASE_SECONDS, Lease, Terms
+from profiles.cache.lease import LEASE_SECONDS, Lease, ReadableEntries
 from profiles.cache.operation_totals import OPERATIONS, OperationTotals
 from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import CacheGeneration, Profile, Tombstone
@@ -136,7 +136,7 @@ def _change(operation: str, commands: list[tuple[Any, ...]]) -> None:
         raise OtherServer(f"{operation}: other server")
 
 
-def _terms() -> Terms | None:
+def _readable_entries() -> ReadableEntries | None:
     """Return the generation to read and the MAX IDs whose entries may be outdated; None if no entry may be read.
 
     There may be no generation yet, or more than _MOST_BEHIND outdated entries.
@@ -150,14 +150,14 @@ def _terms() -> Terms | None:
         row = CacheGeneration.objects.annotate(ids=ids).values_list("run_id", "token", "ids").first()
     if row is None or len(row[2]) > _MOST_BEHIND:
         return None
-    return Terms((row[0].encode(), row[1].encode()), frozenset(row[2]))
+    return ReadableEntries((row[0].encode(), row[1].encode()), frozenset(row[2]))
 
 
 def _write_probe(client: redis.Redis) -> Any:
     return client.set(_PROBE, 1, ex=60)
 
 
-_lease = Lease(_terms)
+_lease = Lease(_readable_entries)
 forget_lease = _lease.forget
 
 

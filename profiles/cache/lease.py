@@ -1,4 +1,4 @@
-"""A short-lived permission to read entries from Redis, which each process renews for itself."""
+"""The lease of a process: its permission to read entries from Redis, which ends after a second unless it is renewed."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ _RENEW_AFTER = LEASE_SECONDS / 2
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """Hold which entries may be read: those of a ``generation`` (run ID and token), except those of ``refused`` IDs."""
+class ReadableEntries:
+    """Hold which entries may be read: those of a generation of the cache, except those of ``refused`` MAX IDs.
+
+    A ``generation`` is identified by the run ID of its Redis server and a token.
+    """
 
     generation: tuple[bytes, bytes]
     refused: frozenset[str]
 
 
 class Lease:
-    """Hold the last result of ``renew`` for LEASE_SECONDS: the terms, or None if no entry may be read."""
+    """Use the last result of ``renew`` for LEASE_SECONDS: the readable entries, or None if no entry may be read."""
 
-    def __init__(self, renew: Callable[[], Terms | None]) -> None:
+    def __init__(self, renew: Callable[[], ReadableEntries | None]) -> None:
         self._renew = renew
         self._renewing = threading.Lock()
         self.forget()
 
     def forget(self) -> None:
         """Make this process renew the lease before its next use."""
-        self._held: tuple[float, Terms | None] = float("-inf"), None
+        self._held: tuple[float, ReadableEntries | None] = float("-inf"), None
 
     def permits(self, user_id: str, generation: tuple[bytes, bytes] | None = None) -> bool:
         """Renew the lease if needed; return whether the ID's entry may be read from Redis; raise as ``renew`` does.
@@ -44,7 +47,7 @@ class Lease:
                 self._held = started, self._renew()
             finally:
                 self._renewing.release()
-        renewed_at, terms = self._held
-        if terms is None or time.monotonic() - renewed_at >= LEASE_SECONDS:
+        renewed_at, readable = self._held
+        if readable is None or time.monotonic() - renewed_at >= LEASE_SECONDS:
             return False
-        return user_id not in terms.refused and generation in (None, terms.generation)
+        return user_id not in readable.refused and generation in (None, readable.generation)

@@ -217,7 +217,7 @@ def test_many_locked_people_delay_no_other(phases: Phases, settings: Settings, t
         assert within(2, processing.process_inbox) == 1
     InboxUpdate.objects.update(next_try_at="2020-01-01T00:00Z")
     assert processing.process_inbox() == 60
-    assert not processing._suspects
+    assert not processing._maybe_locked
 
 
 def _contact(number: int) -> bytes:

@@ -177,7 +177,7 @@ def test_a_process_with_a_lease_while_redis_hangs(
     """Redis answers again right after the erasure, which it has not noticed; the other process knows all the same."""
     add_profile(ERASED, SECRET_NAME)
     refill_cache()
-    elsewhere = Lease(cache._terms)
+    elsewhere = Lease(cache._readable_entries)
     assert elsewhere.permits(ERASED)
     redis_server.pause()
     try:
