@@ -89,7 +89,7 @@ def process_inbox(
 
 def _give_up(updates: list[InboxUpdate], error: Exception) -> bool:
     """Undo and record a failed attempt; return False if the error was not caused by an update."""
-    _distrust(updates)
+    _delete_uncommitted(updates)
     is_locked = is_lock_timeout(error)
     if not updates or (isinstance(error, OperationalError | InterfaceError) and not is_locked):
         return False
@@ -140,10 +140,10 @@ def _postpone(updates: list[InboxUpdate]) -> None:
         InboxUpdate.objects.pending().filter(pk=update.pk).update(**fields)
 
 
-def _distrust(updates: list[InboxUpdate]) -> None:
+def _delete_uncommitted(updates: list[InboxUpdate]) -> None:
     """Delete from Redis the profiles that a failed batch may have written, as PostgreSQL has not committed them."""
     with statement_deadline(BATCH_SECONDS):
-        cache.withdraw([update.user_id for update in updates if update.user_id])
+        cache.delete_uncommitted([update.user_id for update in updates if update.user_id])
 
 
 def _process(updates: list[InboxUpdate], *, is_collected: bool) -> list[tuple[InboxUpdate, ProfileUpdate]]:

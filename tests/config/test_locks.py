@@ -106,7 +106,7 @@ def test_a_locked_profile_does_not_hold_up_the_refill(redis: Redis, lock: str, w
         assert within(1.5, refill_cache) == written
         assert redis.exists("profile:user:2")
         assert not cache.needs_filling()
-    cache.forget_lease()
+    cache._lease.forget()
     assert cache.find("1").profile
     assert redis.exists("profile:user:1")
 

@@ -202,7 +202,7 @@ def test_a_write_that_failed_is_known_to_others(redis_server: FaultyServer) -> N
     assert cache.read(RENAMED) is None
     assert cache.read("8") is not None
     refill_cache()
-    cache.forget_lease()
+    cache._lease.forget()
     assert cache.read(RENAMED) is not None
 
 
@@ -213,7 +213,7 @@ def test_too_many_outdated_entries_are_not_listed(redis: redis_py.Redis) -> None
     )
     assert cache.read(RENAMED) is None
     refill_cache()
-    cache.forget_lease()
+    cache._lease.forget()
     assert cache.read(RENAMED) is not None
 
 

@@ -128,5 +128,5 @@ def test_a_server_that_changes_while_its_entries_are_deleted(
     assert cache.read(RENAMED) is None
     monkeypatch.undo()
     refill_cache()
-    cache.forget_lease()
+    cache._lease.forget()
     assert cache.read(RENAMED) is not None
