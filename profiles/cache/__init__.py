@@ -60,14 +60,8 @@ _PROBE = "profiles:probe"
 _PROGRESS = "profiles:progress"
 # The keys that are not profiles; an earlier release wrote the last one.
 _MARKERS = (
-    _GENERATION,
-    _TOKEN,
-    _FILLED_FOR,
-    _PROBE,
-    _PROGRESS,
-    redis_connection.LIMITS,
-    OPERATIONS,
-    "profiles:reports",
+    *(_GENERATION, _TOKEN, _FILLED_FOR, _PROBE, _PROGRESS),
+    *(redis_connection.LIMITS, OPERATIONS, "profiles:reports"),
 )
 _RUN_ID = re.compile(rb"[0-9A-Za-z]{1,64}")
 _MOST_BEHIND = 1000
