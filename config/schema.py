@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import condition
 
-from config.lib import errors
+from config.lib.http import errors
 
 
 @cache

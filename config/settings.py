@@ -91,17 +91,17 @@ INSTALLED_APPS = [
     "webhooks",
 ]
 MIDDLEWARE = [
-    "config.lib.middleware.ClientAddressMiddleware",
-    "config.lib.access_log.RefusalLogMiddleware",
+    "config.lib.http.middleware.ClientAddressMiddleware",
+    "config.lib.http.access_log.RefusalLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "config.lib.middleware.PolicyMiddleware",
-    "config.lib.middleware.CanonicalPathMiddleware",
-    "config.lib.middleware.PrivacyMiddleware",
+    "config.lib.http.middleware.PolicyMiddleware",
+    "config.lib.http.middleware.CanonicalPathMiddleware",
+    "config.lib.http.middleware.PrivacyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "config.lib.middleware.InputMiddleware",
-    "config.lib.middleware.FailureMiddleware",
+    "config.lib.http.middleware.InputMiddleware",
+    "config.lib.http.middleware.FailureMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -112,7 +112,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "employees.middleware.ScopeMiddleware",
     "employees.credentials.middleware.SecondFactorMiddleware",
-    "config.lib.middleware.TimeZoneMiddleware",
+    "config.lib.http.middleware.TimeZoneMiddleware",
     "waffle.middleware.WaffleMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
@@ -250,7 +250,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
 SESSION_ENGINE = "employees.credentials.sessions"
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
-CSRF_FAILURE_VIEW = "config.lib.error_pages.forbidden"
+CSRF_FAILURE_VIEW = "config.lib.http.error_pages.forbidden"
 # W008: the proxy redirects to https, except for POST requests. W005 and W021: HSTS for the whole domain is the domain
 # owner's decision.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
@@ -264,10 +264,10 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["config.lib.parsers.BoundedJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["config.lib.http.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_THROTTLE_CLASSES": ["config.lib.throttling.UserRate"],
-    "EXCEPTION_HANDLER": "config.lib.errors.handle",
+    "DEFAULT_THROTTLE_CLASSES": ["config.lib.http.throttling.UserRate"],
+    "EXCEPTION_HANDLER": "config.lib.http.errors.handle",
 }
 SIMPLE_JWT = {
     "ALGORITHM": "HS256",
@@ -287,7 +287,7 @@ AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contri
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_USERNAME_CALLABLE = "config.lib.throttling.lockout_name"
+AXES_USERNAME_CALLABLE = "config.lib.http.throttling.lockout_name"
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
@@ -295,7 +295,7 @@ AXES_DISABLE_ACCESS_LOG = True
 # Instead of admin pages, `manage.py axes_reset_username NAME` ends a lockout early.
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
-AXES_LOCKOUT_CALLABLE = "config.lib.error_pages.locked_out"
+AXES_LOCKOUT_CALLABLE = "config.lib.http.error_pages.locked_out"
 # Whoever moves the rollout or sees people needs a second factor (employees.credentials.second_factor).
 ADMIN_MFA_REQUIRED = env.bool("ADMIN_MFA_REQUIRED", default=not DEBUG)
 LOGIN_URL, LOGIN_REDIRECT_URL = "/admin/login/", "/admin/"
@@ -362,7 +362,7 @@ LOGGING = {
         "django": {"level": "INFO", "handlers": ["console"], "propagate": False},
         # Client errors are not logged: the client learns about them from the response.
         "django.request": {"level": "ERROR"},
-        # config.lib.access_log writes one line about each of these, with the user name and address.
+        # config.lib.http.access_log writes one line about each of these, with the user name and address.
         "axes": {"level": "ERROR"},
         "django.security.csrf": {"level": "ERROR"},
     },

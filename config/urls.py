@@ -5,7 +5,7 @@ from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
-from config.lib import errors
+from config.lib.http import errors
 from config.schema import schema
 from employees.api.views import EmployeeViewSet, MaxIdJobViewSet, ScopedProfileViewSet, UniversityViewSet
 from employees.credentials.api import LogInView, RefreshView, RevokeView
@@ -41,7 +41,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     re_path("", errors.not_found),
 ]
-handler400 = "config.lib.error_pages.bad_request"
-handler403 = "config.lib.error_pages.forbidden"
-handler404 = "config.lib.error_pages.not_found"
-handler500 = "config.lib.error_pages.server_error"
+handler400 = "config.lib.http.error_pages.bad_request"
+handler403 = "config.lib.http.error_pages.forbidden"
+handler404 = "config.lib.http.error_pages.not_found"
+handler500 = "config.lib.http.error_pages.server_error"

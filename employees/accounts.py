@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
-DATA_PROTECTION_OFFICER = "data_protection_officer"
 CURATORS_BY_SUPERADMIN = _("Only a superadmin can assign the curator role.")
 
 

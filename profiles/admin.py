@@ -22,8 +22,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from config.lib import audit_log, shell_user
 from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ModelAdmin, ReadOnlyAdmin, column
 from config.lib.audit_log import AuditedAdmin
+from config.lib.http.pagination import BoundedPaginator
 from config.lib.messages import Message
-from config.lib.pagination import BoundedPaginator
 from config.lib.scope import NOT_COVERED, scope_of
 from profiles import cache, names, user_ids
 from profiles.models import Erasure, PhoneLink, Profile, ProfileSource

@@ -18,7 +18,7 @@ from prometheus_client import Counter
 
 from config.lib import clock
 from profiles import cache, names
-from profiles.cached_profile import CachedProfile
+from profiles.cache.cached_profile import CachedProfile
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
 from profiles.models import Comparison, ComparisonOutcome, Pattern, PhoneLink, WaitingComparison

@@ -29,7 +29,7 @@ def remember_progress() -> None:
     """Store the progress in Redis, but not that of a restored database: the alert ends only by accept_restore."""
     now, before = lost_progress()
     if not before:
-        cache.remember(now)
+        cache.store_progress(now)
 
 
 def lost_progress() -> tuple[dict[str, int], dict[str, int]]:

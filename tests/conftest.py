@@ -116,7 +116,7 @@ def _as_a_new_process() -> Iterator[None]:
     In one fixture, because each costs a millisecond in each of thousands of tests.
     """
     forget_state()
-    cache.forget_lease()
+    cache._lease.forget()
     cache.breaker.close()
     users.breaker.close()
     # A round stays fresh for longer than a test takes.

@@ -70,7 +70,7 @@ class InboxConnection(psycopg.AsyncConnection):
 
     deadline: float | None = None
     was_cancelled = False
-    route = DIRECT
+    pooling = DIRECT
     _planned: frozenset[bytes] = frozenset()
 
     async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
@@ -123,7 +123,7 @@ class InboxConnection(psycopg.AsyncConnection):
         The values and the result are in PostgreSQL's binary format. Raise psycopg.Error if the database fails.
         """
         formats = [Format.BINARY] * len(values)
-        if not self.route.prepares:
+        if not self.pooling.prepares:
             self.pgconn.send_query_params(sql, values, types, formats, Format.BINARY)
             return await self._result()
         if name not in self._planned:

@@ -114,14 +114,14 @@ def listen() -> DeadlineConnection:
     Through a pooler it would receive none, because LISTEN belongs to a session; so it uses DATABASE_DIRECT_URL, if set.
     """
     listener = DeadlineConnection.connect(**parameters(settings.DATABASE_DIRECT), autocommit=True)
-    if not listener.route.is_pooled:
+    if not listener.pooling.is_pooled:
         listener.execute(f"LISTEN {CHANNEL}")
     return listener
 
 
 def wait(listener: DeadlineConnection, timeout: float = SWEEP_SECONDS) -> None:
     """Wait for a notification, for at most ``timeout`` seconds; raise psycopg.Error if the connection is lost."""
-    if listener.route.is_pooled:
+    if listener.pooling.is_pooled:
         time.sleep(timeout)
         return
     for _ in listener.notifies(timeout=timeout, stop_after=1):

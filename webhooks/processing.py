@@ -38,8 +38,8 @@ _LOCKED_SHARE, LOCKED_RETRY, LONGEST_LOCKED_RETRY = 0.5, timedelta(seconds=5), t
 _TRACEBACK_LENGTH = 8 * 1024
 # A session of PostgreSQL or of a pooler may hang, and never answer. A batch takes less than a second.
 BATCH_SECONDS = 15.0
-# The MAX IDs of people for whose rows a batch may have waited in vain: the next batch locks them without waiting.
-_suspects: set[str] = set()
+# MAX IDs of people for whose locked rows a batch may have waited in vain; the next batch does not wait for them.
+_maybe_locked: set[str] = set()
 
 
 def process_inbox(
@@ -89,12 +89,12 @@ def process_inbox(
 
 def _give_up(updates: list[InboxUpdate], error: Exception) -> bool:
     """Undo and record a failed attempt; return False if the error was not caused by an update."""
-    _distrust(updates)
+    _delete_uncommitted(updates)
     is_locked = is_lock_timeout(error)
     if not updates or (isinstance(error, OperationalError | InterfaceError) and not is_locked):
         return False
     if is_locked:
-        _suspects.update(update.user_id for update in updates)
+        _maybe_locked.update(update.user_id for update in updates)
     # Whatever the error, the update that causes it must become a dead letter and not block the others.
     if len(updates) == 1:
         with statement_deadline(BATCH_SECONDS):
@@ -108,18 +108,19 @@ def _current_state() -> RolloutState:
 
 
 def _postpone_locked(updates: list[InboxUpdate]) -> list[InboxUpdate]:
-    """Postpone the updates of suspects whose profile or phone another session has locked; return the others.
+    """Return the updates of people whose rows are free, and postpone those of people whose rows are locked.
 
-    Lock the rows of the others, so that they need not wait for a lock.
+    Only the people in ``_maybe_locked`` are checked. If another session has not locked their profiles and phones, these
+    rows are locked now, without waiting.
     """
-    if not _suspects:
+    if not _maybe_locked:
         return updates
-    readings = [(update, reading) for update in updates if (reading := interpret(update)).user_id in _suspects]
+    readings = [(update, reading) for update in updates if (reading := interpret(update)).user_id in _maybe_locked]
     phones = {reading.user_id: reading.phone_link.phone for _, reading in readings if reading.phone_link}
     people = _locked_elsewhere(Profile.objects.filter(pk__in={reading.user_id for _, reading in readings}))
     locked_phones = _locked_elsewhere(PhoneLink.objects.filter(pk__in=phones.values()))
     people |= {user_id for user_id, phone in phones.items() if phone in locked_phones}
-    _suspects.difference_update({reading.user_id for _, reading in readings} - people)
+    _maybe_locked.difference_update({reading.user_id for _, reading in readings} - people)
     postponed = {update.pk for update, reading in readings if reading.user_id in people}
     _postpone([update for update in updates if update.pk in postponed])
     return [update for update in updates if update.pk not in postponed]
@@ -139,10 +140,10 @@ def _postpone(updates: list[InboxUpdate]) -> None:
         InboxUpdate.objects.pending().filter(pk=update.pk).update(**fields)
 
 
-def _distrust(updates: list[InboxUpdate]) -> None:
+def _delete_uncommitted(updates: list[InboxUpdate]) -> None:
     """Delete from Redis the profiles that a failed batch may have written, as PostgreSQL has not committed them."""
     with statement_deadline(BATCH_SECONDS):
-        cache.withdraw([update.user_id for update in updates if update.user_id])
+        cache.delete_uncommitted([update.user_id for update in updates if update.user_id])
 
 
 def _process(updates: list[InboxUpdate], *, is_collected: bool) -> list[tuple[InboxUpdate, ProfileUpdate]]:

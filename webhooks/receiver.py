@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from prometheus_client import Counter
 
-from config.lib import access_log, request_id, tracing
-from config.lib.addresses import client_address
+from config.lib import request_id, tracing
+from config.lib.http import access_log
+from config.lib.http.addresses import client_address
 from config.rsgi.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
 from config.rsgi.intake import CUT_OFF, Intake, NotRead
 from config.rsgi.wsgi_environ import wsgi_environ

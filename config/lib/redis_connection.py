@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from config.lib import tracing
 
-# The key of the rate limits (config.lib.throttling), a sorted set, in the same database as the cached profiles.
+# The key of the rate limits (config.lib.http.throttling), a sorted set, in the same database as the cached profiles.
 LIMITS = "limits"
 _SENTINEL_URL = re.compile(r"(rediss?)\+sentinel://([^@/?]*@)?([^@/?]+)/([^/?]+)((?:/\d*)?(?:\?.*)?)")
 _SENTINEL_PORT = 26379

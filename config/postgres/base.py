@@ -29,14 +29,14 @@ _waits_for_standby: ContextVar[bool] = ContextVar("waits_for_standby", default=T
 class DeadlineConnection(psycopg.Connection):
     """A connection that waits for the server only until the deadline of the current ``statement_deadline`` block."""
 
-    route = DIRECT
+    pooling = DIRECT
 
     @classmethod
     def connect(cls, *args: Any, **options: Any) -> Self:
         opened = super().connect(*args, **options)
         with closed_on_error(opened):
             opened.wait(recognise(opened))
-            if not opened.route.is_pooled:
+            if not opened.pooling.is_pooled:
                 opened.wait(set_durable(opened))
         return opened
 
@@ -129,7 +129,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     def _commit_setting(self) -> list[str]:
         """Return the statement that sets how durable the transaction's commit is, if its session does not."""
         if _waits_for_standby.get():
-            return [durable("true")] if self.connection.route.is_pooled else []
+            return [durable("true")] if self.connection.pooling.is_pooled else []
         return ["SET LOCAL synchronous_commit = local"]
 
     def chunked_cursor(self) -> Any:
@@ -138,7 +138,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         A server-side cursor belongs to a session, which the pooler may give to another client between two statements.
         """
         self.ensure_connection()
-        is_stable = self.in_atomic_block or not self.connection.route.is_pooled
+        is_stable = self.in_atomic_block or not self.connection.pooling.is_pooled
         return super().chunked_cursor() if is_stable else self.cursor()
 
     def is_usable(self) -> bool:

@@ -64,21 +64,21 @@ def check_pooler(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Check
     """
     try:
         with statement_deadline(_PROBE_SECONDS), closing(DeadlineConnection.connect(**parameters())) as probe:
-            route = probe.route
-            mode = "transaction mode" if route.is_pooled and _shares_sessions() else "session mode, as it seems"
+            pooling = probe.pooling
+            mode = "transaction mode" if pooling.is_pooled and _shares_sessions() else "session mode, as it seems"
         direct = settings.DATABASE_DIRECT and DeadlineConnection.connect(**parameters(settings.DATABASE_DIRECT))
     except psycopg.Error:
         return []
     if direct:
         direct.close()
-    if not route.is_pooled:
+    if not pooling.is_pooled:
         return []
     found: list[CheckMessage] = [Info(f"DATABASE_URL leads to a connection pooler in {mode}.", id="postgres.I001")]
-    if not direct or direct.route.is_pooled:
+    if not direct or direct.pooling.is_pooled:
         text = "The pooler passes no notifications on: an update waits up to two seconds before it is processed."
         hint = "Set DATABASE_DIRECT_URL to the address of PostgreSQL itself; only the inbox process uses it."
         found.append(Warning(text, hint=hint, id="postgres.W002"))
-    if not route.prepares:
+    if not pooling.prepares:
         text = "The pooler keeps no prepared statements: PostgreSQL plans each statement again."
         hint = "Set max_prepared_statements, which PgBouncer has from version 1.21 on."
         found.append(Warning(text, hint=hint, id="postgres.W003"))

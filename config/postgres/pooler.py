@@ -18,14 +18,14 @@ _NAME = b"directory_probe"
 _IS_PASSED_ON = b"SELECT count(*) FROM pg_prepared_statements WHERE name = '%b'" % _NAME
 
 
-class Route(NamedTuple):
-    """How a connection reaches PostgreSQL: whether through a pooler, and whether it can keep prepared statements."""
+class Pooling(NamedTuple):
+    """Whether a connection goes through a pooler, and whether prepared statements can be used on it."""
 
     is_pooled: bool
     prepares: bool
 
 
-DIRECT = Route(is_pooled=False, prepares=True)
+DIRECT = Pooling(is_pooled=False, prepares=True)
 
 _Step = Generator[Wait, Ready, PGresult]
 
@@ -41,12 +41,12 @@ def closed_on_error(connection: Any) -> Iterator[None]:
 
 
 def recognise(connection: Any) -> Generator[Wait, Ready, None]:
-    """Store in ``connection.route`` whether there is a pooler; disable prepared statements if it does not keep them.
+    """Store in ``connection.pooling`` whether there is a pooler; disable prepared statements if it does not keep them.
 
     This is a generator, because the ``wait`` of the connection may be asynchronous.
     """
-    connection.route = yield from _route_of(connection.pgconn)
-    if not connection.route.prepares:
+    connection.pooling = yield from _pooling_of(connection.pgconn)
+    if not connection.pooling.prepares:
         connection.prepare_threshold = None
 
 
@@ -67,8 +67,8 @@ def set_durable(connection: Any) -> Generator[Wait, Ready, None]:
     yield from _result(connection.pgconn)
 
 
-def _route_of(pgconn: PGconn) -> Generator[Wait, Ready, Route]:
-    """Find out the route of an idle connection; raise psycopg.Error if that fails.
+def _pooling_of(pgconn: PGconn) -> Generator[Wait, Ready, Pooling]:
+    """Find out whether an idle connection goes through a pooler; raise psycopg.Error if that fails.
 
     A pooler gives its clients process IDs that are not PostgreSQL's. A pooler that keeps prepared statements renames
     them, so that the names of several clients do not collide in one session.
@@ -93,7 +93,7 @@ def _route_of(pgconn: PGconn) -> Generator[Wait, Ready, Route]:
         is_kept = False
     pgconn.send_query(b"ROLLBACK")
     yield from _result(pgconn)
-    return Route(is_pooled=True, prepares=is_kept)
+    return Pooling(is_pooled=True, prepares=is_kept)
 
 
 def _result(pgconn: PGconn) -> _Step:

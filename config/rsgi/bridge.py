@@ -1,6 +1,6 @@
 """Run Django's WSGI application in threads, for requests whose body the event loop has read.
 
-Each thread keeps a connection to PostgreSQL. The threads are divided into lanes: while all requests that create
+Each thread keeps a connection to PostgreSQL. The threads are divided into pools: while all requests that create
 employees wait for a lock, an operator can still stop the rollout, and monitoring still works.
 """
 
@@ -17,7 +17,8 @@ from wsgiref.util import FileWrapper
 
 from django.conf import settings
 
-from config.lib import error_pages, request_id
+from config.lib import request_id
+from config.lib.http import error_pages
 from config.postgres.base import statement_deadline
 from config.rsgi.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
 from config.rsgi.intake import Intake, NotRead
@@ -55,7 +56,7 @@ class _Gone(Exception):
     """Raised when the client has closed the connection while its request was waiting for a thread."""
 
 
-class Lane:
+class ThreadPool:
     """A fixed number of threads, with a queue of the requests that wait for one of them."""
 
     def __init__(self, name: str, threads: int, seconds: float) -> None:
@@ -67,7 +68,7 @@ class Lane:
     async def run(self, call: Callable[[float], _Response], protocol: HTTPProtocol) -> _Response:
         """Run ``call`` in a thread and return its result; ``call`` receives the seconds that remain for the request.
 
-        Raise TimeoutError if the queue is full or no thread becomes free within the lane's seconds, and _Gone if the
+        Raise TimeoutError if the queue is full or no thread becomes free within ``seconds``, and _Gone if the
         client disconnects before that.
         """
         loop = asyncio.get_running_loop()
@@ -103,17 +104,17 @@ class Lane:
         raise _Gone if has_left else TimeoutError
 
 
-class Lanes(NamedTuple):
-    """The lanes of a process: for the API, for the admin, and for monitoring and static files.
+class ThreadPools(NamedTuple):
+    """The pools of a process: for the API, for the admin, and for monitoring and static files.
 
     config.dev.launch reserves a database connection for each of their threads (_WEB_CONNECTIONS).
     """
 
-    api: Lane
-    admin: Lane
-    monitoring: Lane
+    api: ThreadPool
+    admin: ThreadPool
+    monitoring: ThreadPool
 
-    def of(self, path: str) -> Lane:
+    def of(self, path: str) -> ThreadPool:
         path = path.removeprefix("/api/v1")
         if path.startswith("/admin"):
             return self.admin
@@ -124,8 +125,10 @@ class Lanes(NamedTuple):
 class Bridge:
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
-        self._lanes = Lanes(
-            Lane("api", 44, API_SECONDS), Lane("admin", 14, ADMIN_SECONDS), Lane("monitoring", 6, API_SECONDS)
+        self._pools = ThreadPools(
+            ThreadPool("api", 44, API_SECONDS),
+            ThreadPool("admin", 14, ADMIN_SECONDS),
+            ThreadPool("monitoring", 6, API_SECONDS),
         )
         self._imports = self._files = 0
 
@@ -164,7 +167,7 @@ class Bridge:
         set_body(environ, body)
         try:
             call = partial(self._call, environ)
-            status, headers, content = await self._lanes.of(scope.path).run(call, protocol)
+            status, headers, content = await self._pools.of(scope.path).run(call, protocol)
         except TimeoutError:
             BUSY.send(protocol)
         except _Gone:
@@ -183,8 +186,8 @@ class Bridge:
 
     def close(self) -> None:
         """Wait for the requests in progress, then end the threads, which closes their connections to PostgreSQL."""
-        for lane in self._lanes:
-            lane.close()
+        for pool in self._pools:
+            pool.close()
 
     def _call(self, environ: WSGIEnvironment, seconds: float) -> _Response:
         started: list[Any] = []

@@ -7,8 +7,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from config.lib import request_id
-from config.lib.errors import RETRY_AFTER_SECONDS
-from config.lib.errors import body as error_body
+from config.lib.http.errors import RETRY_AFTER_SECONDS
+from config.lib.http.errors import body as error_body
 
 if TYPE_CHECKING:
     from granian.rsgi import HTTPProtocol
@@ -32,5 +32,5 @@ class Answer:
 
 
 def refusal(status: HTTPStatus, message: str, *headers: tuple[str, str]) -> Answer:
-    """Return an answer in the API's format for errors (``config.lib.errors``)."""
+    """Return an answer in the API's format for errors (``config.lib.http.errors``)."""
     return Answer(status, json.dumps(error_body(status, message)).encode(), *headers)

@@ -28,8 +28,8 @@ from config.lib.admin import (
     VisibleRowsFilter,
 )
 from config.lib.audit_log import AuditedAdmin
+from config.lib.http.pagination import BoundedPaginator
 from config.lib.messages import Message
-from config.lib.pagination import BoundedPaginator
 from employees import max_id_claims
 from employees.accounts import admin_scope, user_scope
 from employees.admin.forms import EmployeeForm, UniversityForm

@@ -14,7 +14,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 
-from config.lib.errors import AlreadyExists
+from config.lib.http.errors import AlreadyExists
 from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope, user_scope
 from employees.credentials.authentication import may_view

@@ -22,9 +22,9 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
 from config.lib import audit_log
-from config.lib.errors import IdempotencyInFlight, IdempotencyMismatch, JobRunning
+from config.lib.http.errors import IdempotencyInFlight, IdempotencyMismatch, JobRunning
+from config.lib.http.pagination import Pages
 from config.lib.messages import Message
-from config.lib.pagination import Pages
 from employees.accounts import (
     VIEW_PROFILE,
     DirectoryPermission,

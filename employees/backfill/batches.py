@@ -182,7 +182,7 @@ def refuse_while_held() -> None:
     RolloutSettings.read(Rollout.current()).refuse_raise()
 
 
-def hindrance(context: DecisionContext) -> str:
+def reason_to_wait(context: DecisionContext) -> str:
     """Return, in English, the reason why no batch may run now; an empty string if a batch may run."""
     with translation.override(None):
         if context.obstacle is not None:
@@ -206,11 +206,6 @@ def begin(run: BackfillRun) -> BackfillRun:
     run.rows_total = employees.count()
     run.save(force_insert=True)
     return run
-
-
-def preview(university: University | None = None, *, replaces_names: bool = False) -> list[tuple[str, str, str, int]]:
-    """Return the changes that a run would make, as tuples (university name, current source, new source, row count)."""
-    return preview_names(university, replaces_names=replaces_names, limit=0).rows
 
 
 def preview_names(university: University | None = None, *, replaces_names: bool = False, limit: int) -> Preview:
@@ -276,7 +271,7 @@ def _lock(run: BackfillRun) -> DecisionContext:
         cursor.execute(_LOCK_TIMEOUT)
     run.refresh_from_db(from_queryset=BackfillRun.objects.select_for_update())
     context = DecisionContext.read(replaces_names=run.replaces_names, is_fresh=True)
-    if run.status == RunStatus.RUNNING and (why := hindrance(context)):
+    if run.status == RunStatus.RUNNING and (why := reason_to_wait(context)):
         run.status, run.paused_because = RunStatus.PAUSED, why
         BackfillRun.objects.filter(pk=run.pk).pause(run.paused_because)
     return context
@@ -356,7 +351,7 @@ def retry_failed(run: BackfillRun) -> int:
     for batch in run.batches.filter(status=BatchStatus.FAILED):
         with transaction.atomic():
             context = _lock(run)
-            if hindrance(context) or run.status in {RunStatus.UNDOING, RunStatus.UNDONE}:
+            if reason_to_wait(context) or run.status in {RunStatus.UNDOING, RunStatus.UNDONE}:
                 break
             if not run.batches.filter(pk=batch.pk, status=BatchStatus.FAILED).exists():
                 continue

@@ -14,8 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt.views import TokenViewBase
 
-from config.lib import access_log
-from config.lib.throttling import LogInRate
+from config.lib.http import access_log
+from config.lib.http.throttling import LogInRate
 from employees.credentials import second_factor, tokens
 from employees.credentials.models import LogIn
 

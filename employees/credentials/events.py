@@ -13,7 +13,7 @@ from django.dispatch import Signal, receiver
 from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed
 
-from config.lib.access_log import log
+from config.lib.http.access_log import log
 from employees.credentials import second_factor
 from employees.credentials.models import LogIn
 

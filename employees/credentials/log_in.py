@@ -35,7 +35,7 @@ from django.views.generic.edit import FormView
 from unfold.forms import AuthenticationForm
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
-from config.lib import access_log
+from config.lib.http import access_log
 from employees.credentials import second_factor
 from employees.credentials.adapters import CodeStage
 from employees.credentials.api import SecondFactorInvalid

@@ -33,7 +33,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 from requests import RequestException
 
-from config.lib import access_log
+from config.lib.http import access_log
 from config.lib.text import clean
 from employees.accounts import Group as DirectoryGroup
 from employees.credentials.adapters import AccountAdapter

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from config.lib.throttling import as_log_in
+from config.lib.http.throttling import as_log_in
 from employees.credentials import log_in, single_sign_on
 
 urlpatterns = [

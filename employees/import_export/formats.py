@@ -10,7 +10,7 @@ from import_export.forms import ConfirmImportForm
 from tablib import Dataset
 from unfold.contrib.import_export.forms import ImportForm
 
-from config.lib.error_pages import LARGEST_BODY
+from config.lib.http.error_pages import LARGEST_BODY
 from employees.import_export.tables import read
 
 # Excel reads a CSV file as UTF-8 only if it begins with this mark.

@@ -11,7 +11,7 @@ from django.utils.deconstruct import deconstructible
 from django.utils.translation import gettext_lazy as _
 
 from config.lib import text as texts
-from config.lib.pagination import EXACT, estimate
+from config.lib.http.pagination import EXACT, estimate
 from employees.models.university import University
 from profiles import names, phones
 from profiles.models import ProfileSource

@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from config.lib.pagination import PAGE_PARAMETERS, Pages
+from config.lib.http.pagination import PAGE_PARAMETERS, Pages
 from monitoring.alerts.models import Alert
 from monitoring.api.views import ReportView
 

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib import text as texts
-from config.lib.errors import JobRunning, WaitsForApproval
+from config.lib.http.errors import JobRunning, WaitsForApproval
 from config.lib.messages import Message
 from employees.accounts import permission_scope
 from monitoring.api import access
@@ -33,6 +33,7 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy
 from profiles.rollout.models import REASON_LENGTH, Action, Approval, Rollout
 from profiles.rollout.phases import PHASES
+from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rollout_settings import ChangeResult
 from profiles.rollout.rules import ChangeRefused, OutsideUniversity
 
@@ -137,7 +138,7 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
         fields = ("id", "at", "by", "action", "what", "reason", "is_forced", "revision", "expires_at")
 
     def get_what(self, approval: Approval) -> str:
-        return presenters.change(approval)
+        return audit_rows.change(approval)
 
 
 class ChangeResultSerializer(serializers.Serializer[Any]):
@@ -193,8 +194,8 @@ class RolloutChangeView(APIView):
         try:
             limits = permission_scope(request.user).university_ids()
             by = request.user.get_username()
-            terms: dict[str, Any] = {"universities": limits, "account": request.user.pk}
-            change = ChangeRequest.of(self.action, Source.API, by=by, **terms, **values)
+            params: dict[str, Any] = {"universities": limits, "account": request.user.pk}
+            change = ChangeRequest.of(self.action, Source.API, by=by, **params, **values)
             outcome = changes.apply(change)
         except ChangeRefused as refused:
             raise _api_error(refused, request) from None

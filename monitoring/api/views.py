@@ -14,7 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.lib import errors, redis_connection
+from config.lib import redis_connection
+from config.lib.http import errors
 from config.postgres import locks
 from config.postgres.base import statement_deadline
 from monitoring.alerts import engine

@@ -19,6 +19,7 @@ from employees.models import BackfillRun
 from profiles.models import Erasure, PersonExport
 from profiles.rollout import presenters
 from profiles.rollout.models import Change
+from profiles.rollout.presenters import audit_rows
 from webhooks.models import PayloadAccess, Replay
 from webhooks.selections import in_words
 
@@ -50,7 +51,7 @@ class Source:
 
 def _change(row: Change) -> Entry:
     url = reverse("admin:rollout_change_change", args=[row.pk])
-    return Entry(row.at, presenters.authors(row), "rollout", presenters.change(row), presenters.reasons(row), url)
+    return Entry(row.at, audit_rows.authors(row), "rollout", audit_rows.change(row), audit_rows.reasons(row), url)
 
 
 def _replay(row: Replay) -> Entry:

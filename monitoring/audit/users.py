@@ -16,9 +16,10 @@ from django.utils.translation import ngettext
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from config.lib import access_log, audit_log
+from config.lib import audit_log
 from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ModelAdmin, permission_label
 from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
+from config.lib.http import access_log
 from employees.credentials import second_factor
 from profiles.rollout import presenters
 

@@ -33,6 +33,7 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import Action, OnBreach, Rollout
 from profiles.rollout.monitored_period import last_raise
 from profiles.rollout.phases import PHASES, TITLES
+from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused, RolloutHeld
 
@@ -150,12 +151,12 @@ class RehearsalForm(forms.Form):
 def _plan(request: HttpRequest, values: dict[str, Any]) -> str:
     change = request_of(request, Action.PLAN, **values)
     steps = plans.steps_of(change, changes.apply(change).revision)
-    return _("Planned: %(step)s") % {"step": presenters.plan(plans.as_json(steps))}
+    return _("Planned: %(step)s") % {"step": audit_rows.plan(plans.as_json(steps))}
 
 
 def _rehearse(request: HttpRequest, values: dict[str, Any]) -> str:
     facts = rollback.rehearse(values["university"].pk, request_of(request, Action.REHEARSAL))
-    return presenters.rehearsal(values["university"], facts)
+    return audit_rows.rehearsal(values["university"], facts)
 
 
 @dataclass(frozen=True, slots=True)

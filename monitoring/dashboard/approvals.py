@@ -15,6 +15,7 @@ from monitoring.rollout_control.approvals import VERDICTS, Decider
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.approvals import request_of
 from profiles.rollout.models import Approval, ApprovalState, Rollout
+from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rules import ChangeRefused
 
 
@@ -43,7 +44,7 @@ def review(request: HttpRequest, pk: int) -> HttpResponse:
         lines, outdated = [], str(refused)
     context = {
         "approval": approval,
-        "what": presenters.change(approval),
+        "what": audit_rows.change(approval),
         "lines": lines,
         "outdated": outdated,
         "phase": rules.phase_number(change.phase) if change.phase else 0,

@@ -32,6 +32,7 @@ from profiles.rollout import presenters
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Approval, Change, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SWITCHES
+from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rollout_settings import RolloutSettings
 
 T = gettext_lazy
@@ -63,11 +64,11 @@ def overview(request: HttpRequest) -> HttpResponse:
     if limits:
         requests = requests.of_universities(universities)
     context = _live_context(request) | {
-        "requests": [(approval, presenters.change(approval)) for approval in requests],
+        "requests": [(approval, audit_rows.change(approval)) for approval in requests],
         "has_approvals": settings.ROLLOUT_APPROVALS,
         "rules": [(rule, names.get(rule.university_id, _("deleted university"))) for rule in rules],
         "changes": [
-            (change, presenters.change(change), presenters.authors(change), presenters.reasons(change))
+            (change, audit_rows.change(change), audit_rows.authors(change), audit_rows.reasons(change))
             for change in changes[:CHANGES_SHOWN]
         ],
         "plans": timelines(Rollout.current().revision),

@@ -1,4 +1,4 @@
-"""Texts about phases and gate results for pages and commands; profiles/rollout/presenters.py has the other texts."""
+"""Texts about phases and gate results for pages and commands; profiles/rollout/presenters/ has the other texts."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,7 +20,7 @@ from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.models import Flag, Plan, PlanState
 from profiles.rollout.phases import PHASES, TITLES
-from profiles.rollout.presenters import hours, planned_step
+from profiles.rollout.presenters.audit_rows import hours, planned_step
 from profiles.rollout.rollout_settings import RolloutSettings
 
 T = gettext_lazy

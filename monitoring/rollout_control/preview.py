@@ -17,7 +17,7 @@ from employees.models import Employee
 from monitoring.stats.cached import LOOKED_UP_WITHIN, RUNGS, statistic
 from monitoring.stats.cached import cohorts as count_cohorts
 from profiles import cache, failures
-from profiles.cached_profile import CachedProfile
+from profiles.cache.cached_profile import CachedProfile
 from profiles.lookup import lookup_name, policy_at
 from profiles.max_api import users
 from profiles.max_api.client import MaxError

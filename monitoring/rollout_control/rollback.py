@@ -101,9 +101,9 @@ def _probe() -> str:
     return str(_SOURCES[ProfileSource(choices[0].source)])
 
 
-def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
-    """Wait until all processes have applied the last change; return a line, or raise NotVerified after ``seconds``."""
-    deadline = time.monotonic() + seconds
+def await_convergence() -> str:
+    """Wait until all processes have applied the last change; return a line; raise NotVerified after VERIFIED_WITHIN."""
+    deadline = time.monotonic() + VERIFIED_WITHIN
     while not (spread := convergence()).is_complete:
         if time.monotonic() > deadline:
             raise NotVerified(presenters.convergence(spread))

@@ -29,7 +29,7 @@ from profiles.rollout import changes, presenters, rules
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Approval, Change, Rollout
 from profiles.rollout.phases import EMERGENCY_STOP
-from profiles.rollout.presenters import percentage
+from profiles.rollout.presenters import audit_rows, percentage
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
@@ -144,11 +144,11 @@ def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
 def history(limit: int) -> Table:
     rows = table(">REV", "WHEN", "WHO", "WHAT", "REASON")
     for change in Change.objects.all()[:limit]:
-        what = Text(presenters.change(change))
+        what = Text(audit_rows.change(change))
         if change.is_forced:
             failed = [str(GATES[item["gate"]]) for item in change.evidence if item["verdict"] != Verdict.PASS]
             what.append(f" (forced past: {', '.join(failed)})", "red")
-        by, why = presenters.authors(change), presenters.reasons(change)
+        by, why = audit_rows.authors(change), audit_rows.reasons(change)
         rows.add_row(str(change.revision), times.stamp(change.at), by, what, why)
     return rows
 
@@ -156,7 +156,7 @@ def history(limit: int) -> Table:
 def requests() -> Table:
     rows = table(">ID", "UNTIL", "WHO", "WHAT", "REASON")
     for approval in Approval.objects.waiting():
-        until, what = presenters.moment(approval.expires_at), presenters.change(approval)
+        until, what = presenters.moment(approval.expires_at), audit_rows.change(approval)
         rows.add_row(str(approval.pk), until, presenters.actor(approval.by), Text(what), approval.text)
     return rows
 

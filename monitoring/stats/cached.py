@@ -148,7 +148,7 @@ def _count(sql: str) -> list[dict[str, Any]]:
 
 def _to_backfill() -> list[dict[str, Any]]:
     columns = ("university", "now", "then", "count")
-    return [dict(zip(columns, row, strict=True)) for row in batches.preview()]
+    return [dict(zip(columns, row, strict=True)) for row in batches.preview_names(limit=0).rows]
 
 
 def _first_day() -> datetime:

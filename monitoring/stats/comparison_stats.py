@@ -32,13 +32,13 @@ _COMPARED = (*_AGREEING, ComparisonOutcome.API_RICHER, ComparisonOutcome.CONFLIC
 _FAILED = (ComparisonOutcome.API_ERROR, ComparisonOutcome.CACHE_ERROR, ComparisonOutcome.TIMEOUT)
 
 
-def wilson(successes: float, n: float, z: float = Z) -> tuple[float, float]:
+def wilson(successes: float, n: float) -> tuple[float, float]:
     """Return the lower and upper bound of a proportion by the Wilson score interval; 0 and 1 for an empty sample."""
     if not n:
         return 0.0, 1.0
-    share, square = successes / n, z * z
+    share, square = successes / n, Z * Z
     middle = (share + square / (2 * n)) / (1 + square / n)
-    half = z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    half = Z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

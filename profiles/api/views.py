@@ -21,7 +21,7 @@ from profiles.api.serializers import (
     ProfileSerializer,
     ProfileStatsSerializer,
 )
-from profiles.cached_profile import CachedProfile
+from profiles.cache.cached_profile import CachedProfile
 from profiles.models import Profile, ProfileQuerySet
 from profiles.personal_data.erasure import erase
 from profiles.rollout.decision import is_service_on

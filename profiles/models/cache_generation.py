@@ -15,9 +15,9 @@ class CacheGenerationQuerySet(models.QuerySet["CacheGeneration"]):
 
 
 class CacheGeneration(models.Model):
-    """Store in a single row which entries may be served: those of one Redis server, by its run ID, with this token.
+    """The cache generation whose entries may be served, in a single row: its Redis server's run ID, and a token.
 
-    A server may return with valid markers and old entries, after another one was in use meanwhile.
+    The run ID alone is not enough: a server may come back with old entries after another one was in use.
     """
 
     run_id = models.CharField(max_length=64)

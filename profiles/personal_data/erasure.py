@@ -193,7 +193,7 @@ def _erase_older_names(profiles: QuerySet[Profile], erased_at: datetime) -> int:
 def _forget_cached(person: ErasedPerson) -> bool:
     """Delete the person's entry from Redis and return True; if Redis fails, leave it to the next pass."""
     try:
-        cache.forget(person.user_id)
+        cache.delete(person.user_id)
     except cache.CacheError as error:
         person.is_incomplete = True
         logger.warning("erased person still in Redis", extra={"event": "erasure_postponed", "error": str(error)})

@@ -8,8 +8,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.test import APIClient
 
+from config.lib.http.throttling import LogInRate, TokenBuckets
 from config.lib.logs import formatter
-from config.lib.throttling import LogInRate, TokenBuckets
 from tests.webhooks.sending import send
 
 pytestmark = pytest.mark.django_db

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from config.lib.addresses import client_address, parse_address
-from config.lib.throttling import LogInRate, TokenBuckets
+from config.lib.http.addresses import client_address, parse_address
+from config.lib.http.throttling import LogInRate, TokenBuckets
 
 PEER = "192.0.2.1"
 PORTS = st.integers(0, 65535).map(str) | st.sampled_from(["", "_hidden"])

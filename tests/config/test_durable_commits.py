@@ -35,11 +35,11 @@ def careless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Accept losses as an administrator may, for a server that is reached directly or through a pooler."""
     if request.param == "pooled":
 
-        def route_of(_pgconn: object) -> Any:
+        def pooling_of(_pgconn: object) -> Any:
             yield from ()
-            return pooler.Route(is_pooled=True, prepares=False)
+            return pooler.Pooling(is_pooled=True, prepares=False)
 
-        monkeypatch.setattr(pooler, "_route_of", route_of)
+        monkeypatch.setattr(pooler, "_pooling_of", pooling_of)
     with psycopg.connect(**parameters(), autocommit=True) as admin:
         admin.execute("ALTER ROLE postgres SET synchronous_commit = off")
         connection.close()
@@ -92,7 +92,7 @@ def test_a_pooled_session_is_left_as_it_was() -> None:
     University.objects.create(name="У")
     with connection.cursor() as cursor:
         cursor.execute(_SETTING)
-        assert cursor.fetchone() == ("off" if connection.connection.route.is_pooled else "on",)
+        assert cursor.fetchone() == ("off" if connection.connection.pooling.is_pooled else "on",)
 
 
 def test_a_stronger_setting_is_kept() -> None:

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from config.lib.throttling import LogInRate, TokenBuckets
+from config.lib.http.throttling import LogInRate, TokenBuckets
 from tests.servers import FaultyServer
 
 pytestmark = pytest.mark.django_db
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _quick_passwords_and_no_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # On a busy machine thirty requests take long enough for more.
-    monkeypatch.setattr("config.lib.throttling.time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr("config.lib.http.throttling.time", SimpleNamespace(monotonic=lambda: 0.0))
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     LogInRate.buckets = TokenBuckets()
     yield

@@ -17,7 +17,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.test import APIClient
 
 from config.lib import request_id, text
-from config.lib.addresses import parse_address
+from config.lib.http.addresses import parse_address
 from config.lib.phone_masks import mask_phones
 from employees.import_export import cells, tables
 from employees.import_export.encodings import UndecodableFile, decode, has_swapped_case, is_garbled

@@ -106,7 +106,7 @@ def test_a_locked_profile_does_not_hold_up_the_refill(redis: Redis, lock: str, w
         assert within(1.5, refill_cache) == written
         assert redis.exists("profile:user:2")
         assert not cache.needs_filling()
-    cache.forget_lease()
+    cache._lease.forget()
     assert cache.find("1").profile
     assert redis.exists("profile:user:1")
 
@@ -217,7 +217,7 @@ def test_many_locked_people_delay_no_other(phases: Phases, settings: Settings, t
         assert within(2, processing.process_inbox) == 1
     InboxUpdate.objects.update(next_try_at="2020-01-01T00:00Z")
     assert processing.process_inbox() == 60
-    assert not processing._suspects
+    assert not processing._maybe_locked
 
 
 def _contact(number: int) -> bytes:

@@ -15,7 +15,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from config.lib.throttling import LogInRate, TokenBuckets, UserRate
+from config.lib.http.throttling import LogInRate, TokenBuckets, UserRate
 from employees.credentials.models import LogIn
 from employees.credentials.tokens import access_token
 from tests.config.test_error_pages import shown
@@ -41,7 +41,7 @@ def user() -> User:
 @pytest.fixture
 def _no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine thirty requests take long enough for more."""
-    monkeypatch.setattr("config.lib.throttling.time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr("config.lib.http.throttling.time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 def log_in(password: str = "right", **extra: Any) -> Any:  # noqa: S107

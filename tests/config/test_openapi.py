@@ -21,7 +21,7 @@ from drf_spectacular.renderers import OpenApiJsonRenderer
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi import checks
 
-from config.lib.throttling import LogInRate, TokenBuckets
+from config.lib.http.throttling import LogInRate, TokenBuckets
 from tests.conftest import bearer
 from tests.openapi import hooks  # noqa: F401 (registers them)
 from tests.webhooks.sending import wsgi_application

@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from config.lib import pagination
-from config.lib.pagination import BoundedPaginator
+from config.lib.http import pagination
+from config.lib.http.pagination import BoundedPaginator
 from employees.models import University
 
 

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from config.lib import sql
 from config.postgres import pooler
 from config.postgres.base import DeadlineConnection, parameters
-from config.postgres.pooler import Route
+from config.postgres.pooler import Pooling
 from tests import loops
 from webhooks import inbox
 from webhooks.inbox import Arrival
@@ -19,18 +19,18 @@ from webhooks.models import InboxUpdate
 from webhooks.notify import NOTIFY, listen, wait
 
 pytestmark = pytest.mark.django_db(transaction=True)
-_POOLED = Route(is_pooled=True, prepares=False)
+_POOLED = Pooling(is_pooled=True, prepares=False)
 
 
 @pytest.fixture
 def pooled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have connections take PostgreSQL for a pooler that keeps no prepared statements."""
 
-    def route_of(_pgconn: object) -> Generator[None, None, Route]:
+    def pooling_of(_pgconn: object) -> Generator[None, None, Pooling]:
         yield from ()
         return _POOLED
 
-    monkeypatch.setattr(pooler, "_route_of", route_of)
+    monkeypatch.setattr(pooler, "_pooling_of", pooling_of)
     connection.close()
     yield
     connection.close()
@@ -39,7 +39,7 @@ def pooled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_direct_connection_is_recognised() -> None:
     connection.close()
     connection.ensure_connection()
-    assert connection.connection.route == Route(is_pooled=False, prepares=True)
+    assert connection.connection.pooling == Pooling(is_pooled=False, prepares=True)
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_prepared_statements")
         assert cursor.fetchone() == (0,)

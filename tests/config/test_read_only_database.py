@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from rest_framework.test import APIClient
 
-from config.lib.throttling import LogInRate, TokenBuckets
+from config.lib.http.throttling import LogInRate, TokenBuckets
 from employees.models import University
 from tests.config.test_error_pages import shown
 from tests.conftest import Phases

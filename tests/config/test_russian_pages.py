@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import translation
 from pytest_django.fixtures import Settings
 
-from config.lib import error_pages
+from config.lib.http import error_pages
 from employees.models import University
 from monitoring.rollout_control import rollback
 from profiles.rollout.models import Heartbeat

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from config.lib import text as texts
 from config.lib.commands import BaseCommand
-from config.lib.middleware import InputMiddleware
+from config.lib.http.middleware import InputMiddleware
 from config.lib.text import clean, composed, for_terminal, is_blank
 from employees.models import University
 from profiles.rollout.models import Change

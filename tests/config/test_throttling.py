@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis as redis_py
 
-from config.lib import throttling
+from config.lib.http import throttling
+from config.lib.http.throttling import TokenBuckets
 from config.lib.redis_connection import LIMITS
-from config.lib.throttling import TokenBuckets
 from profiles import cache
 from tests.servers import FaultyServer
 

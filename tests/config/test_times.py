@@ -16,8 +16,8 @@ from django.utils import timezone, translation
 from config.env import Env, time_zone
 from config.lib import times
 from employees.models import Employee, University, UnresolvedName
+from monitoring import operations_report
 from monitoring.alerts.models import Alert
-from monitoring.dashboard import operations_report
 from tests.conftest import client_of
 
 AT = datetime(2026, 11, 29, 22, 20, 5, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from config.lib import errors
-from config.lib.middleware import FailureMiddleware
+from config.lib.http import errors
+from config.lib.http.middleware import FailureMiddleware
 from tests.config.test_error_pages import shown
 
 

@@ -174,9 +174,9 @@ def test_while_all_threads_are_busy_others_wait_and_too_many_are_503(monkeypatch
             async def client_disconnect(self) -> None:
                 await asyncio.sleep(60)
 
-        lane = bridge.Lane("test", 2, 5.0)
+        pool = bridge.ThreadPool("test", 2, 5.0)
         server = bridge.Bridge(blocked)
-        server._lanes = bridge.Lanes(lane, lane, lane)
+        server._pools = bridge.ThreadPools(pool, pool, pool)
         protocols = [Staying([]) for _ in range(20)]
         tasks = [
             asyncio.ensure_future(server.respond(RequestScope("GET", "/employees", {}), protocol))  # type: ignore[arg-type]
@@ -207,9 +207,9 @@ def test_a_request_whose_client_has_left_is_not_started() -> None:
             def response_empty(self, status: int, headers: Any) -> None:
                 self.replies.append(Reply(status, {}, b""))
 
-        lane = bridge.Lane("test", 1, 5.0)
+        pool = bridge.ThreadPool("test", 1, 5.0)
         server = bridge.Bridge(blocked)
-        server._lanes = bridge.Lanes(lane, lane, lane)
+        server._pools = bridge.ThreadPools(pool, pool, pool)
         protocols = [Leaving([]), Leaving([])]
         tasks = [
             asyncio.ensure_future(server.respond(RequestScope("GET", "/employees", {}), protocol))  # type: ignore[arg-type]
@@ -239,9 +239,9 @@ def test_a_client_that_has_left_frees_its_place_in_the_queue_at_once() -> None:
             self.replies.append(Reply(status, {}, b""))
 
     async def leave() -> list[int]:
-        lane = bridge.Lane("test", 1, 5.0)
+        pool = bridge.ThreadPool("test", 1, 5.0)
         server = bridge.Bridge(blocked)
-        server._lanes = bridge.Lanes(lane, lane, lane)
+        server._pools = bridge.ThreadPools(pool, pool, pool)
         protocols = [Leaving([]) for _ in range(9)]
         get: Any = RequestScope("GET", "/employees", {})
         tasks = [asyncio.ensure_future(server.respond(get, protocol)) for protocol in protocols[:5]]  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from django.utils import timezone, translation
 from django.utils.translation import get_language, gettext
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from config.lib import error_pages
+from config.lib.http import error_pages
 from employees.models import BackfillRun, RunStatus
 from profiles.rollout.heartbeat import HeartbeatThread
 from profiles.rollout.models import Plan, Rollout

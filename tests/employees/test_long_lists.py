@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from config.lib import pagination
+from config.lib.http import pagination
 from employees.admin import directory as directory_admin
 from employees.models import Employee, University
 from employees.models import employee as employee_module

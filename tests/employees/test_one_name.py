@@ -276,7 +276,9 @@ def backfill_agrees(world: World, *, replaces_names: bool) -> None:
     assert {candidate.id: named(choice) for candidate, choice in dry} == {
         pk: named(choice) for pk, choice in expected.items()
     }
-    assert Counter({row[:3]: row[3] for row in batches.preview(replaces_names=replaces_names)}) == counted(world, dry)
+    assert Counter(
+        {row[:3]: row[3] for row in batches.preview_names(replaces_names=replaces_names, limit=0).rows}
+    ) == counted(world, dry)
     before = snapshot()
     run = batches.start(replaces_names=replaces_names, batch_size=2)
     while batches.run_batch(run):
@@ -291,7 +293,7 @@ def backfill_agrees(world: World, *, replaces_names: bool) -> None:
         if employee.pk in expected:
             event(f"named by the backfill: {employee.profile_source} → {after.profile_source}")
     assert (run.status == "paused") == bool(world.drawn["obstacle"])
-    assert not batches.preview(replaces_names=replaces_names)
+    assert not batches.preview_names(replaces_names=replaces_names, limit=0).rows
     run.undo()
     while batches.run_batch(run):
         pass
@@ -318,7 +320,7 @@ def refresh_agrees(world: World) -> None:
 
 
 def report_agrees(world: World) -> None:
-    number = sum(row[3] for row in batches.preview())
+    number = batches.preview_names(limit=0).total
     report = reports.quality()
     issues = {issue["type"]: issue["count"] for issue in report["data_issues"]}
     assert issues.get("names_to_backfill", 0) == number

@@ -117,7 +117,7 @@ def would_be_backfilled(university: University, source: ProfileSource, *options:
     form = client.get(f"/admin/employees/backfillrun/add/preview/{'?replaces_names=on' if options else ''}")
     [(_, _, counted)] = [out.getvalue().partition("Rows that would change: ")]
     answers = {
-        len(batches.preview(replaces_names=bool(options))),
+        len(batches.preview_names(replaces_names=bool(options), limit=0).rows),
         int(counted.partition(",")[0]),
         form.context["preview"].total,
     }
@@ -196,4 +196,4 @@ def test_each_comparison_has_a_university(
     retried(university, direct, tmp_path)
     resolve(phone="+70000000000", max_id=None, university_id=None)
     assert list(WaitingComparison.objects.values_list("university_id", flat=True)) == [university.pk]
-    assert batches.preview() == []
+    assert batches.preview_names(limit=0).rows == []

@@ -58,8 +58,8 @@ def evictions(monkeypatch: pytest.MonkeyPatch, clock: Clock, **_: Any) -> Fix:
 
 
 def set_back(**_: Any) -> Fix:
-    cache.remember({"revision": 1_000_000, "erasures": 0})
-    return cache.forget_all
+    cache.store_progress({"revision": 1_000_000, "erasures": 0})
+    return cache.invalidate
 
 
 def lag(**_: Any) -> Fix:

@@ -24,10 +24,10 @@ from redis import Redis
 
 from config.postgres import locks
 from employees.models import BackfillRun, Employee, University
+from monitoring import operations_report
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import CHECKS
 from monitoring.alerts.models import Alert
-from monitoring.dashboard import operations_report
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.models import IndicatorReading, Level, Round, RoundTrip
@@ -103,7 +103,7 @@ def bad(world: World) -> None:
     """Break the limit of every indicator that has one."""
     world.clock.shift(5 * MINUTE)
     world.health |= {"evicted_keys": 400}
-    cache.remember({"revision": 1_000_000, "erasures": 0})
+    cache.store_progress({"revision": 1_000_000, "erasures": 0})
     world.refused[0], world.missing = 50, ["employees.0100_guarded_way_back"]
     world.blockers.append(locks.Session(4711, "psql", "idle in transaction", 90.0))
     world.settings.WEBHOOK_SECRETS = []

@@ -19,9 +19,10 @@ from pytest_django.fixtures import Settings
 
 from config.lib import clock
 from employees.models import Employee, University
+from monitoring import operations_report
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
-from monitoring.dashboard import operations_report, report_rows
+from monitoring.operations_report.rows import TITLES
 from monitoring.stats import rollups
 from tests.webhooks.inbox_rows import row
 from webhooks import retention
@@ -46,7 +47,7 @@ def test_it_works(period: str, redis: object) -> None:
     assert "WEBHOOK" in text
     assert "Received updates" in text
     # Titles and units instead of the names of JSON, and nothing wider than a terminal.
-    assert not [name for name in report_rows.TITLES if "_" in name and name in text]
+    assert not [name for name in TITLES if "_" in name and name in text]
     assert not re.search(r"[{}\[\]]", text)
     assert max(map(len, text.splitlines())) <= 80
 

@@ -88,7 +88,7 @@ def test_emergency_with_redis_down_and_the_worker_dead(
 def test_it_fails_while_a_living_process_is_behind(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 50)
     Heartbeat.objects.create(process="web-stuck-1", revision=0)
-    monkeypatch.setattr(rollback.await_convergence, "__defaults__", (0.2,))
+    monkeypatch.setattr(rollback, "VERIFIED_WITHIN", 0.2)
     with pytest.raises(CommandError, match="behind: web-stuck-1") as failed:
         run("rollback", "emergency", "--reason", "r")
     assert failed.value.returncode == 3

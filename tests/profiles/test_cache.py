@@ -13,7 +13,7 @@ from redis import Redis
 from config.lib import redis_connection
 from profiles import cache
 from profiles.cache import CacheError
-from profiles.cached_profile import CachedProfile
+from profiles.cache.cached_profile import CachedProfile
 from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile
 from profiles.tasks import refill_cache
@@ -126,7 +126,7 @@ def test_an_entry_that_came_after_the_lease_is_not_served(redis: Redis, monkeypa
         found = values(client, keys)
         # Meanwhile, another process could not write a change to Redis, and the lease ended.
         Profile.objects.update(is_cache_behind=True)
-        cache.forget_lease()
+        cache._lease.forget()
         return found
 
     monkeypatch.setattr(redis_connection, "values", slow)

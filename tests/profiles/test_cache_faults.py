@@ -20,7 +20,7 @@ from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.rollout_control.preview import explain
 from profiles import cache
-from profiles.lease import LEASE_SECONDS, Lease
+from profiles.cache.lease import LEASE_SECONDS, Lease
 from profiles.models import Profile, Tombstone
 from profiles.personal_data import erasure
 from profiles.tasks import refill_cache
@@ -177,7 +177,7 @@ def test_a_process_with_a_lease_while_redis_hangs(
     """Redis answers again right after the erasure, which it has not noticed; the other process knows all the same."""
     add_profile(ERASED, SECRET_NAME)
     refill_cache()
-    elsewhere = Lease(cache._terms)
+    elsewhere = Lease(cache._readable_entries)
     assert elsewhere.permits(ERASED)
     redis_server.pause()
     try:
@@ -202,7 +202,7 @@ def test_a_write_that_failed_is_known_to_others(redis_server: FaultyServer) -> N
     assert cache.read(RENAMED) is None
     assert cache.read("8") is not None
     refill_cache()
-    cache.forget_lease()
+    cache._lease.forget()
     assert cache.read(RENAMED) is not None
 
 
@@ -213,7 +213,7 @@ def test_too_many_outdated_entries_are_not_listed(redis: redis_py.Redis) -> None
     )
     assert cache.read(RENAMED) is None
     refill_cache()
-    cache.forget_lease()
+    cache._lease.forget()
     assert cache.read(RENAMED) is not None
 
 

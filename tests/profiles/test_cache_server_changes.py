@@ -18,8 +18,9 @@ from rest_framework.test import APIClient
 
 from config.dev import embedded
 from employees.models import University
-from profiles import cache, lease
-from profiles.lease import LEASE_SECONDS
+from profiles import cache
+from profiles.cache import lease
+from profiles.cache.lease import LEASE_SECONDS
 from profiles.models import Tombstone
 from profiles.personal_data import erasure
 from profiles.tasks import refill_cache
@@ -161,7 +162,7 @@ def test_changes_within_a_second_read_the_generation_once(
     profile = add_profile(RENAMED, OLD)
     with django_assert_num_queries(0):
         cache.write([profile])
-        cache.forget(RENAMED)
+        cache.delete(RENAMED)
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.0)
     with django_assert_num_queries(1):
         cache.write([profile])
@@ -178,5 +179,5 @@ def test_a_server_that_changes_while_its_entries_are_deleted(
     assert cache.read(RENAMED) is None
     monkeypatch.undo()
     refill_cache()
-    cache.forget_lease()
+    cache._lease.forget()
     assert cache.read(RENAMED) is not None

@@ -263,7 +263,7 @@ def test_the_second_pass_leaves_later_data(api: APIClient, employee: Employee) -
 def interrupted(cache_first: None, employee: Employee, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupt an erasure after the tombstone, and have the second pass be due."""
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "forget", fail)
+        patch.setattr(cache, "delete", fail)
         with pytest.raises(OperationalError):
             erasure.erase(ID, by="x", reason="y")
     Tombstone.objects.update(erased_at=timezone.now() - timedelta(seconds=61))

@@ -4,7 +4,7 @@ import pytest
 import redis as redis_py
 from prometheus_client import CollectorRegistry, Counter
 
-from profiles.operation_totals import OPERATIONS, OperationTotals
+from profiles.cache.operation_totals import OPERATIONS, OperationTotals
 from tests.servers import FaultyServer
 
 

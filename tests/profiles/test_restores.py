@@ -83,7 +83,7 @@ def test_it_works(backup: None, redis: Redis) -> None:
 
 @pytest.mark.parametrize("loss", ["revision", "erasures", "changes"])
 def test_each_counter_is_watched(loss: str, phases: Phases) -> None:
-    cache.remember(restores.progress() | {loss: restores.progress()[loss] + 1})
+    cache.store_progress(restores.progress() | {loss: restores.progress()[loss] + 1})
     assert rounds.measure([KIND])[KIND].level == "critical"
 
 
@@ -117,9 +117,9 @@ def test_a_row_with_the_id_of_a_lost_one_is_no_proof(name: str, phases: Phases) 
     change("pause", reason="x")
     erasure.erase("7", by="x", reason="y")
     now = restores.progress()
-    cache.remember(now)
+    cache.store_progress(now)
     assert rounds.measure([KIND])[KIND].level == "ok"
-    cache.remember(now | {f"{name}_at": now[f"{name}_at"] + 1})
+    cache.store_progress(now | {f"{name}_at": now[f"{name}_at"] + 1})
     assert rounds.measure([KIND])[KIND].level == "critical"
     refill_cache()
     assert rounds.measure([KIND])[KIND].level == "critical"
@@ -129,18 +129,18 @@ def test_what_the_previous_release_remembered_is_understood() -> None:
     change("pause", reason="x")
     erasure.erase("7", by="x", reason="y")
     now = restores.progress()
-    cache.remember({name: now[name] for name in ("revision", "erasures")})
+    cache.store_progress({name: now[name] for name in ("revision", "erasures")})
     assert rounds.measure([KIND])[KIND].level == "ok"
     refill_cache()
     assert cache.progress() == now
-    cache.remember({"revision": now["revision"], "erasures": now["erasures"] + 1})
+    cache.store_progress({"revision": now["revision"], "erasures": now["erasures"] + 1})
     assert rounds.measure([KIND])[KIND].level == "critical"
 
 
 def test_the_memory_survives_a_restart_of_all_processes(backup: None) -> None:
     change("pause", reason="a change after the backup")
     refill_cache()
-    cache.forget_lease()
+    cache._lease.forget()
     restore()
     assert rounds.measure([KIND])[KIND].level == "critical"
 

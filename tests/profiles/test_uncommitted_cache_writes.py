@@ -72,7 +72,7 @@ def test_a_session_that_ended_before_the_write(
         connection.close()
     assert refilled.is_set()
     assert not redis.exists(f"profile:user:{ERASED}")
-    cache.forget_lease()
+    cache._lease.forget()
     shown = cache.find(RENAMED).profile
     assert shown is not None
     assert shown.max_first_name == NEW

@@ -18,6 +18,6 @@ def change(action: str, **what: Any) -> ChangeResult:
     return changes._apply(request(action, **what))
 
 
-def plan_step(phase: int, percent: object, due_at: datetime, **terms: Any) -> Plan:
-    change("plan", phase=phase, steps=[(percent, due_at)], **terms)
+def plan_step(phase: int, percent: object, due_at: datetime, **params: Any) -> Plan:
+    change("plan", phase=phase, steps=[(percent, due_at)], **params)
     return Plan.objects.latest("pk")

@@ -15,10 +15,10 @@ from django.utils import translation
 from pytest_django.fixtures import Settings
 from waffle import flag_is_active
 
-from profiles.rollout import presenters
 from profiles.rollout.decision import decide
 from profiles.rollout.models import Change, Flag, Rollout
 from profiles.rollout.phases import BUCKETED, PHASES, SHADOW
+from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 
@@ -129,10 +129,10 @@ def test_changes_of_criteria_are_recorded() -> None:
             (lambda: flag.groups.set([]), f"{NAME} groups: readers → —"),
         ):
             act()
-            assert presenters.change(Change.objects.latest("pk")) == line
+            assert audit_rows.change(Change.objects.latest("pk")) == line
             assert any(
                 line.partition(" → ")[2] in text
-                for text in presenters.recorded_state(Change.objects.latest("pk").after)
+                for text in audit_rows.recorded_state(Change.objects.latest("pk").after)
             )
 
 

@@ -8,10 +8,10 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import translation
 
-from profiles.rollout import presenters
 from profiles.rollout.decision import decide
 from profiles.rollout.models import Change, Flag, Rollout
 from profiles.rollout.phases import BUCKETED, PHASES, SHADOW
+from profiles.rollout.presenters import audit_rows
 from tests.conftest import Phases
 from tests.pages import form_of
 
@@ -38,7 +38,7 @@ def test_it_works(flag: Flag, phases: Phases) -> None:
     criteria = [{"criteria": {f"{NAME} superusers": is_on}} for is_on in (True, False)]
     before, after = ({"percents": {NAME: "5"}} | criteria[0], {"percents": {NAME: "12.5"}} | criteria[1])
     assert recorded(change)[1:] == ("by the plan", before, after)
-    assert presenters.change(change) == f"{NAME}: 5% → 12.5%; {NAME} superusers: on → off"
+    assert audit_rows.change(change) == f"{NAME}: 5% → 12.5%; {NAME} superusers: on → off"
     assert change.revision == Rollout.current().revision == revision, "planned steps stay in force"
     assert change.action == "flag", "it was no code that changed it"
 
@@ -66,7 +66,7 @@ def test_a_deleted_flag_is_recorded(flag: Flag, phases: Phases, is_by_command: b
     assert recorded(change)[1] == ("Deleted; no reason given" if is_by_command else "its page is gone")
     assert (change.action, change.revision) == ("delete", revision)
     with translation.override("en"):
-        assert presenters.change(change) == f"Flag deleted: {NAME}"
+        assert audit_rows.change(change) == f"Flag deleted: {NAME}"
     assert not Flag.objects.filter(name=NAME).exists()
 
 
@@ -77,7 +77,7 @@ def test_a_new_one_and_an_override_are_recorded(flag: Flag) -> None:
     change = Change.objects.latest("pk")
     assert change.after == {"percents": {NAME: "5"}, "everyone": {NAME: False}}
     with translation.override("en"):
-        assert presenters.change(change) == f"{NAME}: — → off"
+        assert audit_rows.change(change) == f"{NAME}: — → off"
 
 
 def test_what_changes_nothing_leaves_no_row(flag: Flag) -> None:

@@ -18,9 +18,10 @@ from pytest_django.fixtures import Settings
 
 from config.lib.messages import Message
 from monitoring.rollout_control import controller
-from profiles.rollout import changes, presenters
+from profiles.rollout import changes
 from profiles.rollout.models import Change, Flag, Plan
 from profiles.rollout.phases import PHASES
+from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rules import ChangeRefused, hours
 from tests.conftest import Phases, client_of
 from tests.rollout.changing import change, plan_step
@@ -298,7 +299,7 @@ def test_the_page_the_command_and_the_report_show_the_timeline(gates: Gates) -> 
         assert "only from 9:00 to 18:00" in text
     [row] = client_of(User.objects.get(username="root")).get("/monitoring/rollout").json()["plans"]
     assert (row["plan"], [step["percent"] for step in row["steps"]]) == (first.pk, [1.0, 5.0])
-    assert "phase 3 to 5% when its gates pass" in presenters.change(Change.objects.latest("pk"))
+    assert "phase 3 to 5% when its gates pass" in audit_rows.change(Change.objects.latest("pk"))
 
 
 def test_a_stopped_plan_stays_visible(gates: Gates) -> None:

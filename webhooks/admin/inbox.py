@@ -22,8 +22,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log, shell_user, times
 from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin, column
+from config.lib.http.pagination import BoundedPaginator
 from config.lib.messages import Message
-from config.lib.pagination import BoundedPaginator
 from config.lib.scope import requires_global_scope
 from profiles import failures
 from profiles.rollout.presenters import duration

@@ -15,7 +15,7 @@ from config.dev.demo.story import MOSCOW, Story
 from config.dev.demo.updates import update_of
 from employees.models import Employee
 from profiles import comparison
-from profiles.cached_profile import CachedProfile
+from profiles.cache.cached_profile import CachedProfile
 from profiles.merge import ProfileUpdate
 from profiles.models import Comparison, ComparisonOutcome, ProfileSource
 from profiles.name_rule import (

@@ -126,7 +126,7 @@ class Command(BaseCommand):
             self._record("retry", run, options)
         done = 0 if is_dry else batches.retry_failed(run)
         self.stdout.write(f"Backfill {run.pk}: failed batches retried: {done} of {failed}")
-        if done < failed and not is_dry and (why := batches.hindrance(DecisionContext.read())):
+        if done < failed and not is_dry and (why := batches.reason_to_wait(DecisionContext.read())):
             raise CommandError(f"Stopped: {gettext(why)}")
 
     def undo(self, options: dict[str, Any], *, is_dry: bool) -> None:

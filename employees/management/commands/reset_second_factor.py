@@ -6,8 +6,9 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 from django.db import transaction
 
-from config.lib import access_log, audit_log, shell_user
+from config.lib import audit_log, shell_user
 from config.lib.commands import BaseCommand
+from config.lib.http import access_log
 from config.lib.messages import Message
 from employees.credentials import second_factor
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from config.lib.commands import BaseCommand
 from config.lib.messages import thousands
-from monitoring.dashboard import operations_report
+from monitoring import operations_report
 from monitoring.rollout_control import terminal
 
 _BAR_WIDTH = 30

@@ -14,9 +14,10 @@ from employees.models import University
 from monitoring.management.commands.rollout import add_terms, refusals_as_errors, request_of
 from monitoring.rollout_control import rollback, terminal
 from monitoring.rollout_control.rollback import NotVerified
-from profiles.rollout import changes, presenters
+from profiles.rollout import changes
 from profiles.rollout.changes import Latched
 from profiles.rollout.models import Action, university_name
+from profiles.rollout.presenters import audit_rows
 
 PARTS = {
     "emergency": "let the direct API answer for everyone and only store updates; “rollout resume” ends this",
@@ -81,7 +82,7 @@ class Command(BaseCommand):
             yield f"Dry run: university {university} would leave the cache and come back"
         else:
             facts = rollback.rehearse(university, request)
-            yield presenters.rehearsal(university_name(university), facts)
+            yield audit_rows.rehearsal(university_name(university), facts)
 
     def _schema(self, **options: Any) -> Iterator[str]:
         request = request_of(Action.SCHEMA, options)

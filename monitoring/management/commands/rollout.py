@@ -32,6 +32,7 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.changes import GatesNotPassed
 from profiles.rollout.models import Action, OnBreach, UniversityRule
 from profiles.rollout.phases import SWITCHES
+from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rules import ChangeRefused
 
 LONGEST_LIST = 100_000
@@ -104,7 +105,7 @@ class Command(BaseCommand):
         for scope in scopes:
             outcome = changes.apply(replace(request, rule=scope))
             request = replace(request, expected_revision=outcome.revision)
-            yield presenters.rule_change(scope, is_removed=rule == "clear")
+            yield audit_rows.rule_change(scope, is_removed=rule == "clear")
         if not scopes or request.is_dry_run:
             yield "Dry run: nothing was written" if scopes else "No changes"
 
@@ -119,11 +120,11 @@ class Command(BaseCommand):
         if len(at) != len(percent):
             raise CommandError("Give --at once for each --percent, or --when-gates-pass")
         steps = list(zip(percent, map(moment, at), strict=True))
-        terms = {"waits_for_gates": waits_for_gates, "hours": rules.hours(options["hours"])}
-        request = request_of(Action.PLAN, options, phase=phase, steps=steps, **terms)
+        params = {"waits_for_gates": waits_for_gates, "hours": rules.hours(options["hours"])}
+        request = request_of(Action.PLAN, options, phase=phase, steps=steps, **params)
         revision = changes.apply(request).revision
         planned = "Dry run" if request.is_dry_run else f"Planned at revision {revision}"
-        yield f"{planned}: {presenters.plan(plans.as_json(plans.steps_of(request, revision)))}"
+        yield f"{planned}: {audit_rows.plan(plans.as_json(plans.steps_of(request, revision)))}"
 
     def on_unschedule(self, number: int, **options: Any) -> Iterable[Any]:
         request = request_of(Action.CANCEL, options, plan=number)
@@ -135,8 +136,8 @@ class Command(BaseCommand):
 
     def on_approve(self, number: int, subcommand: str = "approve", **options: Any) -> Iterable[Any]:
         decider, reason = decider_of(options["by"]), options["reason"]
-        terms = {"expected_revision": options["expect_revision"], "is_dry_run": options["dry_run"]}
-        yield from terminal.outcome(approvals.VERDICTS[subcommand](number, decider, reason, **terms))
+        params = {"expected_revision": options["expect_revision"], "is_dry_run": options["dry_run"]}
+        yield from terminal.outcome(approvals.VERDICTS[subcommand](number, decider, reason, **params))
 
     def on_refuse(self, number: int, **options: Any) -> Iterable[Any]:
         return self.on_approve(number, "refuse", **options)

@@ -52,6 +52,7 @@ from profiles.rollout.models import (
     UniversityRule,
 )
 from profiles.rollout.phases import BUCKETED, PHASES, RESERVED
+from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rules import ChangeRefused
 
 
@@ -388,9 +389,9 @@ class UniversityRuleAdmin(RenamedModelAdmin, ScopedAdmin, ChangeRequestAdmin):
 
     def delete_model(self, request: HttpRequest, obj: UniversityRule) -> None:
         by, reason = request.user.get_username(), Message("Removed in the admin")
-        terms: dict[str, Any] = {"rule": obj, "is_on": False, "universities": scope_of(request).university_ids()}
-        terms["account"] = request.user.pk
-        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, **terms))
+        params: dict[str, Any] = {"rule": obj, "is_on": False, "universities": scope_of(request).university_ids()}
+        params["account"] = request.user.pk
+        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, **params))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for rule in queryset:
@@ -410,10 +411,10 @@ class ChangeAdmin(ReadOnlyAdmin):
         "approval_reason", "display_evidence", "display_before", "display_after",
     )  # fmt: skip
     display_by = column(_("by"), lambda change: presenters.actor(change.by), "by")
-    display_change = column(_("action"), presenters.change)
+    display_change = column(_("action"), audit_rows.change)
     display_reason = column(_("reason"), attrgetter("text"), "reason")
-    display_before = column(_("from"), lambda change: _lines(presenters.recorded_state(change.before)))
-    display_after = column(_("to"), lambda change: _lines(presenters.recorded_state(change.after)))
+    display_before = column(_("from"), lambda change: _lines(audit_rows.recorded_state(change.before)))
+    display_after = column(_("to"), lambda change: _lines(audit_rows.recorded_state(change.after)))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Change]:
         return _visible(super().get_queryset(request), request)
@@ -441,7 +442,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
         "decided_by", "decision_reason",
     )  # fmt: skip
     display_by = column(_("by"), lambda approval: presenters.actor(approval.by), "by")
-    display_change = column(_("action"), presenters.change)
+    display_change = column(_("action"), audit_rows.change)
     display_reason = column(_("reason"), attrgetter("text"), "reason")
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

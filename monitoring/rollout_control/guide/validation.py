@@ -206,7 +206,7 @@ class Validation:
         DuplicateDelivery.objects.filter(dedup_key=self.key).delete()
         Profile.objects.filter(user_id=self.user_id).delete()
         with suppress(cache.CacheError):
-            cache.forget(self.user_id)
+            cache.delete(self.user_id)
 
 
 def _measured(indicator: str) -> str:

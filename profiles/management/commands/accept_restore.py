@@ -23,7 +23,7 @@ class Command(BaseCommand):
             for name in restores.COUNTERS:
                 self.stdout.write(f"{name}: {now[name]}, before: {before.get(name, now[name])}")
             if not dry_run:
-                cache.forget_all()
+                cache.invalidate()
         except cache.CacheError as error:
             raise CommandError(f"Redis is unavailable: {error}") from None
         if dry_run:

@@ -18,8 +18,8 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from config.lib import audit_log
+from config.lib.http.throttling import TokenBuckets, UserRate
 from config.lib.messages import Message
-from config.lib.throttling import TokenBuckets, UserRate
 from employees.credentials.admin import API_PERMISSIONS
 from employees.credentials.authentication import key_permissions
 from employees.credentials.models import ApiKey

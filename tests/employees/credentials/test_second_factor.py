@@ -22,7 +22,7 @@ from django.urls import NoReverseMatch, reverse
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from pytest_django.fixtures import Settings
 
-from config.lib.throttling import LogInRate, TokenBuckets
+from config.lib.http.throttling import LogInRate, TokenBuckets
 from employees.credentials import second_factor, urls
 from employees.credentials.models import LogIn
 from employees.models import Membership, University

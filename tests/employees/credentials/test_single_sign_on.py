@@ -14,7 +14,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from config.lib.throttling import LogInRate, TokenBuckets
+from config.lib.http.throttling import LogInRate, TokenBuckets
 from employees.credentials.models import LogIn
 from tests.config.test_access_log import lines
 from tests.employees.credentials.factors import CODE, SET_UP, code, enrol

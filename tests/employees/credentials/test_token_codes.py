@@ -10,7 +10,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from config.lib.throttling import LogInRate, TokenBuckets
+from config.lib.http.throttling import LogInRate, TokenBuckets
 from employees.credentials import second_factor
 from employees.credentials.models import LogIn
 from employees.credentials.tokens import issue

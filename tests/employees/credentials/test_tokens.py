@@ -19,7 +19,7 @@ from rest_framework.test import APIClient
 from rest_framework_simplejwt.state import token_backend
 
 from config.lib import clock
-from config.lib.throttling import LogInRate, TokenBuckets
+from config.lib.http.throttling import LogInRate, TokenBuckets
 from employees.credentials.models import LogIn
 from employees.credentials.tasks import prune
 

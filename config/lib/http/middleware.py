@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpR
 from django.utils import timezone
 from django.utils.deprecation import MiddlewareMixin
 
-from config.lib import error_pages, errors
-from config.lib.addresses import client_address
+from config.lib.http import error_pages, errors
+from config.lib.http.addresses import client_address
 from config.lib.text import AS_GIVEN, LINE_BY_LINE, NUMBERS, clean, clean_lines
 
 logger = logging.getLogger(__name__)

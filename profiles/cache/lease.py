@@ -1,4 +1,4 @@
-"""Short-lived permissions to read and change entries in Redis, which each process renews for itself."""
+"""What a process may do with the entries in Redis, for at most a second unless it makes sure again."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ Generation = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """Hold which entries may be read: those of a ``generation``, except those of ``refused`` IDs."""
+class ReadableEntries:
+    """Hold which entries may be read: those of a generation of the cache, except those of ``refused`` MAX IDs.
+
+    A ``generation`` is identified by the run ID of its Redis server and a token.
+    """
 
     generation: Generation
     refused: frozenset[str]
 
 
 class Lease:
-    """Hold the last result of ``renew`` for LEASE_SECONDS: the terms, or None if no entry may be read."""
+    """Use the last result of ``renew`` for LEASE_SECONDS: the readable entries, or None if no entry may be read."""
 
-    def __init__(self, renew: Callable[[], Terms | None]) -> None:
+    def __init__(self, renew: Callable[[], ReadableEntries | None]) -> None:
         self._renew = renew
         self._renewing = threading.Lock()
         self.forget()
 
     def forget(self) -> None:
         """Make this process renew the lease before its next use."""
-        self._held: tuple[float, Terms | None] = float("-inf"), None
+        self._held: tuple[float, ReadableEntries | None] = float("-inf"), None
 
     def permits(self, user_id: str, generation: Generation | None = None) -> bool:
         """Renew the lease if needed; return whether the ID's entry may be read from Redis; raise as ``renew`` does.
@@ -47,10 +50,10 @@ class Lease:
                 self._held = started, self._renew()
             finally:
                 self._renewing.release()
-        renewed_at, terms = self._held
-        if terms is None or time.monotonic() - renewed_at >= LEASE_SECONDS:
+        renewed_at, readable = self._held
+        if readable is None or time.monotonic() - renewed_at >= LEASE_SECONDS:
             return False
-        return user_id not in terms.refused and generation in (None, terms.generation)
+        return user_id not in readable.refused and generation in (None, readable.generation)
 
 
 class ServedGeneration:

@@ -3,12 +3,13 @@
 Writers, and readers that refill a miss, hold the lock on the profile's row while they write, so that an older version
 never overwrites a newer one. An entry is served only if it cannot be older than PostgreSQL. Two mechanisms ensure this:
 
-- PostgreSQL has the run ID of the Redis server whose entries may be served, and a token that ``profiles:token`` on this
-  server must have. After a failover, a restart, or a move to another server and back, one of them is different, and no
-  entry is served until the refill task has deleted all entries. Changes on any other server count as failed.
-- Each process holds a lease of one second: that run ID and token, and a list of the people who are being erased, or
-  whose last write or deletion in Redis failed. Renewing it also writes a probe, because a server that refuses writes
-  has outdated entries.
+- The cache generation: PostgreSQL stores the run ID of the Redis server whose entries may be served, and a token that
+  the key ``profiles:token`` on this server must contain. After a failover, a restart, or a move to another server and
+  back, one of the two differs. Then no entry is served until the refill task has begun a new generation, which deletes
+  all entries. A change that reaches any other server counts as failed.
+- The lease: each process may serve entries for one second at a time. To renew its lease, it reads the generation, and
+  the list of people who are being erased or whose last write or deletion in Redis failed; their entries are not
+  served. It also writes a probe, because a server that refuses writes has outdated entries.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ from prometheus_client import Counter
 from config.lib import clock, redis_connection
 from config.postgres.base import statement_deadline
 from profiles.breaker import Breaker, BreakerOpen
-from profiles.cached_profile import CachedProfile
-from profiles.lease import LEASE_SECONDS, Lease, ServedGeneration, Terms
+from profiles.cache.cached_profile import CachedProfile
+from profiles.cache.lease import LEASE_SECONDS, Lease, ReadableEntries, ServedGeneration
+from profiles.cache.operation_totals import OPERATIONS, OperationTotals
 from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import CacheGeneration, Profile, Tombstone
-from profiles.operation_totals import OPERATIONS, OperationTotals
 
 operations = Counter("cache_operations", "Operations on the profile cache", ["operation", "status"])
 malformed = Counter("cache_malformed_values", "Values in Redis that are not in our format, deleted when read", ["kind"])
@@ -59,14 +60,8 @@ _PROBE = "profiles:probe"
 _PROGRESS = "profiles:progress"
 # The keys that are not profiles; an earlier release wrote the last one.
 _MARKERS = (
-    _GENERATION,
-    _TOKEN,
-    _FILLED_FOR,
-    _PROBE,
-    _PROGRESS,
-    redis_connection.LIMITS,
-    OPERATIONS,
-    "profiles:reports",
+    *(_GENERATION, _TOKEN, _FILLED_FOR, _PROBE, _PROGRESS),
+    *(redis_connection.LIMITS, OPERATIONS, "profiles:reports"),
 )
 _RUN_ID = re.compile(rb"[0-9A-Za-z]{1,64}")
 _MOST_BEHIND = 1000
@@ -136,10 +131,10 @@ def _change(operation: str, commands: list[tuple[Any, ...]]) -> None:
         raise OtherServer(f"{operation}: other server")
 
 
-def _terms() -> Terms | None:
-    """Return the generation to read and the MAX IDs whose entries may be outdated; None if no entry may be read.
+def _readable_entries() -> ReadableEntries | None:
+    """Return which entries this process may read; None if it may read none.
 
-    There may be no generation yet, or more than _MOST_BEHIND outdated entries.
+    That is so before the first generation, and while more than _MOST_BEHIND people's entries may be outdated.
     """
     _execute("probe", _write_probe)
     behind = Profile.objects.filter(is_cache_behind=True).values_list("user_id")
@@ -150,16 +145,15 @@ def _terms() -> Terms | None:
         row = CacheGeneration.objects.annotate(ids=ids).values_list("run_id", "token", "ids").first()
     if row is None or len(row[2]) > _MOST_BEHIND:
         return None
-    return Terms((row[0].encode(), row[1].encode()), frozenset(row[2]))
+    return ReadableEntries((row[0].encode(), row[1].encode()), frozenset(row[2]))
 
 
 def _write_probe(client: redis.Redis) -> Any:
     return client.set(_PROBE, 1, ex=60)
 
 
-_lease = Lease(_terms)
+_lease = Lease(_readable_entries)
 _served = ServedGeneration(CacheGeneration.objects.identity)
-forget_lease = _lease.forget
 
 
 @contextmanager
@@ -235,17 +229,17 @@ def refilling(profiles: QuerySet[Profile], *, operation: str = "set") -> Iterato
             write(written, operation=operation)
             yield written
     except BaseException:
-        withdraw([profile.pk for profile in written])
+        delete_uncommitted([profile.pk for profile in written])
         raise
 
 
-def withdraw(user_ids: list[str]) -> None:
+def delete_uncommitted(user_ids: list[str]) -> None:
     """Delete entries that a transaction may have written and did not commit."""
     if user_ids:
         # If PostgreSQL fails as well, the transaction will be repeated, and write the entries again.
         with suppress(Error), redis_connection.time_limit(settings.REDIS_TIMEOUT.total_seconds(), is_extra=True):
             try:
-                forget(*user_ids)
+                delete(*user_ids)
             except OtherServer:
                 pass  # They are deleted, and all others of this server will be before they are served.
             except CacheError as error:
@@ -285,17 +279,17 @@ def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
     at = max([now, *(time + timedelta(microseconds=1) for time in earlier)])
     values = {name: TimestampedValue(True, at, value) for name, value in fields.items()}
     changed = Profile.objects.merge([ProfileUpdate(user_id, now, **values)])
-    if changed and distrust([user_id]):
+    if changed and try_to_delete([user_id]):
         transaction.on_commit(partial(_try_to_refill, user_id))
     elif changed:
         wait_for_leases()
     return changed
 
 
-def distrust(user_ids: list[str]) -> bool:
+def try_to_delete(user_ids: list[str]) -> bool:
     """Delete people's entries from Redis; if Redis fails, leave them to the refill task and return False."""
     try:
-        forget(*user_ids)
+        delete(*user_ids)
     except CacheError as error:
         _leave_to_refill(user_ids, error)
         return False
@@ -314,7 +308,8 @@ def _wait_out_leases() -> None:
     time.sleep(LEASE_SECONDS)
 
 
-def forget(*user_ids: str) -> None:
+def delete(*user_ids: str) -> None:
+    """Delete people's entries; raise CacheError if Redis fails."""
     # Unlike DEL, UNLINK does not hold up other clients while a large value is freed.
     _change("delete", [("UNLINK", *map(key_of, user_ids))])
 
@@ -414,6 +409,7 @@ def needs_filling() -> bytes:
 
 
 def mark_filled(run_id: bytes) -> None:
+    """Record that the refill of the server with this run ID is complete."""
     _execute("set", lambda client: client.set(_FILLED_FOR, run_id))
 
 
@@ -422,7 +418,7 @@ def _count_malformed(*markers: bytes) -> None:
 
 
 def progress() -> dict[str, int]:
-    """Return the counters that ``remember`` stored; an empty dict if there are none, or their value is malformed."""
+    """Return what ``store_progress`` stored; an empty dict if nothing is stored, or if the value is malformed."""
     _, (text,) = _execute("get", partial(redis_connection.values, keys=(_PROGRESS,)))
     if not text:
         return {}
@@ -436,13 +432,17 @@ def progress() -> dict[str, int]:
     return {}
 
 
-def remember(counters: dict[str, int]) -> None:
+def store_progress(counters: dict[str, int]) -> None:
+    """Store how far PostgreSQL has come (profiles.restores), so that a restore from a backup is noticed."""
     if counters != progress():
         _execute("set", lambda client: client.set(_PROGRESS, json.dumps(counters)))
 
 
-def forget_all() -> None:
-    """Delete the counters and the markers, so that the refill task deletes all entries and writes them again."""
+def invalidate() -> None:
+    """End the generation: no entry is served until the refill task has deleted and written all of them again.
+
+    The stored progress is deleted too.
+    """
     _execute("delete", lambda client: client.unlink(_PROGRESS, _GENERATION, _TOKEN, _FILLED_FOR))
 
 

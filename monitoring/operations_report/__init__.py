@@ -17,9 +17,9 @@ from config.lib import clock
 from config.lib.messages import thousands
 from employees.models import Employee
 from monitoring.alerts.models import Alert
-from monitoring.dashboard import report_rows
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
+from monitoring.operations_report.rows import shown, title_of
 from monitoring.stats import cached, reports, rollups
 from monitoring.stats.models import Span
 from monitoring.templatetags.screens import percent
@@ -46,7 +46,7 @@ class Table:
     @property
     def lines(self) -> list[tuple[str, str]]:
         """Return the rows as titles and formatted values; if there are none, return one line with the title “none”."""
-        lines = [(report_rows.title_of(name), report_rows.shown(name, value)) for name, value in self.rows]
+        lines = [(title_of(name), shown(name, value)) for name, value in self.rows]
         return lines or [(_("none"), "")]
 
 

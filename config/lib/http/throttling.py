@@ -18,7 +18,7 @@ from redis import RedisError
 from rest_framework.throttling import BaseThrottle
 
 from config.lib import redis_connection
-from config.lib.error_pages import too_many_log_ins
+from config.lib.http.error_pages import too_many_log_ins
 
 if TYPE_CHECKING:
     from collections.abc import Callable

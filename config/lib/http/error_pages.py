@@ -1,4 +1,4 @@
-"""Error pages of the admin; requests outside the admin get the JSON errors of ``config.lib.errors``."""
+"""Error pages of the admin; requests outside the admin get the JSON errors of ``config.lib.http.errors``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils import translation
 
-from config.lib import errors
+from config.lib.http import errors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -1,0 +1,143 @@
+"""Texts for phases, switches, percentages and the results of changes, shared by pages and commands."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.functional import Promise
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, pgettext
+
+from config.lib import shell_user, times
+from config.lib.messages import localize
+from profiles.rollout import rules
+from profiles.rollout.approvals import APPROVAL_NEEDED
+from profiles.rollout.heartbeat import Convergence
+from profiles.rollout.models import OnBreach
+from profiles.rollout.monitored_period import monitored_since
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, TITLES
+from profiles.rollout.rollout_settings import ChangeResult
+
+T = gettext_lazy
+SWITCHES: dict[str, Promise] = {
+    "webhook_processing": T("Processing of updates"),
+    "profile_cache": T("Profile cache"),
+    "monitoring": T("Monitoring"),
+    "service_employee": T("Employee service"),
+    "service_chat": T("Chat service"),
+    EMERGENCY_STOP: T("Emergency stop"),
+}
+ROLES: dict[str, Promise] = {
+    "superadmin": T("superadmin"),
+    "curator": T("curator"),
+    "operator": T("operator"),
+    "viewer": T("viewer"),
+    "rollout_manager": T("rollout manager"),
+    "data_protection_officer": T("data protection officer"),
+}
+SETTINGS: dict[str, Promise] = {"held_for": T("Paused"), "on_breach": T("After three breaches")}
+_NAMES = SWITCHES | ROLES | SETTINGS | {SHADOW: T("Share of compared lookups")}
+ACTORS: dict[str, Promise] = {"migrate": T("installation"), "conductor": T("controller"), "code": T("code")}
+
+
+def name_of(name: str) -> str:
+    """Return the title of a phase, switch, setting or group; return any other name unchanged."""
+    if name in PHASES:
+        number = rules.phase_number(name)
+        return _("Phase %(n)d, %(title)s") % {"n": number, "title": TITLES[number - 1]}
+    return str(_NAMES.get(name, name))
+
+
+def with_code(name: str) -> str:
+    """Return HTML with the title and, below it, the name that commands and the API use."""
+    return format_html('{}<br><code class="s-note">{}</code>', name_of(name), name)
+
+
+def actor(by: str) -> str:
+    """Return an author's display name: a person's login, or a title for the installation, the controller or code."""
+    return str(ACTORS.get(by) or shell_user.displayed(by))
+
+
+def percentage(percent: Decimal | str) -> str:
+    return _("%(number)s%%") % {
+        "number": localize(percent if isinstance(percent, str) else rules.format_percent(percent))
+    }
+
+
+def duration(length: timedelta) -> str:
+    """Return the duration in the largest unit that fits, from days to seconds; a negative duration is 0 s."""
+    seconds = max(length.total_seconds(), 0)
+    for unit, size in ((_("d"), 86_400), (_("h"), 3600), (_("min"), 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}\u00a0{unit}"
+    return f"{seconds:.0f}\u00a0{_('s')}"
+
+
+def moment(at: datetime) -> str:
+    return times.text(at, has_seconds=False)
+
+
+def convergence(spread: Convergence) -> str:
+    """Return how many processes have applied the latest revision, and which processes are behind or silent."""
+    params = {"reached": len(spread.reached), "all": spread.living, "revision": spread.revision}
+    line = _("%(reached)d of %(all)d processes have applied revision %(revision)d") % params
+    if spread.seconds is not None and spread.living:
+        line += _(", after %(seconds)s s") % {"seconds": number_format(spread.seconds, 1)}
+    if spread.behind:
+        line += "; " + _("behind: %(names)s") % {"names": ", ".join(spread.behind)}
+    if spread.silent:
+        line += "; " + _("silent, not counted: %(names)s") % {"names": ", ".join(spread.silent)}
+    return line
+
+
+def outcome(result: ChangeResult) -> list[str]:
+    """Return a line for each setting that the change has modified or, for a dry run, would modify."""
+    if not result.is_change:
+        return [str(APPROVAL_NEEDED) if result.needs_approval else _("No changes")]
+    lines = [move(name, before, after) for name, before, after in result.differences()]
+    if result.needs_approval:
+        lines.append(str(APPROVAL_NEEDED))
+    if result.is_resume:
+        lines.append(restart(timezone.now() if result.is_dry_run else monitored_since()))
+    return lines
+
+
+def restart(resumed_at: datetime) -> str:
+    """Return a sentence which states that comparisons from before the resume do not count.
+
+    It contains the time of the resume, and the date unless that is today.
+    """
+    local = timezone.localtime(resumed_at)
+    time = times.clock(resumed_at) if local.date() == timezone.localdate() else moment(resumed_at)
+    return _("Comparisons before %(time)s no longer count") % {"time": time}
+
+
+def last_restart(window: timedelta) -> str:
+    """Return the sentence of ``restart`` for the last resume; an empty string if the resume was before the window."""
+    resumed_at = monitored_since()
+    return restart(resumed_at) if resumed_at > timezone.now() - window else ""
+
+
+def move(name: str, before: Any, after: Any) -> str:
+    """Return a change of a phase, switch, setting or flag, such as “Phase 3, Gradual transition: 1% → 5%”."""
+    params = {"name": name_of(name), "before": value_of(name, before), "after": value_of(name, after)}
+    return _("%(name)s: %(before)s → %(after)s") % params
+
+
+def value_of(name: str, value: Any) -> str:
+    """Return the value of a phase, switch, setting or flag as text; a dash for None."""
+    if isinstance(value, bool):
+        return pgettext("switch", "on") if value else pgettext("switch", "off")
+    if isinstance(value, list):
+        return ", ".join(value) or "—"
+    if name == "on_breach" and value in OnBreach.values:
+        return str(OnBreach(value).label)
+    if value is None or name in SETTINGS:
+        return str(value or "—")
+    # All other values are percentages, of phases or of other flags.
+    return percentage(str(value))

@@ -1,0 +1,107 @@
+"""Another person who may make the change approves it; nobody approves their own request."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission, User
+
+from employees.credentials.models import LogIn
+from monitoring.rollout_control import approvals
+from monitoring.rollout_control.approvals import Decider
+from profiles.rollout import changes
+from profiles.rollout.approvals import ApprovalNeeded
+from profiles.rollout.models import Approval, Change, Flag
+from profiles.rollout.phases import PHASES
+from profiles.rollout.rules import ChangeRefused
+from tests.rollout.approvals.surfaces import (
+    NEEDED,
+    OWN,
+    api,
+    asked,
+    browser,
+    by_api,
+    by_command,
+    by_key,
+    by_screen,
+    key_of,
+    posted,
+)
+from tests.rollout.changing import request
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "_waits")]
+
+
+APPROVING = {"screen": by_screen, "command": by_command, "API": by_api, "API key": by_key}
+
+
+def test_two_tokens_are_not_two_people(second: User) -> None:
+    """Neither another log-in of the requester nor a key of theirs approves; the log-in of somebody else does."""
+    first, again, other = api(), api(), api("second")
+    assert LogIn.objects.filter(user__username="root").count() == 2
+    assert posted(first, "set", phase=3, percent=25) == NEEDED
+    approve = f"approvals/{Approval.objects.get().pk}/approve"
+    for own in (first, again, key_of(User.objects.get(username="root"))):
+        assert posted(own, approve) == OWN
+    assert Flag.objects.get(name=PHASES[2]).percent == 5
+    assert posted(other, approve) == ""
+    assert Flag.objects.get(name=PHASES[2]).percent == 25
+
+
+@pytest.mark.parametrize("surface", APPROVING)
+def test_a_second_person_approves(second: User, surface: str) -> None:
+    approval = asked()
+    assert APPROVING[surface](approval.pk, "second") == ""
+    row = Change.objects.latest("pk")
+    assert (row.by, row.reason, row.approval_reason) == ("root", "the fair opens", "checked")
+    assert row.approved_by.startswith("second")
+    assert row.after["percents"][PHASES[2]] == "25"
+    approval.refresh_from_db()
+    assert approval.state == "approved"
+    assert APPROVING[surface](approval.pk, "second") == "This request is not waiting for approval."
+
+
+@pytest.mark.parametrize("surface", APPROVING)
+def test_nobody_approves_their_own_request(surface: str) -> None:
+    approval = asked()
+    assert APPROVING[surface](approval.pk, "root") == OWN
+    key = key_of(User.objects.get(username="root")) if surface != "API key" else None
+    if key:
+        Approval.objects.all().delete()
+        posted(key, "set", phase=3, percent=25)
+        assert APPROVING[surface](Approval.objects.get().pk, "root") == OWN
+    assert Flag.objects.get(name=PHASES[2]).percent == 5
+
+
+def test_who_may_not_make_the_change_may_not_approve_it(second: User) -> None:
+    approval = asked()
+    viewer = User.objects.create_user("viewer", password="viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))
+    assert (
+        by_command(approval.pk, "viewer")
+        == "Only somebody who has permission to make this change can approve or refuse it."
+    )
+    assert browser("viewer").post(f"/admin/approvals/{approval.pk}/", {"verdict": "approve"}).status_code == 403
+    assert api("viewer").post(f"/monitoring/rollout/approvals/{approval.pk}/approve").status_code == 403
+    approval.is_forced = True
+    approval.save()
+    manager = User.objects.create_user("manager", is_staff=True)
+    manager.user_permissions.add(Permission.objects.get(codename="operate_rollout"))
+    assert (
+        by_api(approval.pk, "manager")
+        == "Only somebody who has permission to make this change can approve or refuse it."
+    )
+
+
+def test_a_wrong_password_approves_nothing(second: User) -> None:
+    approval = asked()
+    User.objects.filter(username="second").update(password="!")
+    assert by_command(approval.pk, "second").startswith("Wrong password of second")
+    assert Approval.objects.waiting().exists()
+
+
+def test_the_function_itself_refuses_the_requester(superadmin: User) -> None:
+    approval = asked()
+    with pytest.raises(ChangeRefused, match="own request"):
+        approvals.approve(approval.pk, Decider.of(superadmin), "r")
+    with pytest.raises(ApprovalNeeded):
+        changes.apply(request("set", phase=3, percent=25))
