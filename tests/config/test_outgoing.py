@@ -115,3 +115,24 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: p
             with pytest.raises(TimeoutError):
                 outgoing.connect(HOST, 80, time.monotonic() + 0.5)
             assert time.monotonic() - started < 1
+
+
+def test_a_kernel_without_ipv6_uses_the_other_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is connected for such an address: socket() itself fails."""
+    unsupported = next(family for family in range(100, 200) if not _has(family))
+    none = (unsupported, socket.SOCK_STREAM, 6, "", ("::1", 80, 0, 0))
+    with serving(lambda *_: Answer(204)) as server:
+        other = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.server_port))
+        resolve_with(monkeypatch, lambda host, port: [none, other])
+        assert get(f"http://{HOST}/", 5) == 204
+    resolve_with(monkeypatch, lambda host, port: [none])
+    with pytest.raises(OSError, match="not supported"):
+        outgoing.connect(HOST, 80, time.monotonic() + 1)
+
+
+def _has(family: int) -> bool:
+    try:
+        socket.socket(family).close()
+    except OSError:
+        return False
+    return True
