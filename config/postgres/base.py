@@ -109,7 +109,13 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
             return execute(sql, *arguments)
 
     def _set_autocommit(self, autocommit: bool) -> None:
-        super()._set_autocommit(autocommit)
+        # The end of a transaction asks PostgreSQL for nothing. If it failed at the deadline, all that the connection
+        # stores later, outside of transactions, would never be committed.
+        token = _deadline.set(None if autocommit else _deadline.get())
+        try:
+            super()._set_autocommit(autocommit)
+        finally:
+            _deadline.reset(token)
         if not autocommit and (statements := self._local_settings()):
             try:
                 with self.wrap_database_errors:
