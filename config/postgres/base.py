@@ -178,15 +178,18 @@ def parameters(database: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 @contextmanager
-def statement_deadline(seconds: float) -> Iterator[None]:
+def statement_deadline(seconds: float, *, is_extra: bool = False) -> Iterator[None]:
     """Limit the time that the block waits for PostgreSQL; raise OperationalError for waits after the deadline.
+
+    The deadline of an outer block applies too, unless ``is_extra`` and it is earlier.
 
     A statement that is still running at the deadline is cancelled. If the server does not react to the cancellation
     within _CANCEL_SECONDS, the connection is closed.
     """
     outer = _deadline.get()
     ends_at = time.monotonic() + seconds
-    token = _deadline.set(ends_at if outer is None else min(outer, ends_at))
+    choose = max if is_extra else min
+    token = _deadline.set(ends_at if outer is None else choose(outer, ends_at))
     try:
         yield
     finally:
