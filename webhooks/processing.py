@@ -108,10 +108,7 @@ def _current_state() -> RolloutState:
 
 
 def _postpone_locked(updates: list[InboxUpdate]) -> list[InboxUpdate]:
-    """Postpone the updates of suspects whose profile or phone another session has locked; return the others.
-
-    Lock the rows of the others, so that they need not wait for a lock.
-    """
+    """Postpone the updates of suspects whose profile or phone another session has locked; return the others."""
     if not _suspects:
         return updates
     readings = [(update, reading) for update in updates if (reading := interpret(update)).user_id in _suspects]
@@ -126,9 +123,15 @@ def _postpone_locked(updates: list[InboxUpdate]) -> list[InboxUpdate]:
 
 
 def _locked_elsewhere(rows: QuerySet[Any]) -> set[str]:
-    """Return the keys of the rows that another session has locked; lock the other rows."""
+    """Return the keys of the rows that another session has locked; leave the other rows unlocked.
+
+    They are locked later, in the order in which each batch locks: all phones, then all profiles. Whoever had locked a
+    profile before would be in a deadlock with a batch that has locked the next phone and waits for this profile.
+    """
     keys = rows.values_list("pk", flat=True)
-    free = set(keys.select_for_update(skip_locked=True, no_key=True))
+    with transaction.atomic():
+        free = set(keys.select_for_update(skip_locked=True, no_key=True))
+        transaction.set_rollback(True)
     return set(keys) - free
 
 
