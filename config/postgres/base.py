@@ -60,7 +60,10 @@ class DeadlineConnection(psycopg.Connection):
                 if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                     self.close()
             # Also if the statement succeeded: a commit that waits for a synchronous standby succeeds when it is
-            # cancelled, but only on this server.
+            # cancelled, but only on this server. The session would keep the setting under which it waits, although an
+            # administrator may have changed it, so that commits do not wait any more.
+            if self.pgconn.transaction_status == TransactionStatus.IDLE:
+                self.close()
             raise psycopg.errors.QueryCanceled("canceling statement at the deadline") from None
 
     @classmethod
@@ -135,7 +138,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     def _commit_setting(self) -> list[str]:
         """Return the statement that sets how durable the transaction's commit is, if its session does not."""
         if _waits_for_standby.get():
-            return [durable("true")] if self.connection.route.is_pooled else []
+            return [f"SELECT {durable('true')}"] if self.connection.route.is_pooled else []
         return ["SET LOCAL synchronous_commit = local"]
 
     def chunked_cursor(self) -> Any:

@@ -95,12 +95,15 @@ def test_a_pooled_session_is_left_as_it_was() -> None:
         assert cursor.fetchone() == ("off" if connection.connection.route.is_pooled else "on",)
 
 
-def test_a_stronger_setting_is_kept() -> None:
+@pytest.mark.parametrize("setting", ["local", "remote_write", "on", "remote_apply"])
+def test_a_setting_that_loses_nothing_in_a_crash_is_kept(setting: str) -> None:
+    """A session keeps it also if an administrator sets ``off`` later."""
     with psycopg.connect(**parameters(), autocommit=True) as admin:
-        admin.execute("ALTER ROLE postgres SET synchronous_commit = remote_apply")
+        admin.execute(f"ALTER ROLE postgres SET synchronous_commit = {setting}")
         try:
             with DeadlineConnection.connect(**parameters()) as opened:
-                assert opened.execute(_SETTING).fetchone() == ("remote_apply",)
+                row = opened.execute("SELECT setting, source FROM pg_settings WHERE name = 'synchronous_commit'")
+                assert row.fetchone() == (setting, "session")
         finally:
             admin.execute("ALTER ROLE postgres RESET synchronous_commit")
 
