@@ -99,6 +99,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     # in each transaction, because a pooler's session serves other clients too.
     lock_timeout_ms = 0
     idle_timeout_ms = 0
+    # How long a commit may wait, as it does for a lost synchronous standby; infinite means no limit.
+    commit_seconds = float("inf")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -126,6 +128,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
             except Error:
                 self.close()
                 raise
+
+    def _commit(self) -> None:
+        with statement_deadline(self.commit_seconds) if self.commit_seconds < float("inf") else nullcontext():
+            super()._commit()
 
     def _local_settings(self) -> list[str]:
         timeouts = {
