@@ -60,10 +60,12 @@ def start_worker(sender: Any, **_: object) -> None:
 
 
 def _start_worker() -> None:
-    from config.postgres.locks import limit_lock_waits  # noqa: PLC0415 (the settings can be read only now)
+    from config.postgres import locks  # noqa: PLC0415 (the settings can be read only now)
 
     tracing.start("worker")
-    limit_lock_waits()
+    locks.limit_lock_waits()
+    # The worker runs one task at a time: while a standby is lost, each would wait, and the check of the alerts with it.
+    locks.limit_commits()
     _start_heartbeat("worker")
 
 

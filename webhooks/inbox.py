@@ -19,7 +19,7 @@ from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
 from config.postgres.base import parameters
-from config.postgres.pooler import DIRECT, closed_on_error, recognise
+from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise
 from webhooks import metrics
 
 logger = logging.getLogger(__name__)
@@ -58,11 +58,11 @@ _MICROSECOND = timedelta(microseconds=1)
 _as_int64 = struct.Struct("!q").pack
 _RECENT = "SELECT dedup_key FROM webhook_inbox WHERE dedup_key = ANY(%b) AND received_at > %b"
 _BODIES = "SELECT dedup_key, body FROM webhook_inbox WHERE dedup_key = ANY(%b)"
-_INSERT_DUPLICATES = """
+_INSERT_DUPLICATES = f"""
 INSERT INTO webhook_repeats (dedup_key, update_type, is_conflict, received_at)
 SELECT * FROM unnest(%b::bytea[], %b::text[], %b::boolean[], %b::timestamptz[])
-WHERE set_config('synchronous_commit', 'on', true) = 'on'
-"""
+WHERE {durable("true")} <> ''
+"""  # noqa: S608 (constants)
 
 
 class InboxConnection(psycopg.AsyncConnection):
@@ -215,7 +215,7 @@ def _statement(rows: int, is_sound: bool) -> bytes:
         row, size, state = "(${0}, ${1}, ${2}, STATE, ${6}, ${3}, ${3}, ${7}, ${4})", 8, "${5}"
     # Evaluated once, it holds for this transaction: an acknowledged update must not be lost where an administrator has
     # set synchronous_commit to off.
-    first = row.replace("STATE", f"CASE set_config('synchronous_commit', 'on', true) WHEN 'on' THEN {state} END")
+    first = row.replace("STATE", f"CASE WHEN {durable('true')} <> '' THEN {state} END")
     templates = [first, *[row.replace("STATE", state)] * (rows - 1)]
     places = (template.format(*range(1 + n * size, 1 + (n + 1) * size)) for n, template in enumerate(templates))
     return f"{_INSERT} VALUES {', '.join(places)} {_UNLESS_STORED}".encode()

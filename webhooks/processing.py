@@ -127,9 +127,15 @@ def _postpone_locked(updates: list[InboxUpdate]) -> list[InboxUpdate]:
 
 
 def _locked_elsewhere(rows: QuerySet[Any]) -> set[str]:
-    """Return the keys of the rows that another session has locked; lock the other rows."""
+    """Return the keys of the rows that another session has locked; leave the other rows unlocked.
+
+    They are locked later, in the order in which each batch locks: all phones, then all profiles. Whoever had locked a
+    profile before would be in a deadlock with a batch that has locked the next phone and waits for this profile.
+    """
     keys = rows.values_list("pk", flat=True)
-    free = set(keys.select_for_update(skip_locked=True, no_key=True))
+    with transaction.atomic():
+        free = set(keys.select_for_update(skip_locked=True, no_key=True))
+        transaction.set_rollback(True)
     return set(keys) - free
 
 

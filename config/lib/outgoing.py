@@ -9,29 +9,38 @@ import smtplib
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 import urllib3
 from django.core.mail.backends import smtp
+from django.core.mail.utils import DNS_NAME
+from django.utils.encoding import punycode
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 # A lookup cannot be cancelled: its thread goes on until the resolver gives up, usually after ten seconds.
 _lookups = threading.BoundedSemaphore(16)
-_Addresses = list[tuple[Any, ...]]
+_T = TypeVar("_T")
+# For the host's own name, which is looked up once.
+_OWN_NAME_SECONDS = 1.0
 
 
-def addresses_of(host: str, port: int, ends_at: float) -> _Addresses:
+def addresses_of(host: str, port: int, ends_at: float) -> list[tuple[Any, ...]]:
     """Return what socket.getaddrinfo() returns; raise TimeoutError at ``ends_at`` (monotonic seconds)."""
-    found: Future[_Addresses] = Future()
+    return _in_time(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), ends_at)
+
+
+def _in_time(ask: Callable[[], _T], ends_at: float) -> _T:
+    """Return what the resolver answers; raise TimeoutError at ``ends_at``."""
+    found: Future[_T] = Future()
 
     def look_up() -> None:
         try:
-            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            found.set_result(ask())
         except OSError as error:
             found.set_exception(error)
         except UnicodeError as error:
@@ -48,6 +57,14 @@ def addresses_of(host: str, port: int, ends_at: float) -> _Addresses:
         _lookups.release()
         raise OSError(str(error)) from error
     return found.result(max(ends_at - time.monotonic(), 0))
+
+
+def own_name(ends_at: float) -> str:
+    """Return this host's full name; the short one if the resolver has not answered at ``ends_at``, or fails."""
+    try:
+        return _in_time(socket.getfqdn, ends_at)
+    except OSError:
+        return socket.gethostname()
 
 
 def connect(
@@ -189,6 +206,12 @@ class _SmtpOverTls(smtplib.SMTP_SSL, _Smtp):
 
 class EmailBackend(smtp.EmailBackend):
     """Send e-mail by SMTP; EMAIL_TIMEOUT is the time for a whole session, not for each line."""
+
+    def open(self) -> Any:
+        # Django looks up this host's name for the first e-mail of a process, without a limit, and keeps it.
+        if not hasattr(DNS_NAME, "_fqdn"):
+            DNS_NAME._fqdn = punycode(own_name(time.monotonic() + _OWN_NAME_SECONDS))  # noqa: SLF001 (no other way)
+        return super().open()
 
     @property
     def connection_class(self) -> type[smtplib.SMTP]:

@@ -60,7 +60,10 @@ class DeadlineConnection(psycopg.Connection):
                 if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                     self.close()
             # Also if the statement succeeded: a commit that waits for a synchronous standby succeeds when it is
-            # cancelled, but only on this server.
+            # cancelled, but only on this server. The session would keep the setting under which it waits, although an
+            # administrator may have changed it, so that commits do not wait any more.
+            if self.pgconn.transaction_status == TransactionStatus.IDLE:
+                self.close()
             raise psycopg.errors.QueryCanceled("canceling statement at the deadline") from None
 
     @classmethod
@@ -96,6 +99,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     # in each transaction, because a pooler's session serves other clients too.
     lock_timeout_ms = 0
     idle_timeout_ms = 0
+    # How long a commit may wait, as it does for a lost synchronous standby; infinite means no limit.
+    commit_seconds = float("inf")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -109,7 +114,13 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
             return execute(sql, *arguments)
 
     def _set_autocommit(self, autocommit: bool) -> None:
-        super()._set_autocommit(autocommit)
+        # The end of a transaction asks PostgreSQL for nothing. If it failed at the deadline, all that the connection
+        # stores later, outside of transactions, would never be committed.
+        token = _deadline.set(None if autocommit else _deadline.get())
+        try:
+            super()._set_autocommit(autocommit)
+        finally:
+            _deadline.reset(token)
         if not autocommit and (statements := self._local_settings()):
             try:
                 with self.wrap_database_errors:
@@ -117,6 +128,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
             except Error:
                 self.close()
                 raise
+
+    def _commit(self) -> None:
+        with statement_deadline(self.commit_seconds) if self.commit_seconds < float("inf") else nullcontext():
+            super()._commit()
 
     def _local_settings(self) -> list[str]:
         timeouts = {
@@ -129,7 +144,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     def _commit_setting(self) -> list[str]:
         """Return the statement that sets how durable the transaction's commit is, if its session does not."""
         if _waits_for_standby.get():
-            return [durable("true")] if self.connection.pooling.is_pooled else []
+            return [f"SELECT {durable('true')}"] if self.connection.pooling.is_pooled else []
         return ["SET LOCAL synchronous_commit = local"]
 
     def chunked_cursor(self) -> Any:
@@ -172,15 +187,18 @@ def parameters(database: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 @contextmanager
-def statement_deadline(seconds: float) -> Iterator[None]:
+def statement_deadline(seconds: float, *, is_extra: bool = False) -> Iterator[None]:
     """Limit the time that the block waits for PostgreSQL; raise OperationalError for waits after the deadline.
+
+    The deadline of an outer block applies too, unless ``is_extra`` and it is earlier.
 
     A statement that is still running at the deadline is cancelled. If the server does not react to the cancellation
     within _CANCEL_SECONDS, the connection is closed.
     """
     outer = _deadline.get()
     ends_at = time.monotonic() + seconds
-    token = _deadline.set(ends_at if outer is None else min(outer, ends_at))
+    choose = max if is_extra else min
+    token = _deadline.set(ends_at if outer is None else choose(outer, ends_at))
     try:
         yield
     finally:

@@ -48,9 +48,12 @@ def check_durability(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[C
         for number, ((name, loss), value) in enumerate(zip(_LOSSES.items(), values, strict=True), 1)
         if value == "off"
     ]
-    if standbys and not synchronous:
+    if (standbys and not synchronous) or (synchronous and values[2] == "local"):
         text = "The standbys of PostgreSQL are asynchronous: a failover may lose what was acknowledged just before it."
-        hint = "Set synchronous_standby_names, or accept the loss and run the checks of the runbook after a failover."
+        hint = (
+            "Set synchronous_standby_names, with synchronous_commit = on, or accept the loss and run the checks of the"
+            " runbook after a failover."
+        )
         found.append(Warning(text, hint=hint, id="postgres.W001"))
     return found
 

@@ -11,6 +11,8 @@ from psycopg.errors import LockNotAvailable
 from config.postgres.base import DatabaseWrapper
 
 LOCK_TIMEOUT_MS = 2_000
+# A commit takes milliseconds, unless it waits for a lost standby.
+COMMIT_SECONDS = 5.0
 # PostgreSQL ends a transaction that has waited this long for its process, which may be frozen or cut off: others would
 # wait for its locks until somebody ends the session.
 IDLE_TIMEOUT_MS = 10_000
@@ -91,6 +93,14 @@ def limit_lock_waits() -> None:
 def limit_idle_transactions() -> None:
     """Have PostgreSQL end each transaction of this process that waits IDLE_TIMEOUT_MS for its next statement."""
     DatabaseWrapper.idle_timeout_ms = IDLE_TIMEOUT_MS
+
+
+def limit_commits() -> None:
+    """Limit the time that each commit of this process waits for a synchronous standby to COMMIT_SECONDS.
+
+    A commit that waits longer raises OperationalError, although it is stored on this server.
+    """
+    DatabaseWrapper.commit_seconds = COMMIT_SECONDS
 
 
 def is_lock_timeout(error: BaseException) -> bool:

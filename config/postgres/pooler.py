@@ -51,19 +51,20 @@ def recognise(connection: Any) -> Generator[Wait, Ready, None]:
 
 
 def durable(is_local: str) -> str:
-    """Return the statement by which no commit is lost in a crash, although an administrator may accept that.
+    """Return the call by which no commit is lost in a crash of this server, although an administrator accepts it.
 
-    It holds for the session or, if ``is_local`` is "true", for the transaction. The stronger remote_apply is kept.
+    It holds for the session or, if ``is_local`` is "true", for the transaction. Only ``off`` loses commits in a crash,
+    so any other setting is kept, and ``off`` does not replace it later. ``local`` and ``remote_write`` may lose commits
+    in a failover, as asynchronous standbys do, and how much of that to accept is for the administrator to decide.
     """
-    return (
-        f"SELECT set_config('synchronous_commit', 'on', {is_local})"
-        " WHERE current_setting('synchronous_commit') <> 'remote_apply'"
-    )
+    setting = "current_setting('synchronous_commit')"
+    durable_setting = f"CASE {setting} WHEN 'off' THEN 'on' ELSE {setting} END"
+    return f"set_config('synchronous_commit', {durable_setting}, {is_local})"
 
 
 def set_durable(connection: Any) -> Generator[Wait, Ready, None]:
     """Make the commits of a new connection's session durable; a generator, as ``recognise`` is."""
-    connection.pgconn.send_query(durable("false").encode())
+    connection.pgconn.send_query(f"SELECT {durable('false')}".encode())
     yield from _result(connection.pgconn)
 
 

@@ -16,7 +16,6 @@ from rest_framework.views import APIView
 
 from config.lib import redis_connection
 from config.lib.http import errors
-from config.postgres import locks
 from config.postgres.base import statement_deadline
 from monitoring.alerts import engine
 from monitoring.api import access
@@ -30,6 +29,7 @@ from monitoring.api.serializers import (
     WebhookStatsSerializer,
 )
 from monitoring.dashboard.access import SEE
+from monitoring.indicators.measurements import standby_message, standby_wait
 from monitoring.stats import reports
 from profiles import cache, failures
 from profiles.rollout.decision import is_monitored
@@ -61,7 +61,7 @@ def ready(request: HttpRequest) -> HttpResponse:
             cursor.execute("SHOW transaction_read_only")
             is_read_only = cursor.fetchone() == ("on",)
             last_check = engine.last_check()
-            waits_for_standby = locks.standby_wait() is not None
+            waiting = standby_wait()
         has_database = True
     except DatabaseError:
         has_database = False
@@ -75,7 +75,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         return _not_ready("PostgreSQL is read-only", has_cache, has_database=True)
     with translation.override("en"):  # As the other reasons are.
         reasons = [] if has_cache else [f"Redis: {failures.message_for(redis['last_error'])}"]
-    reasons += ["PostgreSQL waits for a synchronous standby"] if waits_for_standby else []
+        reasons += [str(standby_message(waiting))] if waiting else []
     reasons += [last_check.warning()] if last_check.is_late else []
     body: dict[str, Any] = {"status": "degraded" if reasons else "ok", "database": True, "cache": has_cache}
     return JsonResponse(body | ({"reason": "; ".join(reasons)} if reasons else {}))

@@ -9,9 +9,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Q
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
+from config.lib import clock
 from config.lib.messages import Message, join_messages
 from config.postgres import locks
 from employees.assessment import unapplied_migrations
@@ -47,8 +49,11 @@ REDIS_FIELDS = (
 _OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; checked again in working hours")
 
 
-# Critical at once, because nothing can be stored; each single wait may be short, because requests give up.
-STANDBY_COUNTS_AS = 121.0
+# A single commit may wait for a moment. Once it lasts, it is critical, because nothing can be stored.
+STANDBY_LASTS_SECONDS, STANDBY_COUNTS_AS = 5.0, 121.0
+# Each single wait may be short, because requests give up: it lasts if another round has found one in this time.
+STANDBY_WINDOW = timedelta(minutes=1)
+_STANDBY_STATE = "waiting for a standby"
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,16 +326,35 @@ def direct_api_served(sources: Sources) -> Measured:
     return Measured(float(users.is_served()), params={"path": path}, data={"path": path})
 
 
+def standby_wait() -> locks.Session | None:
+    """Return the session whose commit waits longest for a synchronous standby; None if none waits noticeably.
+
+    Its ``seconds`` count from the first round that has found such a session, if there was one every STANDBY_WINDOW.
+    """
+    waiting = locks.standby_wait()
+    if waiting is None:
+        return None
+    is_recent = Q(round_at__gt=timezone.now() - STANDBY_WINDOW, round_at__lte=timezone.now())
+    found = IndicatorReading.objects.filter(is_recent, name="blocking_session", data__state=_STANDBY_STATE)
+    last = found.order_by("-round_at").values_list("round_at", "data__seconds").first()
+    seconds = last[1] + clock.age(last[0]).total_seconds() if last else 0
+    return waiting._replace(seconds=max(waiting.seconds, seconds))
+
+
+def standby_message(waiting: locks.Session) -> Message:
+    return Message(locks.WAITING_FOR_STANDBY, {"seconds": round(waiting.seconds)})
+
+
 def blocking_session(sources: Sources) -> Measured:
     """Return the age in seconds of the transaction that other sessions wait for; 0 if there is none.
 
-    If commits wait for a synchronous standby, return at least STANDBY_COUNTS_AS.
+    If commits have waited for a synchronous standby for STANDBY_LASTS_SECONDS, return at least STANDBY_COUNTS_AS.
     """
-    if waiting := locks.standby_wait():
-        seconds = round(waiting.seconds)
-        data = {"pid": waiting.pid, "application": waiting.name, "state": "waiting for a standby", "seconds": seconds}
-        message = Message(locks.WAITING_FOR_STANDBY, {"seconds": seconds})
-        return Measured(max(waiting.seconds, STANDBY_COUNTS_AS), message=message, data=data)
+    if waiting := standby_wait():
+        seconds = max(waiting.seconds, STANDBY_COUNTS_AS) if waiting.seconds >= STANDBY_LASTS_SECONDS else 0
+        data = {"pid": waiting.pid, "application": waiting.name, "state": _STANDBY_STATE}
+        data |= {"seconds": round(waiting.seconds)}
+        return Measured(seconds, message=standby_message(waiting), data=data)
     session = locks.blocking_session()
     if session is None:
         return Measured(0)

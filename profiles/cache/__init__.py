@@ -37,7 +37,7 @@ from django_redis import get_redis_connection
 from prometheus_client import Counter
 
 from config.lib import clock, redis_connection
-from config.postgres.base import statement_deadline
+from config.postgres.base import seconds_left, statement_deadline
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.cache.cached_profile import CachedProfile
 from profiles.cache.lease import LEASE_SECONDS, Lease, ReadableEntries, ServedGeneration
@@ -59,10 +59,7 @@ _FILLED_FOR = "profiles:filled_for"
 _PROBE = "profiles:probe"
 _PROGRESS = "profiles:progress"
 # The keys that are not profiles; an earlier release wrote the last one.
-_MARKERS = (
-    *(_GENERATION, _TOKEN, _FILLED_FOR, _PROBE, _PROGRESS),
-    *(redis_connection.LIMITS, OPERATIONS, "profiles:reports"),
-)
+_OTHERS = (_GENERATION, _TOKEN, _FILLED_FOR, _PROBE, _PROGRESS, redis_connection.LIMITS, OPERATIONS, "profiles:reports")
 _RUN_ID = re.compile(rb"[0-9A-Za-z]{1,64}")
 _MOST_BEHIND = 1000
 
@@ -208,10 +205,16 @@ def _unreadable(error: DatabaseError, cached: CachedProfile | None = None, redis
 def _try_to_refill(user_id: str) -> None:
     """Write a person's current row to Redis, unless the row is locked: whoever holds the lock updates Redis too.
 
-    Errors are ignored, because the next read tries again.
+    Errors are ignored, because the next read tries again. Nothing is done if a lookup has too little time left to
+    withdraw what it may write.
     """
+    left, needed = seconds_left(), settings.PROFILE_CACHE_TIMEOUT / 3 + settings.REDIS_TIMEOUT
+    if left is not None and left < needed.total_seconds():
+        return
     row = Profile.objects.filter(user_id=user_id)
-    with suppress(CacheError, DatabaseError), _within_budget(), refilling(row, operation="refill"):
+    # The inner one keeps what withdraw() stores from being rolled back with the savepoint.
+    outer, inner = suppress(DatabaseError), suppress(CacheError, DatabaseError)
+    with outer, _within_budget(), inner, refilling(row, operation="refill"):
         pass
 
 
@@ -234,10 +237,18 @@ def refilling(profiles: QuerySet[Profile], *, operation: str = "set") -> Iterato
 
 
 def delete_uncommitted(user_ids: list[str]) -> None:
-    """Delete entries that a transaction may have written and did not commit."""
+    """Delete entries that a transaction may have written and did not commit; leave them to the refill if Redis fails.
+
+    This has REDIS_TIMEOUT, also if the caller's own time is over; half of it is for Redis.
+    """
     if user_ids:
-        # If PostgreSQL fails as well, the transaction will be repeated, and write the entries again.
-        with suppress(Error), redis_connection.time_limit(settings.REDIS_TIMEOUT.total_seconds(), is_extra=True):
+        seconds = settings.REDIS_TIMEOUT.total_seconds()
+        # If PostgreSQL fails as well, the transaction of a task will be repeated, and write the entries again.
+        with (
+            suppress(Error),
+            redis_connection.time_limit(seconds / 2, is_extra=True),
+            statement_deadline(seconds, is_extra=True),
+        ):
             try:
                 delete(*user_ids)
             except OtherServer:
@@ -460,7 +471,7 @@ def health() -> dict[str, Any]:
     def send(client: redis.Redis) -> Any:
         pipeline = client.pipeline(transaction=False)
         pipeline.info("everything")
-        pipeline.exists(*_MARKERS)
+        pipeline.exists(*_OTHERS)
         return pipeline.execute()
 
     started = time.perf_counter()

@@ -19,14 +19,17 @@ from config.postgres.base import DeadlineConnection, parameters
 from employees.models import University
 from tests.chaos.system import System
 from tests.chaos.test_worker_faults import ready, within
+from tests.chaos.webhook_load import post
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]
 _WRITES = ("INSERT", "UPDATE", "DELETE")
 _KEPT = """
 SELECT (SELECT count(*) FROM employees), (SELECT count(*) FROM tombstones),
        (SELECT count(*) FROM waffle_switch WHERE active AND name = 'emergency_stop'),
-       (SELECT count(*) FROM profile_cache)
+       (SELECT count(*) FROM profile_cache),
+       (SELECT count(*) FROM webhook_inbox WHERE update_type = 'bot_added')
 """
+_UPDATE = b'{"update_type":"bot_added","timestamp":1,"chat_id":1,"user":{"user_id":8,"first_name":"Anna"}}'
 _SETTING = "SELECT current_setting('synchronous_commit')"
 
 
@@ -95,12 +98,15 @@ def test_a_pooled_session_is_left_as_it_was() -> None:
         assert cursor.fetchone() == ("off" if connection.connection.pooling.is_pooled else "on",)
 
 
-def test_a_stronger_setting_is_kept() -> None:
+@pytest.mark.parametrize("setting", ["local", "remote_write", "on", "remote_apply"])
+def test_a_setting_that_loses_nothing_in_a_crash_is_kept(setting: str) -> None:
+    """A session keeps it also if an administrator sets ``off`` later."""
     with psycopg.connect(**parameters(), autocommit=True) as admin:
-        admin.execute("ALTER ROLE postgres SET synchronous_commit = remote_apply")
+        admin.execute(f"ALTER ROLE postgres SET synchronous_commit = {setting}")
         try:
             with DeadlineConnection.connect(**parameters()) as opened:
-                assert opened.execute(_SETTING).fetchone() == ("remote_apply",)
+                row = opened.execute("SELECT setting, source FROM pg_settings WHERE name = 'synchronous_commit'")
+                assert row.fetchone() == (setting, "session")
         finally:
             admin.execute("ALTER ROLE postgres RESET synchronous_commit")
 
@@ -130,6 +136,12 @@ def test_nothing_acknowledged_is_lost_in_a_crash(careless_system: System) -> Non
     token = system.token()
     assert _ask(system, token, "POST", "/profiles/7/name", {"name": "Анна Иванова"}) == 200
     assert _ask(system, token, "POST", "/employees", employee) == 201
+    # So far in sessions from before the setting, from now on in those that begin with it.
+    with system.database() as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'directory-%'"
+        )
+    within(60, lambda: post(system, _UPDATE).answer == 200)
     assert _ask(system, token, "POST", "/monitoring/rollout/emergency", {"reason": "drill"}) == 200
     assert _ask(system, token, "DELETE", "/profiles/7") == 204
     for pid in system.pids("postgres"):
@@ -138,7 +150,7 @@ def test_nothing_acknowledged_is_lost_in_a_crash(careless_system: System) -> Non
     within(60, lambda: ready(system)["status"] != "unavailable")
     with system.database() as database:
         counts = database.execute(_KEPT).fetchone()
-    assert counts == (1, 1, 1, 0)
+    assert counts == (1, 1, 1, 0, 1)
 
 
 def _ask(system: System, token: str, method: str, path: str, body: Any = None) -> int:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -27,7 +28,7 @@ from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.indicators.definitions import INDICATORS
 from profiles import cache
-from profiles.models import Profile
+from profiles.models import PhoneLink, Profile
 from profiles.tasks import refill_cache
 from tests.conftest import Phases
 from tests.profiles.all_stores import TOKEN, message
@@ -217,6 +218,34 @@ def test_many_locked_people_delay_no_other(phases: Phases, settings: Settings, t
         assert within(2, processing.process_inbox) == 1
     InboxUpdate.objects.update(next_try_at="2020-01-01T00:00Z")
     assert processing.process_inbox() == 60
+    assert not processing._maybe_locked
+
+
+def test_batches_of_two_processes_do_not_wait_for_each_other(phases: Phases, settings: Settings) -> None:
+    """The other one has locked a phone, as a batch does first, and then needs the profile of a suspect."""
+    phases(100, 100)
+    settings.MAX_BOT_TOKEN = TOKEN
+    for number in (1, 2):
+        row(State.PENDING, body=_contact(number))
+    assert processing.process_inbox() == 2
+    InboxUpdate.objects.all().delete()
+    for number in (1, 2):
+        row(State.PENDING, body=_contact(number))
+    phone = PhoneLink.objects.get(user_id="2").phone
+    processing._maybe_locked.add("1")
+
+    def go_on(other: psycopg.Connection) -> None:
+        deadline = time.monotonic() + 10
+        while not other.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        other.execute("SELECT FROM profile_cache WHERE user_id = '1' FOR UPDATE NOWAIT")
+        other.commit()
+
+    with open_session() as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT FROM phone_links WHERE phone = %s FOR UPDATE", [phone])
+        done = pool.submit(go_on, other)
+        assert processing.process_inbox() == 2
+        done.result()
     assert not processing._maybe_locked
 
 

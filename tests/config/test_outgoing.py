@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import requests
+from django.core.mail import DNS_NAME, EmailMessage
 
 from config.lib import outgoing
 from tests.loopback import Answer, serving
@@ -115,3 +116,62 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: p
             with pytest.raises(TimeoutError):
                 outgoing.connect(HOST, 80, time.monotonic() + 0.5)
             assert time.monotonic() - started < 1
+
+
+def test_a_kernel_without_ipv6_uses_the_other_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is connected for such an address: socket() itself fails."""
+    unsupported = next(family for family in range(100, 200) if not _has(family))
+    none = (unsupported, socket.SOCK_STREAM, 6, "", ("::1", 80, 0, 0))
+    with serving(lambda *_: Answer(204)) as server:
+        other = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.server_port))
+        resolve_with(monkeypatch, lambda host, port: [none, other])
+        assert get(f"http://{HOST}/", 5) == 204
+    resolve_with(monkeypatch, lambda host, port: [none])
+    with pytest.raises(OSError, match="not supported"):
+        outgoing.connect(HOST, 80, time.monotonic() + 1)
+
+
+@pytest.fixture
+def forgotten_name(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the process send its first e-mail: Django keeps the host's name after that."""
+    monkeypatch.delattr(DNS_NAME, "_fqdn", raising=False)
+    yield
+    DNS_NAME.__dict__.pop("_fqdn", None)
+
+
+@pytest.mark.usefixtures("forgotten_name")
+def test_the_hosts_own_name_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+    monkeypatch.setattr(outgoing, "_OWN_NAME_SECONDS", 0.2)
+    monkeypatch.setattr(socket, "getfqdn", lambda: is_over.wait(10) and "late.example.ru")
+    started = time.monotonic()
+    with closing(socket.create_server(("127.0.0.1", 0))) as closed:
+        port = closed.getsockname()[1]
+    backend = outgoing.EmailBackend(host="127.0.0.1", port=port, timeout=1)
+    with pytest.raises(ConnectionRefusedError):
+        backend.open()
+    message_id = EmailMessage("x", "y", to=["x@example.ru"]).message()["Message-ID"]
+    assert time.monotonic() - started < 3
+    assert message_id.endswith(f"@{socket.gethostname()}>")
+    is_over.set()
+
+
+@pytest.mark.usefixtures("forgotten_name")
+@pytest.mark.parametrize("name", ["directory.example.ru", OSError("no such host")])
+def test_the_hosts_own_name(monkeypatch: pytest.MonkeyPatch, name: Any) -> None:
+    def look_up() -> str:
+        if isinstance(name, OSError):
+            raise name
+        return str(name)
+
+    monkeypatch.setattr(socket, "getfqdn", look_up)
+    expected = socket.gethostname() if isinstance(name, OSError) else name
+    assert outgoing.own_name(time.monotonic() + 5) == expected
+
+
+def _has(family: int) -> bool:
+    try:
+        socket.socket(family).close()
+    except OSError:
+        return False
+    return True

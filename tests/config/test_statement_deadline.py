@@ -75,6 +75,23 @@ def test_a_transaction_is_rolled_back() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_what_is_stored_after_a_late_transaction_is_committed() -> None:
+    """Within a second after the deadline, a transaction may still be rolled back, and its connection stays open."""
+
+    @transaction.atomic
+    def create_late() -> None:
+        University.objects.create(name="inside")
+        time.sleep(0.4)
+        raise ValueError
+
+    with pytest.raises(ValueError), statement_deadline(0.2):  # noqa: PT011 (ours)
+        create_late()
+    University.objects.create(name="after")
+    with psycopg.connect(**parameters()) as other:
+        assert other.execute("SELECT name FROM universities").fetchall() == [("after",)]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_connecting_takes_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()

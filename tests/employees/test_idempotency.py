@@ -5,8 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models.functions import Now
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -47,6 +49,21 @@ def test_in_flight_is_409_until_it_is_abandoned(api: APIClient, university: Univ
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "IDEMPOTENCY_IN_FLIGHT")
     IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(minutes=2))
     assert post(api, university, phone="+12025550101").status_code == 201
+
+
+@pytest.mark.parametrize("hours", [-25, 25])
+def test_the_clock_of_a_host_does_not_matter(university: University, superadmin: User, hours: int) -> None:
+    """The key is kept for 24 hours by PostgreSQL's clock, also if the clock of the host differs from it."""
+    api = APIClient()
+    api.force_authenticate(superadmin)  # A token would be of another day.
+    with time_machine.travel(timezone.now() + timedelta(hours=hours)):
+        first = post(api, university)
+    second = post(api, university)
+    assert (first.status_code, second.status_code) == (201, 201), second.content
+    assert first.json() == second.json()
+    IdempotentRequest.objects.update(status=None)
+    assert post(api, university).json()["error"]["code"] == "IDEMPOTENCY_IN_FLIGHT"
+    assert IdempotentRequest.objects.filter(created_at__gt=Now()).count() == 0
 
 
 def test_a_refused_request_leaves_the_key_free(api: APIClient, university: University) -> None:

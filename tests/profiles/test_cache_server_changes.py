@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from redis.connection import parse_url
@@ -21,7 +23,7 @@ from employees.models import University
 from profiles import cache
 from profiles.cache import lease
 from profiles.cache.lease import LEASE_SECONDS
-from profiles.models import Tombstone
+from profiles.models import CacheGeneration, Profile, Tombstone
 from profiles.personal_data import erasure
 from profiles.tasks import refill_cache
 from tests.profiles.people import add_profile, cached
@@ -181,3 +183,44 @@ def test_a_server_that_changes_while_its_entries_are_deleted(
     refill_cache()
     cache._lease.forget()
     assert cache.read(RENAMED) is not None
+
+
+def test_lookups_change_no_row_until_the_next_refill(spare: FaultyServer, move: Callable[[str], None]) -> None:
+    """Each would mark its person for a refill that deletes and writes all entries anyway."""
+    people = ["1", "2", "3"]
+    for user_id in people:
+        add_profile(user_id)
+    move(spare.url)
+    with CaptureQueriesContext(connection) as queries:
+        for user_id in people * 2:
+            cache._lease.forget()
+            assert cache.find(user_id).profile is not None
+    statements = [query["sql"] for query in queries]
+    assert [sql for sql in statements if sql.lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE"))] == []
+    assert not Profile.objects.filter(is_cache_behind=True).exists()
+
+
+def test_workers_of_two_hosts_begin_the_same_generation(
+    spare: FaultyServer, move: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one begins while the first one waits for the leases, and both finish."""
+    profile = add_profile(RENAMED, OLD)
+    hosts = ["the second one"]
+
+    def begin_on_the_other_host(_seconds: float) -> None:
+        if hosts:
+            hosts.pop()
+            cache.begin_generation()
+            assert cache.write_through([profile])
+
+    move(spare.url)
+    monkeypatch.setattr(time, "sleep", begin_on_the_other_host)
+    cache.begin_generation()
+    assert hosts == []
+    begun = CacheGeneration.objects.identity()
+    assert cache.write_through([profile]), "what the first one has begun is served"
+    cache._lease.forget()
+    assert cache.read(RENAMED) is not None
+    cache.begin_generation()
+    assert CacheGeneration.objects.identity() == begun
+    assert cache.read(RENAMED) is not None, "no entry was deleted again"

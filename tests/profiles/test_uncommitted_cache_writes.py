@@ -1,22 +1,27 @@
 """Entries that a transaction wrote to Redis and did not commit: nothing of them stays."""
 
 import threading
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import timedelta
 
 import psycopg
 import pytest
 import redis as redis_py
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import Error, connection
+from django.conf import settings
+from django.db import Error, connection, transaction
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
-from config.postgres.base import parameters
+from config.postgres.base import parameters, statement_deadline
 from profiles import cache
 from profiles.models import Profile, Tombstone
 from profiles.personal_data import erasure
 from profiles.tasks import refill_cache
 from tests.profiles.people import add_profile, cached
+from tests.servers import FaultyServer
 
 ERASED, RENAMED = "4815162342", "7"
 SECRET_NAME, OLD, NEW = "Аполлинария", "Иван", "Пётр"
@@ -87,3 +92,45 @@ def test_a_time_limit_between_write_and_commit(redis: redis_py.Redis) -> None:
         assert cached(redis, RENAMED)["max_first_name"] == OLD
         raise SoftTimeLimitExceeded
     assert not redis.exists(f"profile:user:{RENAMED}")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("cache_first")
+@pytest.mark.parametrize("block", [transaction.atomic, nullcontext], ids=["in a transaction", "alone"])
+def test_a_lookup_that_has_no_time_left_leaves_its_entry_to_the_refill(
+    redis_server: FaultyServer,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    block: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """Redis does not respond any more after it got the entry, which may be outdated later."""
+    settings.PROFILE_CACHE_TIMEOUT = timedelta(seconds=1.5)
+    add_profile(RENAMED, OLD, is_cached=False)
+    Profile.objects.update(is_cache_behind=False)
+    cache.find("8")
+    write = cache.write
+
+    def hang(profiles: list[Profile], *, operation: str = "set") -> None:
+        write(profiles, operation=operation)
+        redis_server.pause()
+        time.sleep(0.9)  # More than a third of the timeout.
+        raise cache.CacheError("set: TimeoutError")
+
+    monkeypatch.setattr(cache, "write", hang)
+    with block():
+        found = cache.find(RENAMED)
+    redis_server.resume()
+    assert found.profile is not None
+    assert Profile.objects.get().is_cache_behind
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("cache_first")
+def test_a_lookup_that_is_late_writes_nothing(redis: redis_py.Redis) -> None:
+    """What it wrote could not be withdrawn in time."""
+    add_profile(RENAMED, OLD, is_cached=False)
+    with statement_deadline(settings.PROFILE_CACHE_TIMEOUT.total_seconds() / 3 + 0.2):
+        assert cache.find(RENAMED).profile is not None
+    assert not redis.exists(f"profile:user:{RENAMED}")
+    assert cache.find(RENAMED).profile is not None
+    assert redis.exists(f"profile:user:{RENAMED}")

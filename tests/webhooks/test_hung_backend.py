@@ -1,8 +1,10 @@
 """A session of PostgreSQL, or of a pooler, that never answers: the inbox closes it and goes on in another one."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from signal import SIGCONT, SIGSTOP
 
 import pytest
@@ -16,7 +18,7 @@ from tests.webhooks.inbox_rows import row
 from tests.webhooks.test_clocks import dialog
 from webhooks import processing
 from webhooks.management.commands import process_inbox
-from webhooks.models import State
+from webhooks.models import InboxUpdate, State
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis")]
 
@@ -44,6 +46,40 @@ def test_it_goes_on_in_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - started < 5
     assert processing.process_inbox() == 1
     assert Profile.objects.get().first_name == "Олег"
+
+
+def test_a_failed_attempt_has_a_deadline(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session hangs after the batch was rolled back, when the failure of its only update is to be recorded."""
+    phases(100, 100)
+    monkeypatch.setattr(processing, "BATCH_SECONDS", 1.0)
+    failed = row(State.PENDING, body=dialog("Олег", row().received_at))
+    pids: list[int] = []
+
+    def fail(*_: object) -> None:
+        pids.append(connection.connection.info.backend_pid)
+        raise ValueError
+
+    def distrust(_: object) -> None:
+        if timer.ident is None:
+            os.kill(pids[0], SIGSTOP)
+            # Without a deadline, the statement would wait for ever.
+            timer.start()
+
+    timer = threading.Timer(6, lambda: os.kill(pids[0], SIGCONT))
+    with monkeypatch.context() as patched:
+        patched.setattr(processing, "_merge", fail)
+        patched.setattr(processing, "_distrust", distrust)
+        with pytest.raises(OperationalError):
+            processing.process_inbox()
+    assert timer.is_alive(), "it was given up before the session went on"
+    timer.cancel()
+    with suppress(ProcessLookupError):
+        os.kill(pids[0], SIGCONT)
+    deadline = time.monotonic() + 10
+    while not processing.process_inbox():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert InboxUpdate.objects.get(pk=failed.pk).state == State.DONE
 
 
 def is_living() -> bool:

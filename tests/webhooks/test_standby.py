@@ -1,5 +1,6 @@
 """A commit that waits for a synchronous standby is no success when it is cancelled, although PostgreSQL reports one."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -74,3 +75,31 @@ def test_a_second_delivery_is_no_success_either(url: str) -> None:
     for _ in range(3):
         with pytest.raises(psycopg.OperationalError, match="standby"):
             loops.run(deliver())
+
+
+def test_the_receiver_goes_on_if_an_administrator_does_without_it(url: str) -> None:
+    """Also the connection that was open before."""
+    updates = [Arrival(bytes([n]) * 32, None, b"{}", "other", "", datetime.now(UTC), "") for n in range(2)]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = local")
+        connection.execute(_TABLES)
+
+    async def deliver() -> None:
+        async with await InboxConnection.connect(url, autocommit=True) as connection:
+            connection.deadline = time.monotonic() + 0.5
+            with pytest.raises(psycopg.OperationalError, match="standby"):
+                await store(connection, updates[:1])
+            await asyncio.to_thread(do_without_standby)
+            for again in (updates, updates):
+                connection.deadline = time.monotonic() + 2
+                await store(connection, again)
+
+    def do_without_standby() -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_commit = local")
+            connection.execute("SELECT pg_reload_conf()")
+        time.sleep(0.3)
+
+    loops.run(deliver())
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM webhook_inbox").fetchone() == (2,)
