@@ -9,6 +9,8 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from unfold.sites import UnfoldAdminSite
 
+from config.lib import autocomplete
+
 
 class AdminConfig(SimpleAdminConfig):
     default_site = "config.lib.admin_site.AdminSite"
@@ -21,6 +23,9 @@ class AdminSite(UnfoldAdminSite):
         Most pages never evaluate it: they show the sidebar of config/navigation.py.
         """
         return SimpleLazyObject(partial(super().get_app_list, request, app_label))
+
+    def autocomplete_view(self, request: HttpRequest) -> Any:
+        return autocomplete.JsonView.as_view(admin_site=self)(request)
 
     def _call_permission_callback(self, callback: Callable[[HttpRequest], bool] | None, request: HttpRequest) -> bool:
         # The theme's own makes a class for each entry of the sidebar.

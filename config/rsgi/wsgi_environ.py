@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from django.http import HttpRequest
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Harmless where they are lost: any page of another site may have set a cookie that is not ASCII.
 _LOSSLESS = frozenset({"cookie", "user-agent", "referer", "from", "via", "origin"})
+_ASCII = bytes(range(128)).decode()
 # In characters. Python's parser of e-mail, with which Django parses these headers, takes the square of the number of
 # semicolons.
 LONGEST_PARSED = 1024
@@ -67,7 +69,8 @@ def wsgi_environ(scope: Scope) -> WSGIEnvironment:
         "SCRIPT_NAME": "",
         # WSGI's strings are bytes decoded as Latin-1.
         "PATH_INFO": scope.path.encode().decode("latin-1"),
-        "QUERY_STRING": scope.query_string.encode().decode("latin-1"),
+        # Django would encode the bytes of what is not ASCII once more in the links of its responses.
+        "QUERY_STRING": quote(scope.query_string, safe=_ASCII, errors="surrogatepass"),
         "SERVER_NAME": host,
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",

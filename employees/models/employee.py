@@ -6,7 +6,7 @@ from typing import ClassVar
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import F, Q, Value
-from django.db.models.functions import Cast, Substr
+from django.db.models.functions import Cast, Lower, Substr
 from django.utils.deconstruct import deconstructible
 from django.utils.translation import gettext_lazy as _
 
@@ -62,9 +62,11 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
             matches = self.alias(search_text=SEARCH_TEXT)
         for part in text.split()[:_MAX_WORDS]:
             digits = re.fullmatch(r"\+([0-9]+)", part)
-            word = digits[1] if digits else part.lower()
-            # Not icontains, which applies UPPER to both sides and so would bypass the index.
-            matches = matches.filter(search_text__contains=word if len(word) >= _PREFIX_BELOW else f" {word}")
+            word = digits[1] if digits else part
+            prefix = "" if len(word) >= _PREFIX_BELOW else " "
+            # Not icontains, which applies UPPER to both sides and so would bypass the index. PostgreSQL and Python
+            # disagree about the small letter of some capitals, such as the Turkish dotted I.
+            matches = matches.filter(search_text__contains=Lower(Value(prefix + word)))
         return matches
 
     def count_or_estimate(self, *, is_search: bool) -> int:

@@ -2,10 +2,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.http import QueryDict
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
+from config.lib import text as texts
 from employees.api.serializers import ORDERINGS, filter_employees
 from employees.models import Employee, University
 from employees.models import employee as employee_module
@@ -35,6 +38,21 @@ def test_it_works(api: APIClient, people: list[Employee]) -> None:
 @pytest.mark.parametrize("query", ["search=ИВАН", "query=иван", "search=иван ", "q=ИВАН", "search=&q=иван"])
 def test_it_finds_cyrillic_in_any_case(api: APIClient, people: list[Employee], query: str) -> None:
     assert found(api, query) == ["Петров", "Иванова"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(st.characters(categories=["Lu", "Lt", "Ll", "Lo", "Mn", "Zs"]), min_size=1, max_size=20))
+@example("İsmailov")
+@example("ΑΛΕΞΗΣ ΣΣ")
+@example("ẞ ǅ ŉ Ⅷ")
+def test_it_finds_a_name_as_it_is_stored(university: University, name: str) -> None:
+    """Whatever the small letters of its capitals are."""
+    if (stored := texts.clean(name)) and texts.is_visible(stored):
+        with transaction.atomic():
+            Employee.objects.create(phone="+79160000000", first_name="", last_name=stored, university=university)
+            found = [list(Employee.objects.matching(word)) for word in (stored, *stored.split())]
+            transaction.set_rollback(True)
+        assert all(len(rows) == 1 for rows in found), stored
 
 
 @pytest.mark.parametrize("query", ["search=%25", "search=_", "search=%00", "search=нет"])

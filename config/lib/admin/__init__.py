@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import Permission
-from django.core.exceptions import FieldError
+from django.core.exceptions import FieldError, ValidationError
 from django.db.models import DateTimeField, Model, QuerySet
 from django.db.models.sql import Query
+from django.forms.utils import to_current_timezone
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from unfold import admin as unfold
@@ -16,7 +17,7 @@ from unfold import fields, utils
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.templatetags import unfold_list
 
-from config.lib import times
+from config.lib import autocomplete, times
 from config.lib.admin.stale_forms import MergingForm
 from config.lib.scope import requires_global_scope, scope_of
 
@@ -58,6 +59,28 @@ class ModelAdmin(unfold.ModelAdmin):
         if field is not None and isinstance(db_field, DateTimeField):
             field.help_text = f"{field.help_text} {_('Time zone: %s') % times.zone()}".strip()
         return field
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Read the moments in the address, which the inputs for date and time expect; omit those that are none."""
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        for field in self.opts.fields:
+            if isinstance(field, DateTimeField) and field.name in initial:
+                try:
+                    initial[field.name] = to_current_timezone(field.to_python(initial[field.name]))
+                except (ValidationError, OverflowError):
+                    del initial[field.name]
+        return initial
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", autocomplete.Select(db_field, self.admin_site, using=kwargs.get("using")))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            widget = autocomplete.SelectMultiple(db_field, self.admin_site, using=kwargs.get("using"))
+            kwargs.setdefault("widget", widget)
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Require the permission to view as well, because the page that asks for confirmation shows the row."""

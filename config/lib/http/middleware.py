@@ -3,6 +3,7 @@ from collections.abc import Callable
 from datetime import UTC
 
 from csp.middleware import CSPMiddleware, PolicyParts
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, QueryDict
 from django.utils import timezone
@@ -101,7 +102,9 @@ class InputMiddleware(MiddlewareMixin):
         return None
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        return error_pages.bad_request(request, exception) if errors.is_refused_by_database(exception) else None
+        # Not every page with a list's filters is a list: the export, for example.
+        is_refused = isinstance(exception, IncorrectLookupParameters) or errors.is_refused_by_database(exception)
+        return error_pages.bad_request(request, exception) if is_refused else None
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         # Django shows the whole list after a filter that it cannot apply, and the next action would change all of it.
