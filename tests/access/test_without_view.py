@@ -238,6 +238,22 @@ def test_a_repeated_create_shows_what_may_be_viewed_now(world: World, is_key: bo
     assert (answer.status_code, answer.json()) == (201, {"id": whole["id"]} | kept)
 
 
+def test_a_repeat_after_a_demotion_shows_the_id(world: World) -> None:
+    """The person may no longer grant the role that the first request granted."""
+    person = person_without("monitoring.view_screens", group="superadmin")
+    body = {"phone": KNOWN, "last_name": "Ким", "role": "curator", "university_id": int(world.own["university"])}
+
+    def create() -> Any:
+        client = client_of(User.objects.get(pk=person.pk))
+        return client.post("/employees", body, format="json", headers={"idempotency-key": "k"})
+
+    whole = create().json()
+    person.groups.set(Group.objects.filter(name="curator"))
+    Membership.objects.create(user=person, university=University.objects.create(name="Другой"))
+    answer = create()
+    assert (answer.status_code, answer.json()) == (201, {"id": whole["id"]})
+
+
 @pytest.mark.parametrize("group", ["", "operator", "curator"])
 def test_a_role_that_sees_nobody_changes_nobody(world: World, group: str) -> None:
     """Without a membership, operators and curators see no profile by their role."""
