@@ -19,6 +19,21 @@ _PLACEHOLDERS = {
     *("nan", "null", "NaT", r"\N", "(null)", "<null>", "nil", "undefined", "(blank)", "(пусто)", "н/д", "Н/Д"),
 }
 _PLACEHOLDERS_IN_ANY_CASE = {text.casefold() for text in _PLACEHOLDERS}
+_ALL_BUT_LETTERS = re.compile(r"[\W_]+")
+
+
+def _letters(text: str) -> str:
+    return _ALL_BUT_LETTERS.sub("", text).casefold()
+
+
+_BOOLEANS = frozenset(["true", "false", "истина", "ложь"])
+# What people write into a column of IDs instead of leaving it empty, without punctuation.
+_NOT_AN_ID_WORDS = {
+    *(word for word in map(_letters, _PLACEHOLDERS) if len(word) > 1 and word.isalpha()),
+    *("no", "yes", "unknown", "tbd", "tba", "empty", "missing", "notavailable", "notapplicable", "notset", "notknown"),
+    *("да", "нет", "неизвестно", "неизвестен", "неизвестна", "отсутствует", "уточняется", "нету"),
+    *_BOOLEANS,
+}
 _ENGLISH_MONTH = (
     "(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     "|nov(?:ember)?|dec(?:ember)?)"
@@ -47,7 +62,6 @@ _NUMBER = regex.compile(
     r"|[+-]?(?:inf|infinity)",
     regex.IGNORECASE,
 )
-_BOOLEANS = frozenset(["true", "false", "истина", "ложь"])
 _DIGIT = re.compile("[0-9]")
 _ERROR = re.compile(r"#.*|(?:err|ошибка):[0-9]+", re.IGNORECASE)
 
@@ -57,7 +71,9 @@ def _not_an_id() -> str:
 
     It matches any case without a flag, because JSON Schema has no flags.
     """
-    words = sorted(word for word in {*_PLACEHOLDERS_IN_ANY_CASE, *_BOOLEANS} if re.fullmatch("[a-z0-9_.-]+", word))
+    words = sorted(word for word in _PLACEHOLDERS_IN_ANY_CASE if re.fullmatch("[a-z0-9_.-]*[0-9][a-z0-9_.-]*", word))
+    between = "[._-]*"
+    words += [f"{between}{between.join(word)}{between}" for word in sorted(filter(str.isascii, _NOT_AN_ID_WORDS))]
     date = rf"[0-9]{{1,2}}[.-]{_ENGLISH_MONTH}\.?(?:[.-][0-9]{{2,4}})?|{_ENGLISH_MONTH}\.?[.-][0-9]{{1,4}}"
     in_lower_case = (
         rf"{'|'.join(words)}|-?inf(?:inity)?|[0-9_.-]*(?:[0-9][0-9_.-]*(?:e-?[0-9]+)?)?"
@@ -107,6 +123,11 @@ def is_placeholder(text: str, *, in_any_case: bool = True) -> bool:
     If ``in_any_case`` is False, only spellings that programs use count, because “Null” may be a name.
     """
     return text.casefold() in _PLACEHOLDERS_IN_ANY_CASE if in_any_case else text in _PLACEHOLDERS
+
+
+def is_no_id(text: str) -> bool:
+    """Return whether a text in a field for an ID stands for a missing one, such as NULL, n.a. or -unknown-."""
+    return not any(map(str.isalnum, text)) or is_placeholder(text) or _letters(text) in _NOT_AN_ID_WORDS
 
 
 def is_number(text: str) -> bool:

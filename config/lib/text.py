@@ -30,11 +30,12 @@ _FLAG = r"\U0001f3f4[\U000e0020-\U000e007e]*+\U000e007f?"
 # The prepended marks, such as the Arabic number sign, are the only visible format characters.
 _INVISIBLE = regex.compile(
     rf"(?V1){_FLAG}(*SKIP)(*FAIL)|(?!{_JOINER}|{_SELECTOR})"
-    r"[[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]--\p{Prepended_Concatenation_Mark}]"
+    r"[[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}]--\p{Prepended_Concatenation_Mark}]"
 )
 # What remains invisible by itself: white space and the characters that are removed.
 _NOTHING = regex.compile(
-    r"(?V1)[\s\u2800\p{Default_Ignorable_Code_Point}[[\p{Cc}\p{Cf}]--\p{Prepended_Concatenation_Mark}]]*+"
+    r"(?V1)[\s\u2800\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}"
+    r"[[\p{Cc}\p{Cf}]--\p{Prepended_Concatenation_Mark}]]*+"
 )
 # Putting marks in order takes the square of their number, and no writing has more than 30 in a row (UAX 15, stream-safe
 # text). In compatibility forms, the sound marks of halfwidth katakana are marks too.
@@ -47,7 +48,7 @@ _VISIBLE = regex.compile(
 # JSON Schema patterns: texts of which clean() leaves nothing, without the characters beyond U+FFFF (as below).
 EMPTY_PATTERN = (
     r"^[\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
-    r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb]*$"
+    r"\u205f-\u206f\u2800\u3000\u3164\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff]*$"
 )
 # The blank letters in a class of a pattern: singly, because a range of characters beyond U+FFFF is an error where
 # patterns are compiled without JavaScript's flag u.
@@ -75,7 +76,8 @@ _COMMANDS_BUT_COLOURS = regex.compile(rf"(?V1)\x1b\[[0-9;]*m(*SKIP)(*FAIL)|{_COM
 
 
 def clean(text: str) -> str:
-    """Return the text in NFC on one line, without control, escape, bidirectional and invisible characters.
+    """Return the text in NFC on one line, without control, escape, bidirectional and invisible characters
+    and without Unicode's noncharacters, which files cannot contain.
 
     White space is collapsed, a lone surrogate becomes U+FFFD, and of more than 30 combining marks in a row, 30 are
     kept. Cleaning twice has no further effect. The time is linear in the length.

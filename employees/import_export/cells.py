@@ -34,7 +34,7 @@ def read_id(cell: Cell) -> str:
     value = typed_values.plain(_checked(cell))
     typed_values.refuse_other_types(value)
     typed_values.refuse_numbers(value)
-    return "" if typed_values.is_placeholder(value) or not any(map(str.isalnum, value)) else value
+    return "" if typed_values.is_no_id(value) else value
 
 
 def read_text(cell: Cell) -> str:

@@ -19,7 +19,9 @@ from profiles.typed_values import visible
 
 # Holds the number of the row in the file; the names of columns are in lower case.
 ROW_NUMBER = "ROW"
-_LINE = re.compile(r"[^\r\n]+")
+# In CSV, a quote at the beginning of a cell starts a text that may contain separators and line breaks.
+_QUOTED = re.compile(r'(?<![^,;\t\r\n])"([^"]*+(?:""[^"]*+)*+)(?:"|\Z)')
+_RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^"\r\n]++|")++')
 # An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 # The column that only exports have.
@@ -67,7 +69,8 @@ def _csv_rows(text: str) -> Iterator[Row]:
 
     If a row has a filled cell beyond the last column of the first row, its cell 0 is a ValueError.
     """
-    lines = (line[0] for line in _LINE.finditer(text))
+    records = (record[0] for record in _RECORD.finditer(text))
+    lines = (_QUOTED.sub(lambda quoted: "" if _is_blank(quoted[1]) else "x", record) for record in records)
     header = next((line for line in lines if not _is_blank(line.strip(";,\t"))), "")
     reader = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
     width = number = 0

@@ -203,11 +203,17 @@ class RolloutChangeView(APIView):
         if self.action in (Action.PLAN, Action.CANCEL):
             body |= {"is_change": not outcome.is_dry_run, "changes": [str(self.action.label)]}
         if self.action == Action.EMERGENCY and not outcome.is_dry_run:
-            try:
-                body["verification"] = list(rollback.verify("emergency"))
-            except NotVerified as doubt:
-                body["verification"] = [f"not verified: {doubt}"]
+            body["verification"] = _verification(is_shown=request.user.has_perm(SEE_ROLLOUT))
         return _response(request, body)
+
+
+def _verification(*, is_shown: bool) -> list[str]:
+    """Return whether the stop took effect; with ``is_shown``, also what shows it, such as the revision."""
+    try:
+        lines = list(rollback.verify("emergency"))
+    except NotVerified as doubt:
+        return [f"not verified: {doubt}" if is_shown else _("not verified")]
+    return lines if is_shown else [_("verified: the stop has taken effect everywhere")]
 
 
 def _response(request: Request, body: dict[str, Any]) -> Response:

@@ -1,5 +1,6 @@
 """Files as spreadsheets write them, and the errors of unreadable ones."""
 
+import csv
 from datetime import timedelta
 from io import StringIO
 from itertools import product
@@ -12,6 +13,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from employees.admin import directory
@@ -48,6 +51,22 @@ def test_it_works(encoding: str) -> None:
         assert row == {
             "ROW": 2, "phone": "8 900 777-10-00", "last_name": "Ёлкина", "first_name": "Анна", "university_name": "МГУ"
         }, (delimiter, end)  # fmt: skip
+
+
+@given(
+    st.sampled_from(",;\t"),
+    st.lists(st.text(st.sampled_from(",;\t\n\"'яN "), max_size=12), min_size=1, max_size=3),
+    st.booleans(),
+)
+def test_separators_within_quotes_do_not_count(delimiter: str, headings: list[str], is_first: bool) -> None:
+    """Whatever the headings of the other columns are."""
+    file = StringIO(newline="")
+    quoted = [f"заметка {number} {heading}" for number, heading in enumerate(headings)]
+    names = ["phone", "last_name", *quoted] if is_first else [*quoted, "last_name", "phone"]
+    values = ["89007771000", "Ли", *quoted] if is_first else [*quoted, "Ли", "89007771000"]
+    csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL).writerows([names, values])
+    [row] = read_csv(file.getvalue().encode()).dict
+    assert (row["phone"], row["last_name"]) == ("89007771000", "Ли")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,11 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from profiles.user_ids import user_id_of
+from employees.import_export.cells import read_id
+from profiles.user_ids import typed, user_id_of
+
+NO_ID = ("no", "yes", "none", "na", "tba", "null", "nil", "nan", "unknown", "tbd", "нет", "неизвестно", "н/д", "true")
 
 
 @pytest.mark.parametrize(
@@ -25,3 +30,17 @@ def test_a_number_and_its_spelling_are_one_person(value: object, user_id: str) -
 def test_it_refuses_an_invalid_id(value: object) -> None:
     with pytest.raises(ValueError, match="Invalid MAX user ID"):
         user_id_of(value)
+
+
+@given(st.sampled_from(NO_ID), st.lists(st.sampled_from(["", "", ".", "-", "_", "/", " "]), min_size=11), st.booleans())
+def test_a_word_for_none_is_no_id(word: str, between: list[str], is_upper: bool) -> None:
+    text = "".join(letter + mark for letter, mark in zip(word.upper() if is_upper else word, between, strict=False))
+    with pytest.raises(ValueError, match=r"stands for a missing value|is a logical value"):
+        typed(text)
+    if word != "true":
+        assert read_id(text) == ""
+
+
+@pytest.mark.parametrize("text", ["test_user", "north", "no-1", "unknown_user", "n.a.ivanova", "N", "nobody", "yes7"])
+def test_another_word_is_an_id(text: str) -> None:
+    assert typed(text) == read_id(text) == text

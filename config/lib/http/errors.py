@@ -138,14 +138,25 @@ def failure(error: Exception) -> str | None:
 
 
 def _message_and_details(data: Any) -> tuple[str, dict[str, Any]]:
-    """Return the first message in REST framework's error data, and the messages by field."""
+    """Return the first message in REST framework's error data, with its field, and the messages by field."""
     if isinstance(data, list):
-        return str(data[0]), {"non_field_errors": data}
+        return _first_message(data), {"non_field_errors": data}
     if "detail" in data and set(data) <= {"detail", "code", "messages"}:
         return str(data["detail"]), {}
-    field, errors = next(iter(data.items()))
-    first = errors[0] if isinstance(errors, list) and errors else errors
-    return f"{field}: {first}", data
+    return _first_message(data), data
+
+
+def _first_message(data: Any) -> str:
+    path: list[str] = []
+    while isinstance(data, dict | list) and data:
+        items = list(data.items() if isinstance(data, dict) else enumerate(data))
+        # In a list of objects, the valid ones have an empty entry.
+        key, inner = next((item for item in items if item[1]), items[0])
+        if isinstance(data, dict) or isinstance(inner, dict | list):
+            path.append(str(key))
+        data = inner
+    text = str(data or "")
+    return f"{'.'.join(path)}: {text}" if path else text
 
 
 @csrf_exempt
