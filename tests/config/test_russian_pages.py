@@ -103,7 +103,7 @@ def test_the_emergency_stop_is_in_russian(
 ) -> None:
     if is_followed:
         Heartbeat.objects.all().delete()
-    monkeypatch.setattr(rollback.await_convergence, "__defaults__", (0.1,))
+    monkeypatch.setattr(rollback, "VERIFIED_WITHIN", 0.1)
     page = operator.post("/admin/emergency/", {"word": "стоп", "reason": "имена не те"}).content.decode()
     assert latin_in(page) == set()
     assert ("пробный запрос: имя не найдено, к кэшу не обращались" if is_followed else "отстают: ") in page
