@@ -28,7 +28,7 @@ class _AllocatedDict(MmapedDict):
     def __init__(self, filename: str) -> None:
         try:
             with Path(filename).open("ab") as file:
-                os.posix_fallocate(file.fileno(), 0, max(file.tell(), _SIZE))
+                os.posix_fallocate(file.fileno(), 0, max(os.fstat(file.fileno()).st_size, _SIZE))
         except OSError as error:
             Path(filename).unlink(missing_ok=True)
             super().__init__(_file_in_memory(error))  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
 
-from config.lib import errors
+from config.lib.http import errors
 
 TEXTS = st.sampled_from(["This field is required.", "Enter a number."])
 DETAILS: st.SearchStrategy[Any] = st.recursive(
