@@ -77,7 +77,7 @@ test-slow-senders: development ## 2,000 clients that stop in the middle of a req
 test-all: ## run lint, the whole suite, the guide and the audit
 	$(MAKE) --no-print-directory lint test test-integration test-guide audit
 
-fuzz: fuzzer ## send a hundred thousand hostile updates, commands, spreadsheets and requests (an hour or two; ARGS=… for pytest)
+fuzz: fuzzer ## send a hundred thousand hostile updates, commands, spreadsheets and requests (half an hour to an hour; ARGS=… for pytest)
 	@FUZZ=full $(PY) -m pytest -q -n 2 tests/fuzz tests/config/test_openapi.py --timeout 7200 $(ARGS)
 	@DEBUG=true $(PY) -m tests.fuzz
 
