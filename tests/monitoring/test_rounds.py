@@ -145,7 +145,8 @@ def test_the_number_of_queries_is_constant(django_assert_max_num_queries: Callab
     for number in range(1, 30):
         add_profile(str(number))
         row(State.DONE)
-    with django_assert_max_num_queries(47):
+    # Two of them only if the process does not remember their results, which it does for seconds.
+    with django_assert_max_num_queries(49):
         rounds.take_round()
 
 
