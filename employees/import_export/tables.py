@@ -24,6 +24,7 @@ _QUOTED = re.compile(r'(?<![^,;\t\r\n])"([^"]*+(?:""[^"]*+)*+)(?:"|\Z)')
 _RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^"\r\n]++|")++')
 # An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+_DELIMITERS = ",;\t"
 # The column that only exports have.
 _EXPORTED = "profile_source"
 _MOST_INVISIBLE = 100
@@ -69,10 +70,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
 
     If a row has a filled cell beyond the last column of the first row, its cell 0 is a ValueError.
     """
-    records = (record[0] for record in _RECORD.finditer(text))
-    lines = (_QUOTED.sub(lambda quoted: "" if _is_blank(quoted[1]) else "x", record) for record in records)
-    header = next((line for line in lines if not _is_blank(line.strip(";,\t"))), "")
-    reader = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     width = number = 0
     try:
         for number, row in enumerate(reader, start=1):
@@ -87,6 +85,23 @@ def _csv_rows(text: str) -> Iterator[Row]:
     except csv.Error as error:
         message = _("Row %(row)d: the file is not valid CSV: %(error)s")
         raise UnreadableFile(message % {"row": number + 1, "error": error}) from None
+
+
+def _delimiter(text: str) -> str:
+    """Return the delimiter by which the first filled record has most known headings, and then most cells."""
+    for record in _RECORD.finditer(text):
+        unquoted = _QUOTED.sub(lambda quoted: "" if _is_blank(quoted[1]) else "x", record[0])
+        if not _is_blank(unquoted.strip(_DELIMITERS)):
+            return max(_DELIMITERS, key=lambda one: (_known_headings(record[0], one), unquoted.count(one)))
+    return _DELIMITERS[0]
+
+
+def _known_headings(record: str, delimiter: str) -> int:
+    try:
+        cells = next(csv.reader(StringIO(record, newline=""), delimiter=delimiter), [])
+    except csv.Error:
+        return 0
+    return sum(column_of(visible(cell[:LONGEST])) is not None for cell in cells[:_MOST_COLUMNS])
 
 
 def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:
