@@ -51,7 +51,8 @@ class Source:
 
 def _change(row: Change) -> Entry:
     url = reverse("admin:rollout_change_change", args=[row.pk])
-    return Entry(row.at, audit_rows.authors(row), "rollout", audit_rows.change(row), audit_rows.reasons(row), url)
+    what = audit_rows.change(row) + (f" · {_('forced')}" if row.is_forced else "")
+    return Entry(row.at, audit_rows.authors(row), "rollout", what, audit_rows.reasons(row), url)
 
 
 def _replay(row: Replay) -> Entry:

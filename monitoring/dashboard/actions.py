@@ -288,6 +288,8 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         "lines": lines,
         "conditions": conditions(evaluation, with_history=True) if evaluation else [],
         "is_failing": bool(evaluation and evaluation.failing),
+        # A forced step that waits for approval is taken despite its gates.
+        "is_forced": "forced" in request.GET,
         "calls": round(counts.api_calls_per_day),
     }
     return TemplateResponse(request, "admin/screens/step_preview.html", context)

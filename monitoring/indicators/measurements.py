@@ -190,13 +190,15 @@ def seconds_since_update(sources: Sources) -> Measured:
 
 
 def dead_letters(sources: Sources) -> Measured:
+    """Count the dead letters of the last day; a resume does not replay them, so those from before it count too."""
     dead = InboxUpdate.objects.filter(state=State.DEAD)
-    count = dead.filter(finished_at__gt=monitored_since(DEAD_LETTER_WINDOW, resumed_at=sources.resumed_at)).count()
+    count = dead.filter(finished_at__gt=timezone.now() - DEAD_LETTER_WINDOW).count()
     return Measured(count, data={"dead_letters": count, "total_dead_letters": dead.count()})
 
 
 def secret_failures(sources: Sources) -> Measured:
-    since = monitored_since(SECRET_WINDOW, resumed_at=sources.resumed_at)
+    """Return the requests with a wrong secret in the last hour; a resume corrects no secret, so all of them count."""
+    since = timezone.now() - SECRET_WINDOW
     count, data = _growth("secret_failures", counted("webhook_refusals").get(("401",), 0), since)
     accepted = sources.last_hour["total_events"]
     data |= {"failed_requests": round(count or 0), "threshold": SECRET_FAILURES, "accepted_events": accepted}
@@ -373,13 +375,12 @@ def rollout_held(sources: Sources) -> Measured:
 
 
 def backfill_failed_batches(sources: Sources) -> Measured:
-    """Count the failed batches of the latest backfill since the rollout was last resumed.
+    """Count the failed batches of the latest backfill.
 
     Return 0 if the backfill was undone, because its failed batches cannot be retried.
     """
     run = BackfillRun.objects.first()
     counts = run is not None and run.status not in (RunStatus.UNDOING, RunStatus.UNDONE)
-    recent = BackfillBatch.objects.filter(status=BatchStatus.FAILED, created_at__gt=sources.resumed_at)
-    failed = recent.filter(run=run).count() if counts else 0
+    failed = BackfillBatch.objects.filter(run=run, status=BatchStatus.FAILED).count() if counts else 0
     data = {"run": run.pk, "failed_batches": failed, "run_status": run.status} if run else {}
     return Measured(failed, data=data)

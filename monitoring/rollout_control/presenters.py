@@ -18,7 +18,7 @@ from monitoring.rollout_control.gates import Evaluation, GateResult
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules
-from profiles.rollout.models import Flag, Plan, PlanState
+from profiles.rollout.models import ChangeRecord, Flag, Plan, PlanState
 from profiles.rollout.phases import PHASES, TITLES
 from profiles.rollout.presenters.audit_rows import hours, planned_step
 from profiles.rollout.rollout_settings import RolloutSettings
@@ -65,6 +65,14 @@ def conditions(evaluation: Evaluation, *, with_history: bool = False) -> list[Co
     histories = history(evaluation) if with_history else {}
     shown = [replace(Condition.of(result), history=histories.get(result.gate)) for result in evaluation.results]
     return sorted(shown, key=lambda one: ("bad", "wait", "good").index(one.tone))
+
+
+def forced_past(row: ChangeRecord) -> str:
+    """Return which gates a forced step was taken or requested past; an empty string for a step that is not forced."""
+    if not row.is_forced:
+        return ""
+    failed = [str(GATES[item["gate"]]) for item in row.evidence if item["verdict"] != Verdict.PASS]
+    return _("forced past: %(gates)s") % {"gates": ", ".join(failed)}
 
 
 # What a step of phases 1 to 4 does, up and down; the number of people is shown beside it.

@@ -18,8 +18,7 @@ from monitoring.indicators.models import Round
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.guide.checklist import checklist_status
 from monitoring.rollout_control.labels import GATES
-from monitoring.rollout_control.models import Verdict
-from monitoring.rollout_control.presenters import Phase, conditions, effect, phases, timelines
+from monitoring.rollout_control.presenters import Phase, conditions, effect, forced_past, phases, timelines
 from monitoring.rollout_control.preview import Preview
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import ComparisonStats
@@ -27,7 +26,7 @@ from profiles.name_rule import CACHE_FIRST
 from profiles.phones import masked
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Approval, Change, Rollout
+from profiles.rollout.models import Approval, Change, ChangeRecord, Rollout
 from profiles.rollout.phases import EMERGENCY_STOP
 from profiles.rollout.presenters import audit_rows, percentage
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
@@ -144,20 +143,21 @@ def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
 def history(limit: int) -> Table:
     rows = table(">REV", "WHEN", "WHO", "WHAT", "REASON")
     for change in Change.objects.all()[:limit]:
-        what = Text(audit_rows.change(change))
-        if change.is_forced:
-            failed = [str(GATES[item["gate"]]) for item in change.evidence if item["verdict"] != Verdict.PASS]
-            what.append(f" (forced past: {', '.join(failed)})", "red")
         by, why = audit_rows.authors(change), audit_rows.reasons(change)
-        rows.add_row(str(change.revision), times.stamp(change.at), by, what, why)
+        rows.add_row(str(change.revision), times.stamp(change.at), by, _what(change), why)
     return rows
+
+
+def _what(row: ChangeRecord) -> Text:
+    what = Text(audit_rows.change(row))
+    return what.append(f" ({forced_past(row)})", "red") if row.is_forced else what
 
 
 def requests() -> Table:
     rows = table(">ID", "UNTIL", "WHO", "WHAT", "REASON")
     for approval in Approval.objects.waiting():
-        until, what = presenters.moment(approval.expires_at), audit_rows.change(approval)
-        rows.add_row(str(approval.pk), until, presenters.actor(approval.by), Text(what), approval.text)
+        until, by = presenters.moment(approval.expires_at), presenters.actor(approval.by)
+        rows.add_row(str(approval.pk), until, by, _what(approval), approval.text)
     return rows
 
 

@@ -1,7 +1,10 @@
-"""The monitored period: breaches, checks, comparisons and errors from before the last resume do not count.
+"""The monitored period: evidence about the rollout from before the last resume does not count.
 
-All code that counts them begins at ``monitored_since``; otherwise a problem that has been fixed would pause the rollout
-again right after the resume.
+Evidence are breaches, checks, comparisons, errors, evictions and synthetic updates. All code that counts them begins at
+``monitored_since``; otherwise a problem that has been fixed would pause the rollout again right after the resume.
+
+Work that remains to be done, and a fault that still exists, do not begin there, because a resume ends neither: dead
+letters, failed batches of a backfill, requests with a wrong secret, waiting updates.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A resume starts a new monitored period: each reader of history counts from it, and a step restarts no reader."""
+"""A resume starts a new monitored period: each reader of evidence counts from it, and a step restarts no reader.
+
+Readers of work that remains, and of faults that still exist, do not count from it.
+"""
 
 import ast
 import inspect
@@ -17,6 +20,7 @@ from rest_framework.test import APIClient
 
 from employees.models import BackfillBatch, BackfillRun
 from monitoring.alerts import engine
+from monitoring.alerts.models import Alert
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.models import IndicatorReading, Level, RoundTrip
 from monitoring.rollout_control import controller, gates
@@ -51,7 +55,7 @@ def receive(state: State, took: timedelta = timedelta()) -> None:
             state=state,
             received_at=at,
             next_try_at=at,
-            finished_at=timezone.now(),
+            finished_at=None if state == State.PENDING else timezone.now(),
         )
 
 
@@ -76,12 +80,11 @@ def have_errors() -> None:
     compared(100, stage=2)
 
 
-def evict() -> None:
-    data = {"counter": 0, "grown": 0}
-    row = {"name": "evictions", "level": Level.OK, "message": {"msgid": "x", "words": {}}}
-    IndicatorReading.objects.create(round_at=timezone.now() - MINUTE, measured_at=timezone.now(), data=data, **row)
-    data = {"counter": 0, "grown": 9}
-    IndicatorReading.objects.create(round_at=timezone.now(), measured_at=timezone.now(), data=data, **row)
+def grow(name: str, growth: int) -> None:
+    row = {"name": name, "level": Level.OK, "message": {"msgid": "x", "words": {}}}
+    for at, grown in ((timezone.now() - MINUTE, 0), (timezone.now(), growth)):
+        data = {"counter": 0, "grown": grown}
+        IndicatorReading.objects.create(round_at=at, measured_at=timezone.now(), data=data, **row)
 
 
 def pass_twice() -> None:
@@ -126,9 +129,8 @@ READERS: dict[str, tuple[Callable[[], object], Callable[[], object], object, obj
         None,
     ),
     "webhook errors": (lambda: receive(State.DEAD), level("webhook_error_rate"), "critical", "unknown"),
-    "dead letters": (lambda: receive(State.DEAD), level("dead_letters"), "warning", "ok"),
     "inbox lag": (lambda: receive(State.DONE, 2 * MINUTE), level("inbox_lag"), "warning", "unknown"),
-    "evictions": (evict, level("evictions"), "warning", "ok"),
+    "evictions": (lambda: grow("evictions", 9), level("evictions"), "warning", "ok"),
     "round trip": (lambda: RoundTrip.objects.create(error="not processed"), level("round_trip"), "warning", "unknown"),
     "checks in a row": (
         pass_twice,
@@ -139,14 +141,19 @@ READERS: dict[str, tuple[Callable[[], object], Callable[[], object], object, obj
     "agreement of the cohort": (disagree, gate("cohort_agreement"), "FAIL", "PASS"),
     "errors of the cohort": (have_errors, gate("cohort_errors"), "FAIL", "INCONCLUSIVE"),
     "speed of the cohort": (have_errors, gate("cohort_speed"), "FAIL", "INCONCLUSIVE"),
-    "failed batches": (
-        fail_a_batch,
-        lambda: rounds.measure(["backfill_failed_batches"])["backfill_failed_batches"].value,
-        1,
-        0,
-    ),
     "alerts": (fire_an_alert, gate("no_alert"), "FAIL", "INCONCLUSIVE"),
     "tripwire": (breach_twice, is_held_at_next_breach, True, False),
+}
+
+# Readers of what a resume does not end: what causes it, and how it is read.
+REMAINING: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+    "dead letters": (lambda: receive(State.DEAD), level("dead_letters")),
+    "wrong secrets": (
+        lambda: grow("secret_failures", 20),
+        lambda: rounds.measure(["secret_failures"], is_worker=True)["secret_failures"].level,
+    ),
+    "failed batches": (fail_a_batch, level("backfill_failed_batches")),
+    "waiting updates": (lambda: receive(State.PENDING, timedelta(hours=1)), level("inbox_lag")),
 }
 
 
@@ -164,23 +171,49 @@ def test_it_works(reader: str, clock: Clock) -> None:
     assert read() == after
 
 
+@pytest.mark.parametrize("reader", REMAINING)
+def test_a_resume_does_not_end_what_remains(reader: str, clock: Clock) -> None:
+    cause, read = REMAINING[reader]
+    clock.shift(2 * MINUTE)
+    cause()
+    clock.shift(MINUTE)
+    before = read()
+    assert before in ("warning", "critical")
+    change("pause")
+    change("resume")
+    clock.shift(timedelta(seconds=2))
+    assert read() == before
+
+
+def test_a_resume_leaves_the_alert_about_dead_letters_open(clock: Clock) -> None:
+    receive(State.DEAD)
+    engine.check_alerts()
+    change("pause")
+    clock.shift(MINUTE)
+    change("resume")
+    for _ in range(20):
+        clock.shift(MINUTE)
+        engine.check_alerts()
+    assert Alert.objects.open().filter(kind="dead_letters").exists()
+
+
 def test_without_a_resume_the_third_breach_holds(clock: Clock) -> None:
     breach_twice()
     assert is_held_at_next_breach()
 
 
-# The functions that may subtract from the present moment: they read no history that a problem spoils.
+# The functions that may subtract from the present moment: they read no evidence, or what a resume does not end.
 OF_THE_PRESENT = {
     "gates": {"rehearsed"},
     "controller": set(),
     "comparison_stats": {"recent"},
-    "measurements": set(),
+    "measurements": {"dead_letters", "secret_failures", "standby_wait"},
 }
 
 
 @pytest.mark.parametrize("module", [gates, controller, comparison_stats, measurements])
 def test_every_window_begins_at_the_resume(module: ModuleType) -> None:
-    """A new reader of history uses monitored_since(), and stands in READERS."""
+    """A new reader of evidence uses monitored_since(), and stands in READERS."""
     found = {
         function.name
         for function in ast.walk(ast.parse(inspect.getsource(module)))
