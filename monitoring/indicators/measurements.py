@@ -46,6 +46,9 @@ REDIS_FIELDS = (
     "redis_connected", "last_error", "used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys",
     "cached_profiles", "latency_ms", "breaker",
 )  # fmt: skip
+# What is not known after a resume has not been missing for the whole window.
+NOT_CHECKED = Message("not checked yet since the resume")
+NO_UPDATES = Message("no updates since the resume")
 _OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; checked again in working hours")
 
 
@@ -114,10 +117,15 @@ def source_index_valid(sources: Sources) -> Measured:
         return Measured(float(bool(cursor.fetchone()[0])))
 
 
+def _nothing(sources: Sources, window: timedelta, message: Message) -> Message | None:
+    """Return the message that nothing was found since the last resume; None if the resume was before the window."""
+    return message if sources.resumed_at > timezone.now() - window else None
+
+
 def round_trip(sources: Sources) -> Measured:
     trip = RoundTrip.objects.filter(at__gt=monitored_since(ROUND_TRIP_WINDOW, resumed_at=sources.resumed_at)).first()
     if trip is None:
-        return Measured(None)
+        return Measured(None, message=_nothing(sources, ROUND_TRIP_WINDOW, NOT_CHECKED))
     if trip.error:
         return Measured(0, message=Message("synthetic update failed: %(error)s", {"error": Message(trip.error)}))
     return Measured(1, params={"took": trip.took_ms or 0.0}, data={"took_ms": trip.took_ms})
@@ -139,7 +147,7 @@ def inbox_lag(sources: Sources) -> Measured:
         seen, p95 = cursor.fetchone()
     backlog, limit = sources.backlog, settings.INBOX_LAG_ALERT.total_seconds()
     if not seen and not backlog.size:
-        return Measured(None, 0, data={"oldest_seconds": 0.0})
+        return Measured(None, 0, data={"oldest_seconds": 0.0}, message=_nothing(sources, LAG_WINDOW, NO_UPDATES))
     oldest = backlog.age.total_seconds()
     lag = max(float(p95 or 0), oldest, 0.0)
     data = {
@@ -165,7 +173,9 @@ def webhook_error_rate(sources: Sources) -> Measured:
         data = {"failed_events": failed, "total_events": finished, "period": "resume" if has_resumed else period}
         if finished >= FEW_UPDATES:
             break
-    return Measured(failed / finished if finished else None, finished, data=data)
+    share = failed / finished if finished else None
+    message = None if finished else _nothing(sources, reports.PERIODS["day"], NO_UPDATES)
+    return Measured(share, finished, data=data, message=message)
 
 
 def seconds_since_update(sources: Sources) -> Measured:

@@ -20,7 +20,7 @@ from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
 from monitoring.indicators.definitions import INDICATORS
-from monitoring.indicators.measurements import SAMPLE_NEEDED
+from monitoring.indicators.measurements import NOT_CHECKED, SAMPLE_NEEDED
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.rollout_control.labels import GATES, INDICATOR_OF
 from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
@@ -250,7 +250,7 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
     """Return the cohort gates' last results since ``moved_at`` and ``resumed_at``; INCONCLUSIVE if there are none."""
     unchecked = Message("not checked yet since the last step")
     if resumed_at > moved_at:
-        unchecked = Message("not checked yet since the resume")
+        unchecked = NOT_CHECKED
     results = {gate: GateResult(gate, Verdict.INCONCLUSIVE, unchecked) for gate in COHORT_UNITS}
     since = max(moved_at, resumed_at)
     rows = GateCheck.objects.filter(gate__in=COHORT_UNITS, phase=phase, at__gt=since).order_by("-pk")
@@ -306,7 +306,7 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
 def cohort_errors(step: TransitionStep) -> GateResult:
     cached, direct = _speeds(step)
     if cached["n"] < SERVED_WANTED:
-        return _too_few("cohort_errors", cached["n"])
+        return _too_few("cohort_errors", cached["n"], step)
     lowest = comparison_stats.wilson(cached["unnamed"], cached["n"])[0]
     highest = comparison_stats.wilson(direct["unnamed"], direct["n"])[1]
     counts = {"n": cached["n"], "unnamed": cached["unnamed"]}
@@ -335,7 +335,7 @@ def cohort_errors(step: TransitionStep) -> GateResult:
 def cohort_speed(step: TransitionStep) -> GateResult:
     cached, direct = _speeds(step)
     if cached["n"] < SERVED_WANTED:
-        return _too_few("cohort_speed", cached["n"])
+        return _too_few("cohort_speed", cached["n"], step)
     mine, theirs = cached["p95_ms"], direct["p95_ms"]
     times = {"mine": f"{mine:.0f}", "theirs": "—" if theirs is None else f"{theirs:.0f}"}
     verdict, message = Verdict.PASS, Message("p95 %(mine)s ms by the cache, %(theirs)s ms by the direct API", times)
@@ -360,8 +360,11 @@ def _speeds(step: TransitionStep) -> tuple[dict[str, Any], dict[str, Any]]:
     return comparison_stats.speed(rows.filter(stage__gte=3)), comparison_stats.speed(rows.filter(stage=2))
 
 
-def _too_few(gate: str, n: int) -> GateResult:
-    message = Message("%(n)d of %(wanted)d lookups by the cache since the step", {"n": n, "wanted": SERVED_WANTED})
+def _too_few(gate: str, n: int, step: TransitionStep) -> GateResult:
+    params = {"n": n, "wanted": SERVED_WANTED}
+    message = Message("%(n)d of %(wanted)d lookups by the cache since the step", params)
+    if monitored_since() > step.since:
+        message = Message("%(n)d of %(wanted)d lookups by the cache since the resume", params)
     return GateResult(gate, Verdict.INCONCLUSIVE, message, n=n, needed=SERVED_WANTED)
 
 
@@ -410,8 +413,8 @@ def no_alert(step: TransitionStep) -> GateResult:
     resumed_at, check = monitored_since(), engine.last_check()
     is_before = resumed_at is not None and (check.at is None or check.at <= resumed_at)
     if check.is_late or is_before:
-        message = Message("alerts were not checked recently: is the worker running?")
-        return GateResult("no_alert", Verdict.INCONCLUSIVE, message)
+        late = Message("alerts were not checked recently: is the worker running?")
+        return GateResult("no_alert", Verdict.INCONCLUSIVE, late if check.is_late else NOT_CHECKED)
     holding = list(Alert.objects.holding(detected_since=resumed_at).order_by("pk"))
     message = join_messages(alert.sentence for alert in holding) if holding else Message("no open alert")
     verdict = Verdict.FAIL if holding else Verdict.PASS
