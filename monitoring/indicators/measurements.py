@@ -42,6 +42,8 @@ SECRET_WINDOW = timedelta(hours=1)
 SECRET_FAILURES = 10
 # The key of the number of comparisons at which a bound would keep its limit; None if no number would, at this share.
 SAMPLE_NEEDED = "sample_needed"
+# The key of the IDs of the universities with wrong names.
+UNIVERSITIES = "universities"
 REDIS_FIELDS = (
     "redis_connected", "last_error", "used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys",
     "cached_profiles", "latency_ms", "breaker",
@@ -304,14 +306,16 @@ def conflicts(sources: Sources) -> Measured:
 def universities_standing_out(sources: Sources) -> Measured:
     """Count the universities whose own comparisons prove that too many of their cached names are wrong.
 
-    The message names no university, because users who are limited to another one see it too.
+    The message names no university, because users who are limited to another one see it too. ``data`` has the IDs, the
+    one with the lowest agreement first; presenters name those that the reader may see.
     """
-    bad = [stats for stats in sources.by_university.values() if stats.is_proven_bad]
+    bad = {pk: stats for pk, stats in sources.by_university.items() if stats.is_proven_bad}
     if not bad:
         return Measured(0)
-    params = {"count": len(bad), "why": max(bad, key=attrgetter("n")).favourable_bounds()}
+    params = {"count": len(bad), "why": max(bad.values(), key=attrgetter("n")).favourable_bounds()}
     message = Message("universities with wrong cached names: %(count)d; the one compared most: %(why)s", params)
-    return Measured(len(bad), message=message)
+    worst = sorted(bad, key=lambda pk: (bad[pk].agreement_bounds[1], pk))
+    return Measured(len(bad), message=message, data={UNIVERSITIES: worst})
 
 
 def reason_against(sources: Sources) -> Measured:
