@@ -379,9 +379,13 @@ def blocking_session(sources: Sources) -> Measured:
 
 
 def rollout_held(sources: Sources) -> Measured:
-    held = RolloutSettings.read(Rollout.current()).held_for
+    controls = RolloutSettings.read(Rollout.current())
+    held = controls.held_for
     if not held:
         return Measured(0)
+    if controls.is_latched:
+        # The reason of the hold names a percentage that no longer applies.
+        held = Message("the emergency stop is on, and all names come from the direct API")
     message = held if isinstance(held, Message) else Message(held.replace("%", "%%"))
     # Other systems read ``data``, so the reason is in English, like the alert's message.
     with translation.override("en"):

@@ -137,6 +137,7 @@ def effect(phase: int, *, is_raise: bool) -> tuple[str, str]:
 @dataclass(frozen=True, slots=True)
 class Phase:
     """A phase as shown to people. ``is_turn`` is True if the next step of the rollout is a step of this phase.
+    With the emergency stop latched, no phase has a next step: a resume first restores percentages.
 
     ``conditions`` are the gate results of that step; empty if ``is_turn`` is False.
     """
@@ -171,7 +172,7 @@ def phases(
     for number, name in enumerate(PHASES, 1):
         percent = settings.percents[name]
         step = rules.step_after(name, percent)
-        is_turn = name == turn and step is not None
+        is_turn = name == turn and step is not None and not settings.is_latched
         evaluation = gates.last_evaluation(number, step, flags, readings) if is_turn and step else None
         status, tone = _status(name, percent, settings)
         ladder = [
