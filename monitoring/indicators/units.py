@@ -21,7 +21,7 @@ _UNITS: dict[str, tuple[float, str | Promise]] = {
 }
 # Values in these units are shown in the unit that fits them: four days in minutes are hard to read.
 _DURATIONS = {"min", "h"}
-_LEAST_SECONDS = {"days": 172_800, "h": 3600, "min": 60}
+_LEAST_SECONDS = {"days": 172_800, "h": 3600, "min": 120}
 
 
 def with_unit(value: float, unit: str) -> str:

@@ -234,7 +234,7 @@ OF_THE_PRESENT = {
     "gates": {"rehearsed"},
     "controller": set(),
     "comparison_stats": {"recent"},
-    "measurements": {"dead_letters", "secret_failures", "standby_wait"},
+    "measurements": {"_nothing", "dead_letters", "secret_failures", "standby_wait"},
 }
 
 
