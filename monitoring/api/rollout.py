@@ -8,7 +8,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
-from rest_framework.exceptions import APIException, PermissionDenied
+from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -268,6 +268,8 @@ class DecisionView(APIView):
         """Approve or refuse a change that waits for approval. Refusing your own change withdraws it."""
         serializer = ChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
+        if not Approval.objects.filter(pk=pk).exists():
+            raise NotFound
         decide = approvals.VERDICTS[self.verdict]
         try:
             outcome = decide(pk, Decider.of(request.user), **serializer.validated_data)

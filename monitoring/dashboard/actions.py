@@ -274,6 +274,7 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         counts = counts.only_of(set(scope.universities().values_list("pk", flat=True)))
     evaluation = gates.evaluate(phase, target) if target > counts.current else None
     meaning, label = effect(phase, is_raise=evaluation is not None)
+    may_see = scope_of(request).university_ids()
     context = {
         "preview": counts,
         "refusal": refusal,
@@ -286,7 +287,7 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         "is_raise": evaluation is not None,
         "is_change": target != counts.current,
         "lines": lines,
-        "conditions": conditions(evaluation, with_history=True) if evaluation else [],
+        "conditions": conditions(evaluation, with_history=True, may_see=may_see) if evaluation else [],
         "is_failing": bool(evaluation and evaluation.failing),
         # A forced step that waits for approval is taken despite its gates.
         "is_forced": "forced" in request.GET,

@@ -11,6 +11,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from config.lib import times
+from config.lib.scope import scope_of
 from monitoring.alerts.engine import last_check
 from monitoring.alerts.models import Alert
 from monitoring.dashboard import charts, held
@@ -76,7 +77,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "controls": controls,
         "rollout": rollout,
         "spread": spread,
-        "phases": phases(controls, readings),
+        "phases": phases(controls, readings, may_see=scope_of(request).university_ids()),
         "sources": employee_shares(),
         "sources_chart": charts.source_history() or charts.new_employees(statistic("sources_by_day").value),
         "traffic": traffic(Span.HOUR, "day", _("Webhook updates by hour")),

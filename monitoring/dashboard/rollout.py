@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from waffle.models import Switch
 
+from config.lib.scope import scope_of
 from config.lib.times import clock
 from employees.admin import admin_scope
 from employees.models import University
@@ -93,7 +94,7 @@ def _live_context(request: HttpRequest) -> dict[str, Any]:
         "spread": spread,
         "convergence": presenters.convergence(spread),
         "restart": presenters.last_restart(comparison_stats.WINDOW),
-        "phases": phases(controls, readings, with_history=True),
+        "phases": phases(controls, readings, with_history=True, may_see=scope_of(request).university_ids()),
         "measured": readings,
         "held": held.banner(request, controls, readings),
         "switches": [(switches[name], presenters.SWITCHES[name]) for name in SWITCHES if name in switches],

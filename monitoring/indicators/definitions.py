@@ -186,7 +186,7 @@ _ALL = (
                         "or MAX_BOT_TOKEN is not set")),
     Indicator("blocking_session", measurements.blocking_session, "s", "≤", LOCK_WARNING_SECONDS, LOCK_CRITICAL_SECONDS,
               good=T("no session blocks other sessions"), param_names=("seconds", "limit"), bad=BLOCKING_SESSION),
-    Indicator("rollout_held", measurements.rollout_held, "bool", "≤", 0),
+    Indicator("rollout_held", measurements.rollout_held, "bool", "≤", 0, good=T("the rollout is not held")),
     Indicator("backfill_failed_batches", measurements.backfill_failed_batches, **_NONE),
 )
 # fmt: on

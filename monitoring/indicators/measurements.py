@@ -42,10 +42,15 @@ SECRET_WINDOW = timedelta(hours=1)
 SECRET_FAILURES = 10
 # The key of the number of comparisons at which a bound would keep its limit; None if no number would, at this share.
 SAMPLE_NEEDED = "sample_needed"
+# The key of the IDs of the universities with wrong names.
+UNIVERSITIES = "universities"
 REDIS_FIELDS = (
     "redis_connected", "last_error", "used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys",
     "cached_profiles", "latency_ms", "breaker",
 )  # fmt: skip
+# What is not known after a resume has not been missing for the whole window.
+NOT_CHECKED = Message("not checked yet since the resume")
+NO_UPDATES = Message("no updates since the resume")
 _OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; checked again in working hours")
 
 
@@ -114,10 +119,15 @@ def source_index_valid(sources: Sources) -> Measured:
         return Measured(float(bool(cursor.fetchone()[0])))
 
 
+def _nothing(sources: Sources, window: timedelta, message: Message) -> Message | None:
+    """Return the message that nothing was found since the last resume; None if the resume was before the window."""
+    return message if sources.resumed_at > timezone.now() - window else None
+
+
 def round_trip(sources: Sources) -> Measured:
     trip = RoundTrip.objects.filter(at__gt=monitored_since(ROUND_TRIP_WINDOW, resumed_at=sources.resumed_at)).first()
     if trip is None:
-        return Measured(None)
+        return Measured(None, message=_nothing(sources, ROUND_TRIP_WINDOW, NOT_CHECKED))
     if trip.error:
         return Measured(0, message=Message("synthetic update failed: %(error)s", {"error": Message(trip.error)}))
     return Measured(1, params={"took": trip.took_ms or 0.0}, data={"took_ms": trip.took_ms})
@@ -139,7 +149,7 @@ def inbox_lag(sources: Sources) -> Measured:
         seen, p95 = cursor.fetchone()
     backlog, limit = sources.backlog, settings.INBOX_LAG_ALERT.total_seconds()
     if not seen and not backlog.size:
-        return Measured(None, 0, data={"oldest_seconds": 0.0})
+        return Measured(None, 0, data={"oldest_seconds": 0.0}, message=_nothing(sources, LAG_WINDOW, NO_UPDATES))
     oldest = backlog.age.total_seconds()
     lag = max(float(p95 or 0), oldest, 0.0)
     data = {
@@ -165,7 +175,9 @@ def webhook_error_rate(sources: Sources) -> Measured:
         data = {"failed_events": failed, "total_events": finished, "period": "resume" if has_resumed else period}
         if finished >= FEW_UPDATES:
             break
-    return Measured(failed / finished if finished else None, finished, data=data)
+    share = failed / finished if finished else None
+    message = None if finished else _nothing(sources, reports.PERIODS["day"], NO_UPDATES)
+    return Measured(share, finished, data=data, message=message)
 
 
 def seconds_since_update(sources: Sources) -> Measured:
@@ -294,14 +306,16 @@ def conflicts(sources: Sources) -> Measured:
 def universities_standing_out(sources: Sources) -> Measured:
     """Count the universities whose own comparisons prove that too many of their cached names are wrong.
 
-    The message names no university, because users who are limited to another one see it too.
+    The message names no university, because users who are limited to another one see it too. ``data`` has the IDs, the
+    one with the lowest agreement first; presenters name those that the reader may see.
     """
-    bad = [stats for stats in sources.by_university.values() if stats.is_proven_bad]
+    bad = {pk: stats for pk, stats in sources.by_university.items() if stats.is_proven_bad}
     if not bad:
         return Measured(0)
-    params = {"count": len(bad), "why": max(bad, key=attrgetter("n")).favourable_bounds()}
+    params = {"count": len(bad), "why": max(bad.values(), key=attrgetter("n")).favourable_bounds()}
     message = Message("universities with wrong cached names: %(count)d; the one compared most: %(why)s", params)
-    return Measured(len(bad), message=message)
+    worst = sorted(bad, key=lambda pk: (bad[pk].agreement_bounds[1], pk))
+    return Measured(len(bad), message=message, data={UNIVERSITIES: worst})
 
 
 def reason_against(sources: Sources) -> Measured:
@@ -365,9 +379,13 @@ def blocking_session(sources: Sources) -> Measured:
 
 
 def rollout_held(sources: Sources) -> Measured:
-    held = RolloutSettings.read(Rollout.current()).held_for
+    controls = RolloutSettings.read(Rollout.current())
+    held = controls.held_for
     if not held:
         return Measured(0)
+    if controls.is_latched:
+        # The reason of the hold names a percentage that no longer applies.
+        held = Message("the emergency stop is on, and all names come from the direct API")
     message = held if isinstance(held, Message) else Message(held.replace("%", "%%"))
     # Other systems read ``data``, so the reason is in English, like the alert's message.
     with translation.override("en"):

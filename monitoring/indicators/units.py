@@ -17,13 +17,22 @@ _UNITS: dict[str, tuple[float, str | Promise]] = {
     "min": (1 / 60, T("min")),
     "h": (1 / 3600, T("h")),
     "d": (1, T("d")),
+    "days": (1 / 86_400, T("d")),
 }
+# Values in these units are shown in the unit that fits them: four days in minutes are hard to read.
+_DURATIONS = {"min", "h"}
+_LEAST_SECONDS = {"days": 172_800, "h": 3600, "min": 120}
 
 
 def with_unit(value: float, unit: str) -> str:
-    """Return a value as a string in ``unit``; the given value is in the base unit, as IndicatorReading stores it."""
+    """Return a value as a string in ``unit``; the given value is in the base unit, as IndicatorReading stores it.
+
+    A duration in minutes or hours is shown in the unit that fits it.
+    """
     if unit == "bool":
         return _("yes") if value else _("no")
+    if unit in _DURATIONS:
+        unit = next((longer for longer, least in _LEAST_SECONDS.items() if value >= least), "s")
     factor, name = _UNITS.get(unit, (1, ""))
     value *= factor
     rounded = round(value, 1 if value >= 10 else 2)

@@ -20,12 +20,12 @@ from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
 from monitoring.indicators.definitions import INDICATORS
-from monitoring.indicators.measurements import SAMPLE_NEEDED
+from monitoring.indicators.measurements import NOT_CHECKED, SAMPLE_NEEDED, UNIVERSITIES
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.rollout_control.labels import GATES, INDICATOR_OF
 from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
 from monitoring.stats import comparison_stats
-from monitoring.stats.comparison_stats import UNIVERSITY_SAMPLE
+from monitoring.stats.comparison_stats import AGREEMENT_WANTED, UNIVERSITY_SAMPLE
 from profiles import failures
 from profiles.rollout import rules
 from profiles.rollout.decision import BUCKETS, is_monitored
@@ -41,7 +41,8 @@ CHECKS_WITHIN = timedelta(days=1)
 REHEARSAL_LASTS = timedelta(days=30)
 SERVED_WANTED = 5
 # The units of the cohort gates. Pages show their last results, because counting a week's comparisons takes long.
-COHORT_UNITS = {"cohort_agreement": "", "cohort_errors": "%", "cohort_speed": "ms"}
+COHORT_UNITS = {"cohort_agreement": "%", "cohort_errors": "%", "cohort_speed": "ms"}
+COHORT_COMPARISONS = {"cohort_agreement": "≥", "cohort_errors": "≤", "cohort_speed": "≤"}
 _SLOWER, _SLOWER_MS = 1.2, 20.0
 
 _COLLECTING = ("updates_arrive", "few_evictions")
@@ -85,6 +86,7 @@ class GateResult:
     are in the base unit of ``unit``; shares are 0 to 1. ``comparison`` is the operator, such as ≤, by which a good
     value compares with the limit. ``n`` is the size of the sample. ``needed`` is the size at which the gate may pass if
     the share stays as it is: infinity if it cannot pass at any size, None if its result does not depend on the size.
+    ``universities`` are the IDs of the universities that the gate fails for, the worst first.
     """
 
     gate: str
@@ -97,11 +99,7 @@ class GateResult:
     unit: str = ""
     n: int | None = None
     needed: float | None = None
-
-    @property
-    def shown_unit(self) -> str:
-        """Return the unit in which to show the value; a duration is shown in the unit that fits its limit."""
-        return unit_of_length(self.limit) if self.unit == "h" and self.limit else self.unit
+    universities: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         message, sentence = to_columns(self.message, MESSAGE_LENGTH)
@@ -241,6 +239,7 @@ def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
     stored = reading.data.get(SAMPLE_NEEDED, 0)
     needed: float | None = math.inf if stored is None else stored or None
     result = GateResult(gate, verdict, reading.sentence, reading.value, n=reading.n, needed=needed)
+    result = replace(result, universities=tuple(reading.data.get(UNIVERSITIES, ())))
     if reading.level == Level.UNKNOWN and indicator.least > 1:
         return replace(result, value=reading.n, limit=indicator.least, comparison="≥")
     return replace(result, unit=indicator.unit, limit=reading.warning_limit, comparison=indicator.comparison)
@@ -250,7 +249,7 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
     """Return the cohort gates' last results since ``moved_at`` and ``resumed_at``; INCONCLUSIVE if there are none."""
     unchecked = Message("not checked yet since the last step")
     if resumed_at > moved_at:
-        unchecked = Message("not checked yet since the resume")
+        unchecked = NOT_CHECKED
     results = {gate: GateResult(gate, Verdict.INCONCLUSIVE, unchecked) for gate in COHORT_UNITS}
     since = max(moved_at, resumed_at)
     rows = GateCheck.objects.filter(gate__in=COHORT_UNITS, phase=phase, at__gt=since).order_by("-pk")
@@ -261,9 +260,10 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
             row.gate,
             Verdict(row.verdict),
             message,
-            row.value,
+            # An earlier release stored the sample as the value of a share.
+            None if COHORT_UNITS[row.gate] == "%" and (row.value or 0) > 1 else row.value,
             limit=row.limit,
-            comparison="" if row.limit is None else "≤",
+            comparison="" if row.limit is None else COHORT_COMPARISONS[row.gate],
             unit=COHORT_UNITS[row.gate],
             n=row.n,
             needed=SERVED_WANTED if row.verdict == Verdict.INCONCLUSIVE else None,
@@ -298,19 +298,27 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
         Verdict.PASS,
         Message("no evidence against the new cohort (n = %(n)s)", {"n": thousands(stats.n)}),
     )
-    if stats.n >= UNIVERSITY_SAMPLE and stats.is_proven_bad:
+    result = GateResult("cohort_agreement", verdict, message, n=stats.n, unit=COHORT_UNITS["cohort_agreement"])
+    if stats.n < UNIVERSITY_SAMPLE:
+        return result
+    if stats.is_proven_bad:
         verdict, message = Verdict.FAIL, Message("the new cohort: %(why)s", {"why": stats.favourable_bounds()})
-    return GateResult("cohort_agreement", verdict, message, stats.n, n=stats.n)
+    # A wrong cohort is proven by the upper bound of its agreement; without enough comparisons, there is no value.
+    value, comparison = stats.agreement_bounds[1], COHORT_COMPARISONS["cohort_agreement"]
+    return replace(result, verdict=verdict, message=message, value=value, limit=AGREEMENT_WANTED, comparison=comparison)
 
 
 def cohort_errors(step: TransitionStep) -> GateResult:
     cached, direct = _speeds(step)
     if cached["n"] < SERVED_WANTED:
-        return _too_few("cohort_errors", cached["n"])
+        return _too_few("cohort_errors", cached["n"], step)
     lowest = comparison_stats.wilson(cached["unnamed"], cached["n"])[0]
     highest = comparison_stats.wilson(direct["unnamed"], direct["n"])[1]
-    counts = {"n": cached["n"], "unnamed": cached["unnamed"]}
-    verdict, message = Verdict.PASS, Message("%(n)d lookups by the cache, %(unnamed)d without a name", counts)
+    counts = {"n": cached["n"], "unnamed": cached["unnamed"], "bound": percent_of(lowest)}
+    found = Message("%(n)d lookups by the cache, %(unnamed)d without a name", counts)
+    if cached["unnamed"]:
+        found = Message("%(n)d lookups by the cache, %(unnamed)d without a name (≥ %(bound)s, lower bound)", counts)
+    verdict, message = Verdict.PASS, found
     if direct["n"] and lowest > highest:
         verdict, message = (
             Verdict.FAIL,
@@ -335,7 +343,7 @@ def cohort_errors(step: TransitionStep) -> GateResult:
 def cohort_speed(step: TransitionStep) -> GateResult:
     cached, direct = _speeds(step)
     if cached["n"] < SERVED_WANTED:
-        return _too_few("cohort_speed", cached["n"])
+        return _too_few("cohort_speed", cached["n"], step)
     mine, theirs = cached["p95_ms"], direct["p95_ms"]
     times = {"mine": f"{mine:.0f}", "theirs": "—" if theirs is None else f"{theirs:.0f}"}
     verdict, message = Verdict.PASS, Message("p95 %(mine)s ms by the cache, %(theirs)s ms by the direct API", times)
@@ -360,8 +368,11 @@ def _speeds(step: TransitionStep) -> tuple[dict[str, Any], dict[str, Any]]:
     return comparison_stats.speed(rows.filter(stage__gte=3)), comparison_stats.speed(rows.filter(stage=2))
 
 
-def _too_few(gate: str, n: int) -> GateResult:
-    message = Message("%(n)d of %(wanted)d lookups by the cache since the step", {"n": n, "wanted": SERVED_WANTED})
+def _too_few(gate: str, n: int, step: TransitionStep) -> GateResult:
+    params = {"n": n, "wanted": SERVED_WANTED}
+    message = Message("%(n)d of %(wanted)d lookups by the cache since the step", params)
+    if monitored_since() > step.since:
+        message = Message("%(n)d of %(wanted)d lookups by the cache since the resume", params)
     return GateResult(gate, Verdict.INCONCLUSIVE, message, n=n, needed=SERVED_WANTED)
 
 
@@ -410,8 +421,8 @@ def no_alert(step: TransitionStep) -> GateResult:
     resumed_at, check = monitored_since(), engine.last_check()
     is_before = resumed_at is not None and (check.at is None or check.at <= resumed_at)
     if check.is_late or is_before:
-        message = Message("alerts were not checked recently: is the worker running?")
-        return GateResult("no_alert", Verdict.INCONCLUSIVE, message)
+        late = Message("alerts were not checked recently: is the worker running?")
+        return GateResult("no_alert", Verdict.INCONCLUSIVE, late if check.is_late else NOT_CHECKED)
     holding = list(Alert.objects.holding(detected_since=resumed_at).order_by("pk"))
     message = join_messages(alert.sentence for alert in holding) if holding else Message("no open alert")
     verdict = Verdict.FAIL if holding else Verdict.PASS

@@ -1,5 +1,6 @@
 """Texts about phases and gate results for pages and commands; profiles/rollout/presenters/ has the other texts."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +19,7 @@ from monitoring.rollout_control.gates import Evaluation, GateResult
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules
-from profiles.rollout.models import ChangeRecord, Flag, Plan, PlanState
+from profiles.rollout.models import ChangeRecord, Flag, Plan, PlanState, university_name
 from profiles.rollout.phases import PHASES, TITLES
 from profiles.rollout.presenters.audit_rows import hours, planned_step
 from profiles.rollout.rollout_settings import RolloutSettings
@@ -30,7 +31,12 @@ MEANINGS: tuple[Promise, ...] = (
     T("Names come from the cache, or from the direct API if the cache has no fresh full name."),
     T("Names come from the cache. The direct API is called only for people without a stored profile."),
 )
+UNIVERSITIES_NAMED = 5
 TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
+
+
+# The gates whose value is a lower or an upper bound, although their sample's share is known too.
+_BOUNDS = {"cohort_errors": "≥\u00a0", "cohort_agreement": "≤\u00a0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +55,38 @@ class Condition:
     history: GateHistory | None = None
 
     @classmethod
-    def of(cls, result: GateResult) -> Self:
+    def of(cls, result: GateResult, may_see: Collection[int] | None = None) -> Self:
+        """Return the result for display; ``may_see`` limits the named universities, None allows all of them."""
         value = limit = ""
         if result.value is not None and result.unit != "bool":
-            value = with_unit(result.value, result.shown_unit)
+            value = f"{_BOUNDS.get(result.gate, '')}{with_unit(result.value, result.unit)}"
             if result.comparison and result.limit is not None:
-                limit = with_unit(result.limit, result.shown_unit)
+                limit = with_unit(result.limit, result.unit)
         title, verdict = str(GATES[result.gate]), str(result.verdict.label)
-        labels = (title, verdict, TONES[result.verdict], str(result.message))
+        labels = (title, verdict, TONES[result.verdict], str(result.message) + _named(result.universities, may_see))
         return cls(result.gate, *labels, value, result.comparison if value else "", limit, result.n)
 
 
-def conditions(evaluation: Evaluation, *, with_history: bool = False) -> list[Condition]:
-    """Return the results of a step's gates for display: the failed ones first, the passed ones last."""
+def _named(universities: Iterable[int], may_see: Collection[int] | None) -> str:
+    """Return the names of the first of the universities that the reader may see, and the number of the others."""
+    shown = [pk for pk in universities if may_see is None or pk in may_see]
+    if not shown:
+        return ""
+    names = "; " + ", ".join(map(university_name, shown[:UNIVERSITIES_NAMED]))
+    others = len(shown) - UNIVERSITIES_NAMED
+    return names + (_(" and %(n)d more") % {"n": others} if others > 0 else "")
+
+
+def conditions(
+    evaluation: Evaluation, *, with_history: bool = False, may_see: Collection[int] | None = None
+) -> list[Condition]:
+    """Return the results of a step's gates for display: the failed ones first, the passed ones last.
+
+    Only universities in ``may_see`` are named; None allows all of them.
+    """
     histories = history(evaluation) if with_history else {}
-    shown = [replace(Condition.of(result), history=histories.get(result.gate)) for result in evaluation.results]
+    shown = [Condition.of(result, may_see) for result in evaluation.results]
+    shown = [replace(condition, history=histories.get(condition.gate)) for condition in shown]
     return sorted(shown, key=lambda one: ("bad", "wait", "good").index(one.tone))
 
 
@@ -114,6 +137,7 @@ def effect(phase: int, *, is_raise: bool) -> tuple[str, str]:
 @dataclass(frozen=True, slots=True)
 class Phase:
     """A phase as shown to people. ``is_turn`` is True if the next step of the rollout is a step of this phase.
+    With the emergency stop latched, no phase has a next step: a resume first restores percentages.
 
     ``conditions`` are the gate results of that step; empty if ``is_turn`` is False.
     """
@@ -136,14 +160,19 @@ class Phase:
         return [condition for condition in self.conditions if condition.tone != "good"]
 
 
-def phases(settings: RolloutSettings, readings: Round, *, with_history: bool = False) -> list[Phase]:
-    """Return the four phases; the gates of the next step are evaluated with the indicators in ``readings``."""
+def phases(
+    settings: RolloutSettings, readings: Round, *, with_history: bool = False, may_see: Collection[int] | None = None
+) -> list[Phase]:
+    """Return the four phases; the gates of the next step are evaluated with the indicators in ``readings``.
+
+    Only universities in ``may_see`` are named; None allows all of them.
+    """
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
     turn, presented = changes.next_phase(), []
     for number, name in enumerate(PHASES, 1):
         percent = settings.percents[name]
         step = rules.step_after(name, percent)
-        is_turn = name == turn and step is not None
+        is_turn = name == turn and step is not None and not settings.is_latched
         evaluation = gates.last_evaluation(number, step, flags, readings) if is_turn and step else None
         status, tone = _status(name, percent, settings)
         ladder = [
@@ -163,7 +192,7 @@ def phases(settings: RolloutSettings, readings: Round, *, with_history: bool = F
                 is_turn=is_turn,
                 next_percent=step,
                 ladder=ladder,
-                conditions=conditions(evaluation, with_history=with_history) if evaluation else [],
+                conditions=conditions(evaluation, with_history=with_history, may_see=may_see) if evaluation else [],
             )
         )
     return presented

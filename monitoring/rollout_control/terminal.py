@@ -73,7 +73,7 @@ def status() -> Iterable[Any]:
     yield f"revision {rollout.revision}; " + (f"off: {', '.join(off)}" if off else "all switches are on")
     if settings.is_latched:
         yield Text("EMERGENCY STOP: all names come from the direct API", "bold red")
-    if settings.held_for:
+    elif settings.held_for:
         yield Text(f"paused: {settings.held_for}", "yellow")
     if restart := presenters.last_restart(comparison_stats.WINDOW):
         yield restart

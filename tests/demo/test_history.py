@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +24,9 @@ from employees.backfill import batches
 from employees.models import BackfillRun, Employee, RunStatus, University
 from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
+from monitoring.audit.audit_log import entries
 from monitoring.indicators.models import IndicatorReading
+from monitoring.rollout_control import gate_history, gates
 from monitoring.rollout_control.models import GateCheck
 from monitoring.stats import reports
 from profiles import cache
@@ -33,10 +36,15 @@ from profiles.rollout.decision import current_state, forget_state
 from profiles.rollout.models import Action, Change, Flag
 from profiles.rollout.phases import PHASES
 from webhooks.models import InboxUpdate, State
-from webhooks.processing import process_inbox
+from webhooks.processing import interpret, process_inbox
 
 pytestmark = pytest.mark.django_db
 COUNT = 300
+# The gates of phase 3 with a number.
+SHOWN = (
+    "updates_arrive", "few_evictions", "agreement", "conflicts", "universities", "quality",
+    "cohort_agreement", "cohort_errors", "cohort_speed", "dwell",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +189,26 @@ def test_names_come_from_where_the_rollout_allows(lived: Simulation) -> None:
     for employee in cached:
         profile = cache.find(employee.max_id or "").profile
         assert profile, employee.pk
+    assert not cached.filter(university=denied).exists()
+    assert (run.started_by, bool(run.reason)) == ("operator", True)
+    assert [entry for entry in entries(kind="backfill") if entry.by == "operator" and entry.reason]
+
+
+def test_dead_letters_have_their_sender(lived: Simulation) -> None:
+    for update in InboxUpdate.objects.filter(state=State.DEAD):
+        assert update.user_id == interpret(update).user_id != ""
+
+
+def test_gates_are_shown_over_the_last_hours(lived: Simulation) -> None:
+    evaluation = gates.evaluate(3, Decimal(50))
+    values = {result.gate: result.value for result in evaluation.results}
+    histories = gate_history.history(evaluation)
+    shown = [gate for gate in SHOWN if values[gate] is not None]
+    assert {"agreement", "quality", "dwell", "updates_arrive"} <= set(shown)
+    for gate in shown:
+        trend = histories[gate].trend
+        assert trend, gate
+        assert sum(len(line.split()) for line in trend.lines) >= 30, gate
 
 
 def test_a_replay_of_what_was_processed_changes_no_profile(lived: Simulation) -> None:

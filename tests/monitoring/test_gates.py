@@ -11,12 +11,14 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
+from employees.models import University
 from monitoring.alerts import engine
 from monitoring.indicators import rounds
 from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import controller, gates
 from monitoring.rollout_control.gates import ENTERING, WIDENING, GateResult, TransitionStep, evaluate
 from monitoring.rollout_control.models import GateCheck, Verdict
+from monitoring.rollout_control.presenters import conditions
 from profiles import cache
 from profiles.rollout import changes
 from profiles.rollout.changes import GatesNotPassed
@@ -147,6 +149,31 @@ def test_the_gate_names_no_university(all_green: None) -> None:
     texts = [str(check.text) for check in GateCheck.objects.all()]
     assert any("universities with wrong cached names: 2;" in text for text in texts), texts
     assert not [text for text in texts if "8172635" in text]
+
+
+def test_pages_name_the_universities_that_the_reader_may_see(all_green: None) -> None:
+    names = ["Bauman", "Gubkin", "Lomonosov", "Mendeleev", "Pirogov", "Plekhanov", "Sechenov"]
+    made = [University.objects.create(pk=100 + number, name=name) for number, name in enumerate(names)]
+    for university in made:
+        compared(30, "conflict", university_id=university.pk)
+    evaluation = gates.evaluate(3, Decimal(50))
+
+    def shown(may_see: set[int] | None) -> str:
+        return next(one.message for one in conditions(evaluation, may_see=may_see) if one.gate == "universities")
+
+    assert shown(None).endswith("; Bauman, Gubkin, Lomonosov, Mendeleev, Pirogov and 2 more")
+    assert shown({made[3].pk}).endswith("; Mendeleev")
+    assert not [name for name in names if name in shown(set())]
+
+
+def test_values_are_labelled_as_bounds(all_green: None) -> None:
+    compared(117, stage=3, served_source="webhook", served_ms=5.0)
+    compared(3, "both_empty", stage=3, served_source="default", served_ms=5.0)
+    shown = {one.gate: one for one in conditions(gates.evaluate(3, Decimal(50)))}
+    assert shown["cohort_errors"].number.startswith("≥")
+    assert "3 without a name (≥ " in shown["cohort_errors"].message
+    cohort = shown["cohort_agreement"]
+    assert (cohort.number[:1], cohort.number[-1:], cohort.operator, cohort.limit) == ("≤", "%", "≥", "98%")
 
 
 def test_the_cohort_must_not_do_worse_than_the_direct_api(all_green: None) -> None:

@@ -197,6 +197,33 @@ def test_a_resume_leaves_the_alert_about_dead_letters_open(clock: Clock) -> None
     assert Alert.objects.open().filter(kind="dead_letters").exists()
 
 
+# What gates say while they have found nothing: before a resume, and right after it.
+NOTHING = {
+    "round_trip": ("no synthetic update in the last 10 minutes", "not checked yet since the resume"),
+    "inbox_lag": ("no updates in the last 10 minutes", "no updates since the resume"),
+    "webhook_errors": ("no updates in the last day", "no updates since the resume"),
+    "cohort_errors": (
+        "0 of 5 lookups by the cache since the step",
+        "0 of 5 lookups by the cache since the resume",
+    ),
+    "no_alert": ("no open alert", "not checked yet since the resume"),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_after_a_resume_no_gate_denies_what_it_showed(name: str, clock: Clock) -> None:
+    def message() -> str:
+        return str(gates.run_gate(name, gates.transition_step(3, Decimal(50)), rounds.fresh()).message)
+
+    clock.shift(MINUTE)
+    engine.check_alerts()
+    assert message() == NOTHING[name][0]
+    change("pause")
+    change("resume")
+    clock.shift(timedelta(seconds=30))
+    assert message() == NOTHING[name][1]
+
+
 def test_without_a_resume_the_third_breach_holds(clock: Clock) -> None:
     breach_twice()
     assert is_held_at_next_breach()
@@ -207,7 +234,7 @@ OF_THE_PRESENT = {
     "gates": {"rehearsed"},
     "controller": set(),
     "comparison_stats": {"recent"},
-    "measurements": {"dead_letters", "secret_failures", "standby_wait"},
+    "measurements": {"_nothing", "dead_letters", "secret_failures", "standby_wait"},
 }
 
 

@@ -98,7 +98,7 @@ def test_no_item_unticks_itself_because_traffic_paused(phases: Phases, settings:
     [
         (timedelta(seconds=90), timedelta(seconds=45), "dwell time 45 of 90 s", ("45\u00a0s", "90\u00a0s")),
         (timedelta(minutes=20), timedelta(minutes=5), "dwell time 5 of 20 min", ("5\u00a0min", "20\u00a0min")),
-        (timedelta(hours=24), timedelta(minutes=30), "dwell time 0.5 of 24 h", ("0.5\u00a0h", "24\u00a0h")),
+        (timedelta(hours=24), timedelta(minutes=30), "dwell time 0.5 of 24 h", ("30\u00a0min", "24\u00a0h")),
     ],
 )
 def test_a_short_dwell_time_is_not_zero_hours(

@@ -131,6 +131,8 @@ def _backfill(lived: Simulation, ids: Sequence[int]) -> None:
         rows_seen=len(then),
         rows_changed=len(lived.backfilled),
         requested_by=User.objects.filter(username=OPERATOR).first(),
+        started_by=OPERATOR,
+        reason="Имена для тех, кто написал боту после найма",
         seen_at=at + timedelta(seconds=2),
         finished_at=at + timedelta(seconds=2),
     )

@@ -20,6 +20,7 @@ from profiles.merge import ProfileUpdate
 from profiles.models import Comparison, ComparisonOutcome, ProfileSource
 from profiles.name_rule import (
     CACHE_FIRST,
+    CACHE_PRIMARY,
     Answer,
     Known,
     KnownProfile,
@@ -37,6 +38,7 @@ TTL = timedelta(hours=720)
 _BODY_KEPT = timedelta(hours=72)
 # The share of the employees who were hired before the two weeks.
 _EARLIER = 0.3
+_HOUR, _DENSE, _DENSE_FOR = timedelta(hours=1), timedelta(minutes=10), timedelta(hours=8)
 _DEAD_AGE = timedelta(hours=5)
 _TRACEBACK = """Traceback (most recent call last):
   File "webhooks/processing.py", line 82, in _process
@@ -46,7 +48,10 @@ django.db.utils.OperationalError: canceling statement due to lock timeout"""
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Row counts of the tables at one time; ``compared`` counts the comparison outcomes of the seven days before it."""
+    """Row counts of the tables at one time; ``compared`` counts the comparison outcomes of the seven days before it.
+
+    ``updated_at`` is the time of the last update, ``compared_until`` the number of all comparisons so far.
+    """
 
     at: datetime
     sources: Counter[str]
@@ -56,6 +61,8 @@ class Snapshot:
     users_with_profiles: int
     full_names: int
     compared: Counter[str]
+    updated_at: datetime
+    compared_until: int
 
 
 @dataclass
@@ -107,6 +114,8 @@ class Simulation:
         yield story.outage[1], last, self._retry_unresolved
         yield story.backfilled_at, last, self._backfill
         recent = [story.now - timedelta(hours=hours) for hours in range(48)]
+        # Gates are shown over the last hours: these are dense.
+        recent += [story.now - number * _DENSE for number in range(1, _DENSE_FOR // _DENSE) if number * _DENSE % _HOUR]
         checks = [story.now - timedelta(minutes=minutes) for minutes in (2, 4, 6)]
         for at in (*recent, *checks, *(story.now - timedelta(hours=hours) for hours in range(48, 24 * 14, 6))):
             if at > story.start:
@@ -170,6 +179,8 @@ class Simulation:
         """Store an update that became a dead letter after all attempts."""
         row = self._store(update_of(who, "message_callback", at, f"{self.random.getrandbits(80):020x}"), at)
         row.state, row.reason, row.error, row.tries = State.DEAD, "OperationalError", _TRACEBACK, 6
+        # The worker reads the sender before the attempt fails.
+        row.user_id = who.user_id
         row.finished_at, row.processing_ms = at + timedelta(minutes=13), None
 
     def _store(self, update: dict[str, Any], at: datetime) -> InboxUpdate:
@@ -306,10 +317,14 @@ class Simulation:
     def _backfill(self, at: datetime) -> None:
         """Fill in, as of ``at``, the names of unnamed employees whose profile is known.
 
-        Record the values before and after.
+        As in employees.backfill.candidates.choose, a denied university keeps its names. Record the values before and
+        after.
         """
+        denied = self.story.state_at(at, self.universities, self.salt).denied
         for place, employee in enumerate(self.employees):
             if employee.profile_source != ProfileSource.DEFAULT or not employee.max_id:
+                continue
+            if denied.get(employee.university_id, CACHE_PRIMARY) <= CACHE_FIRST:
                 continue
             policy = Policy(CACHE_FIRST, TTL, has_token=True)
             choice = choose_name(self._known(employee.max_id), NoAnswer.NOT_ASKED, policy, at)
@@ -337,6 +352,8 @@ class Simulation:
                 users_with_profiles=sum(user_id in self.names for user_id in ids) + len(strangers),
                 full_names=sum(user_id in full for user_id in ids) + len(strangers & full),
                 compared=Counter(row.outcome for row in self.comparisons[first_of_week:]),
+                updated_at=self.updates[-1].received_at if self.updates else self.story.start,
+                compared_until=len(self.comparisons),
             )
         )
 

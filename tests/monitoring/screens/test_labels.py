@@ -10,6 +10,7 @@ from waffle.models import Switch
 
 from config.lib.messages import Message
 from monitoring.dashboard import charts
+from monitoring.indicators.units import with_unit
 from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.models import Signature, Verdict
 from monitoring.rollout_control.presenters import Condition
@@ -98,7 +99,15 @@ def test_a_gates_number_has_no_idle_zero() -> None:
             Condition.of(GateResult("dwell", Verdict.PASS, Message("dwell time over"), hours * 3600, unit="h")).number
             for hours in (71.98, 12.34, 0.5, 3)
         ]
-    assert numbers == ["72\u00a0ч", "12,3\u00a0ч", "0,5\u00a0ч", "3\u00a0ч"]
+    assert numbers == ["3\u00a0дн.", "12,3\u00a0ч", "30\u00a0мин", "3\u00a0ч"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(20, "20\u00a0s"), (900, "15\u00a0min"), (86_400, "24\u00a0h"), (348_690, "4.04\u00a0d")]
+)
+def test_a_duration_is_shown_in_the_unit_that_fits_it(seconds: float, shown: str) -> None:
+    with translation.override("en"):
+        assert with_unit(seconds, "h") == with_unit(seconds, "min") == shown
 
 
 def test_a_recent_moment_is_just_now() -> None:

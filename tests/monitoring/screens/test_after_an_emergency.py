@@ -1,0 +1,55 @@
+"""After an emergency stop, no page or alert describes the percentages from before it, or a step that is not next."""
+
+import io
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+
+from monitoring.alerts import engine
+from monitoring.alerts.models import Alert
+from monitoring.indicators import rounds
+from monitoring.indicators.definitions import INDICATORS
+from tests.conftest import Phases, client_of
+from tests.rollout.changing import change
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+def test_what_was_held_before_is_no_longer_shown(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    change("pause", reason="Phase 3 is held at 25%")
+    engine.check_alerts()
+    assert "held at 25%" in Alert.objects.get(kind="rollout_held").text
+    change("emergency")
+    rounds.take_round()
+    engine.check_alerts()
+    assert "emergency stop" in Alert.objects.get(kind="rollout_held").text
+    out = io.StringIO()
+    call_command("rollout", "status", stdout=out)
+    for shown in (operator.get("/admin/").content.decode(), out.getvalue()):
+        assert "held at 25%" not in shown
+
+
+@pytest.mark.parametrize("path", ["/admin/", "/admin/rollout/"])
+def test_no_phase_has_a_next_step(operator: Client, phases: Phases, path: str) -> None:
+    phases(100, 100, 25)
+    change("emergency")
+    page = operator.get(path).content.decode()
+    assert "after a resume" not in page
+    assert "Waiting to go to" not in page
+    assert "Next step" not in page
+
+
+def test_a_decision_on_an_unknown_request_is_not_found(superadmin: User) -> None:
+    for verdict in ("approve", "refuse"):
+        answer = client_of(superadmin).post(
+            f"/monitoring/rollout/approvals/987654/{verdict}", {"reason": "r"}, format="json"
+        )
+        assert answer.status_code == 404
+
+
+def test_a_yes_or_no_is_not_shown_as_a_number() -> None:
+    """The sentence of a healthy indicator without a number has no number."""
+    assert not [one.name for one in INDICATORS.values() if one.unit == "bool" and "%(value)s" in one.good]
