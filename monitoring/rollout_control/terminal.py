@@ -61,6 +61,14 @@ def table(*columns: str, title: str | None = None) -> Table:
     return made
 
 
+def facts(rows: Iterable[tuple[str, str]]) -> Table:
+    """Return titles and texts as two columns; long texts continue in the second column."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    for title, text in rows:
+        made.add_row(title, text)
+    return made
+
+
 def status() -> Iterable[Any]:
     rollout = Rollout.current()
     settings, readings = RolloutSettings.read(rollout), rounds.latest()

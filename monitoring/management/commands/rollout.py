@@ -23,7 +23,7 @@ from config.lib import shell_user
 from config.lib.commands import BaseCommand
 from employees.models import BackfillRun, RunStatus, University
 from monitoring.indicators import probe, rounds
-from monitoring.rollout_control import approvals, controller, preview, terminal
+from monitoring.rollout_control import approvals, controller, explanation, preview, terminal
 from monitoring.stats import comparison_stats
 from profiles import phones
 from profiles.rollout import changes, plans, presenters, rules
@@ -65,10 +65,7 @@ class Command(BaseCommand):
             facts = preview.explain(phones.normalize(phone), asks_api=ask_api)
         except ValueError as error:
             raise CommandError(str(error)) from None
-        for name, value in facts.items():
-            if value is not None:
-                text = f"{value / timedelta(days=1):.1f} days" if isinstance(value, timedelta) else value
-                yield f"{name:<12}{text}"
+        yield terminal.facts(explanation.rows(facts))
 
     def on_preview(self, phase: str, percent: str, limit: int, **_: Any) -> Iterable[Any]:
         name = rules.phase_name(phase)
@@ -180,7 +177,7 @@ def _lines(text: str) -> int:
 
 def _add_queries(add: Callable[..., ArgumentParser]) -> None:
     add("status", help="show each phase, and whether every process has applied the last change")
-    explain = add("explain", help="show the rollout's decision for a phone, and what each store has about the person")
+    explain = add("explain", help="show where a person's name comes from and why, and what each store has")
     explain.add_argument("--phone", required=True)
     explain.add_argument("--ask-api", action="store_true", help="query the direct API as well")
     _add_phase_and_percent(preview := add("preview", help="show who would change path"))
