@@ -116,6 +116,7 @@ def traffic(span: Span, period: str, title: str) -> dict[str, Any]:
         charts.series(_("Updates"), succeeded, "webhook"),
         is_stacked=True,
         title=title,
+        moments=list(map(times.iso, slots)),
     )
     return {"received": sum(received), "failed": sum(failed), "chart": bars}
 

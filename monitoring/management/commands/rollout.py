@@ -19,7 +19,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import ngettext
 
 from config.env import parse_duration
-from config.lib import shell_user
+from config.lib import shell_user, times
 from config.lib.commands import BaseCommand
 from employees.models import BackfillRun, RunStatus, University
 from monitoring.indicators import probe, rounds
@@ -48,7 +48,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, subcommand: str, **options: Any) -> None:
         has_colour = self.stdout.isatty() and not options.get("no_color")
-        with refusals_as_errors(self.stdout):
+        with times.for_terminal(), refusals_as_errors(self.stdout):
             try:
                 # Rendered inside ``try``: some parts are generators, which may raise while they are rendered.
                 parts = getattr(self, f"on_{subcommand.replace('-', '_')}")(**options)

@@ -108,13 +108,8 @@ def outcome(result: ChangeResult) -> list[str]:
 
 
 def restart(resumed_at: datetime) -> str:
-    """Return a sentence which states that comparisons from before the resume do not count.
-
-    It contains the time of the resume, and the date unless that is today.
-    """
-    local = timezone.localtime(resumed_at)
-    time = times.clock(resumed_at) if local.date() == timezone.localdate() else moment(resumed_at)
-    return _("Comparisons before %(time)s no longer count") % {"time": time}
+    """Return a sentence which states that comparisons from before the resume do not count."""
+    return _("Comparisons before %(time)s no longer count") % {"time": moment(resumed_at)}
 
 
 def last_restart(window: timedelta) -> str:
