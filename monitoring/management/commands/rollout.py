@@ -26,6 +26,7 @@ from monitoring.indicators import probe, rounds
 from monitoring.rollout_control import approvals, controller, explanation, preview, terminal
 from monitoring.stats import comparison_stats
 from profiles import phones
+from profiles.models.comparison import Pattern
 from profiles.rollout import changes, plans, presenters, rules
 from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
@@ -36,6 +37,18 @@ from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rules import ChangeRefused
 
 LONGEST_LIST = 100_000
+# Without a terminal, these tables have sentences in several columns; in a terminal, all have its width.
+_WIDE, WIDE = {"status", "history", "approvals", "checklist"}, 110
+_REPLAYED = {
+    "lookups": "Lookups",
+    "cache_answers": "Names from the cache",
+    "api_calls_left": "Direct API calls left",
+    "conflicts": "Conflicts",
+    "name_changes": "Other names than now",
+    "richer": "Fuller names than now",
+    "errors": "Errors",
+    "average_age_days": "Average age in the cache, days",
+}
 
 
 class Command(BaseCommand):
@@ -52,7 +65,8 @@ class Command(BaseCommand):
             try:
                 # Rendered inside ``try``: some parts are generators, which may raise while they are rendered.
                 parts = getattr(self, f"on_{subcommand.replace('-', '_')}")(**options)
-                text = terminal.rendered(parts, has_colour=has_colour)
+                width = WIDE if subcommand in _WIDE else 80
+                text = terminal.rendered(parts, has_colour=has_colour, width=width)
             except GatesNotPassed as held:
                 raise CommandError(str(held), returncode=2) from None
         self.stdout.write(text)
@@ -144,12 +158,13 @@ class Command(BaseCommand):
         if not 1 <= days <= controller.RETENTION.days:
             raise CommandError(f"--days must be 1 to {controller.RETENTION.days}: older comparisons are deleted")
         stats = comparison_stats.replay(share, timedelta(days=days))
-        universities = stats.pop("by_university")
+        universities, patterns = stats.pop("by_university"), stats.pop("patterns")
         within = ngettext("in the last day", "in the last %(n)d days", days) % {"n": days}
         yield f"With phase 3 at {presenters.percentage(share)} {within}:"
         for name, value in stats.items():
-            text = f"{value:.3f}" if isinstance(value, float) else value
-            yield f"  {name:<18}{'—' if text is None or text == {} else text}"
+            yield f"  {_REPLAYED[name]:<36}{terminal.measured(name, value)}"
+        if patterns:
+            yield f"  {'Kinds of conflicts':<36}{terminal.counts(Pattern, patterns)}"
         rows = terminal.table("UNIVERSITY", "COMPARISONS")
         for university, compared in sorted(universities.items(), key=lambda item: -item[1].total):
             rows.add_row(str(university or "—"), terminal.stats_line(compared))
