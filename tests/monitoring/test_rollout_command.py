@@ -26,6 +26,7 @@ from monitoring.indicators.models import IndicatorReading, RoundTrip
 from monitoring.rollout_control.guide.checklist import CHECKS, TO_SIGN, checklist_status
 from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from monitoring.rollout_control.preview import preview
+from profiles.models.comparison import Pattern
 from profiles.rollout.decision import Reason, bucket, current_state, decide, forget_state
 from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SHADOW
@@ -192,10 +193,10 @@ def test_a_university_is_let_in_and_kept_out(directory: list[Employee]) -> None:
 def test_a_replay_and_the_comparisons(phases: Phases) -> None:
     compared(200)
     compared(10, "conflict", pattern="script")
-    assert "conflicts         5" in run("rollout", "replay", "--percent", 50)
+    assert "Conflicts                           5" in run("rollout", "replay", "--percent", 50)
     output = run("rollout", "gates", "--phase", 3, "--dry-run")
-    assert "agreement 95.2 %, coverage 100.0 %, errors 0.0 % (n = 210)" in output
-    assert "conflicts: script 10" in output
+    assert "agreement 95.2%, coverage 100.0%, errors 0.0% (n = 210)" in output
+    assert f"conflicts: {Pattern.SCRIPT.label} 10" in output
 
 
 def test_gates_that_pass_do_not_hide_the_phase_before(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
