@@ -23,7 +23,6 @@ _NAMES_COME_FROM: tuple[Promise, ...] = (
     T("Names come from the cache first, then from the direct API."),
     T("Names come from stored profiles; the direct API is called only for people without one."),
 )
-# With these reasons, the percentages alone decide.
 _BY_PERCENTAGE = {Reason.SPLIT, Reason.DEFAULT}
 
 
@@ -39,8 +38,8 @@ def reasons(facts: Mapping[str, Any]) -> list[str]:
     and 4, up to the first one that does not include the person.
     """
     reason = Reason(facts["reason"])
-    named = [] if reason in _BY_PERCENTAGE else [_("Reason: %(reason)s.") % {"reason": reason.label}]
-    return [*named, *_phases(facts)]
+    named = _("Reason: %(reason)s.") % {"reason": reason.label}
+    return [*([] if reason in _BY_PERCENTAGE else [named]), *_phases(facts)]
 
 
 def _phases(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -66,8 +65,9 @@ def rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield _("Source"), source(facts)
     yield _("Reason"), " ".join(reasons(facts))
     yield _("Name"), facts["served"]
-    employee = facts["employee"]
-    yield _("Directory"), f"{employee.university.name}, {_name_source(employee)}" if employee else _("not an employee")
+    if employee := facts["employee"]:
+        source_of_name = _("source of the name: %(source)s") % {"source": employee.get_profile_source_display()}
+    yield _("Directory"), f"{employee.university.name}, {source_of_name}" if employee else _("not an employee")
     yield _("MAX ID"), facts["max_id"] or "—"
     if facts["claimed_id"]:
         yield "", _("%(id)s: entered, not confirmed") % {"id": facts["claimed_id"]}
@@ -77,7 +77,3 @@ def rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if facts["api"] is not None:
         yield _("Direct API"), facts["api"]
     yield _("Revision"), str(facts["revision"])
-
-
-def _name_source(employee: Any) -> str:
-    return _("source of the name: %(source)s") % {"source": employee.get_profile_source_display()}
