@@ -36,7 +36,9 @@ def user_id_of(value: object) -> str:
         is_int64 = value[0] != "0" and len(value) <= 19
         if not _DIGITS.fullmatch(value) or (is_int64 and int(value) <= _LARGEST):
             return value
-    raise ValueError(_("Invalid MAX user ID: use an integer from 1 to 2^63-1 or up to 64 characters A-Z a-z 0-9 _ . -"))
+    raise ValueError(
+        _("Invalid MAX user ID: use up to 19 digits, the first not 0, or up to 64 characters A-Z a-z 0-9 _ . -")
+    )
 
 
 def typed(text: str) -> str:

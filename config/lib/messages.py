@@ -102,6 +102,16 @@ def percent_of(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def shown_number(number: float) -> str:
+    """Return a whole number in the format of the active language, in English 3,348."""
+    return localize(thousands(number))
+
+
+def shown_percent(share: float) -> str:
+    """Return a share from 0 to 1 as a percentage in the format of the active language, in English 98.5%."""
+    return localize(percent_of(share))
+
+
 def _shown(param: Any) -> Any:
     if isinstance(param, list):
         return "; ".join(dict.fromkeys(map(str, param)))

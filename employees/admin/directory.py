@@ -12,6 +12,7 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from import_export.admin import ImportExportModelAdmin
 from simple_history.admin import SimpleHistoryAdmin
 from simple_history.template_utils import HistoricalRecordContextHelper
@@ -338,6 +339,19 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         for line in (text % result.refused, *errors[:MAX_ERRORS_SHOWN]):
             self.message_user(request, line, messages.ERROR)
         return redirect("admin:employees_employee_import")
+
+    def add_success_message(self, result: Any, request: HttpRequest) -> None:
+        """Show what the import did; what it did not do is left out."""
+        added, changed = result.totals["new"], result.totals["update"]
+        parts = []
+        if added:
+            parts.append(ngettext("%(n)d employee was added", "%(n)d employees were added", added) % {"n": added})
+        if changed:
+            parts.append(
+                ngettext("%(n)d employee was changed", "%(n)d employees were changed", changed) % {"n": changed}
+            )
+        done = ", ".join(parts) or _("all rows are in the directory already")
+        messages.success(request, _("The import is finished: %(done)s.") % {"done": done})
 
     def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
         """Write one log entry for the whole file; each row has its own version in the history."""

@@ -21,6 +21,8 @@ _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def read_phone(cell: Cell) -> str:
+    if isinstance(cell, str) and not texts.is_visible(cell):
+        raise ValueError(_("The phone is missing."))
     try:
         return phones.normalize(_checked(cell))
     except ValueError:

@@ -10,6 +10,7 @@ from django.contrib.admin.utils import label_for_field
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.validators import RegexValidator
 from django.utils import timezone
+from django.utils.html import escape, format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import override
@@ -162,6 +163,15 @@ class DisplayDiff(Diff):
 
     def compare_with(self, resource: ModelResource, instance: Employee) -> None:
         self.right = self._values(resource, instance)
+
+    def as_html(self) -> list[str]:
+        """Return the new values, each changed one after the old one: “Федор → Фёдор”."""
+        return [
+            escape(new)
+            if self.new or new == old
+            else format_html("<del>{}</del> → <ins>{}</ins>", old or "—", new or "—")
+            for old, new in zip(self.left, self.right, strict=True)
+        ]
 
     def _values(self, resource: ModelResource, instance: Employee) -> list[str]:
         labels = {"role": instance.get_role_display, "profile_source": instance.get_profile_source_display}
@@ -362,6 +372,7 @@ class EmployeeResource(ModelResource):
             max_id_claims.record(instance, is_limited=self.is_limited)
 
     def after_import_row(self, row: Any, row_result: Any, **kwargs: Any) -> None:
+        row_result.file_row = row.get(ROW_NUMBER)
         self.on_row()
 
 

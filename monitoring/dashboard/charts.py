@@ -48,6 +48,7 @@ def series(label: object, values: Iterable[Any], colour: str, **options: Any) ->
 
 
 def chart(kind: str, labels: Sequence[str], *lines: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Return a chart. With the option ``moments``, the times of the labels, they are shown in the reader's zone."""
     return {"kind": kind, "labels": list(labels), "series": list(lines), **options}
 
 
@@ -94,9 +95,10 @@ def inbox_histogram(since: datetime | None, until: datetime | None) -> dict[str,
         for state in State
     ]
     labels = [date_format(timezone.localtime(start), label_format) for start in slots]
+    options = {} if span == Span.DAY else {"moments": list(map(times.iso, slots))}
     params = {"since": times.text(since, has_seconds=False), "until": times.text(until, has_seconds=False)}
     title = _("Updates by state, %(since)s to %(until)s") % params
-    return chart("bar", labels, *bars, is_stacked=True, title=title)
+    return chart("bar", labels, *bars, is_stacked=True, title=title, **options)
 
 
 def source_history() -> dict[str, Any] | None:
@@ -159,4 +161,5 @@ def _history(
         labels = [date_format(at, day_format()) for at in moments]
     else:
         labels = [f"{date_format(timezone.localtime(at), day_format())} {times.clock(at)}" for at in moments]
+        options["moments"] = list(map(times.iso, moments))
     return chart(kind, labels, *drawn, **options)

@@ -1,5 +1,6 @@
 """The admin's first page: the state of the migration at a glance."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -41,7 +42,13 @@ class Share:
     share: float
 
 
-def employee_shares() -> list[Share]:
+def employee_shares(universities: set[int] | None = None) -> list[Share]:
+    """Return the shares of the employees' name sources; with ``universities``, only of their employees."""
+    if universities is not None:
+        counts: Counter[str] = Counter()
+        for university, _name, source, number in statistic("sources").value:
+            counts[source] += number if university in universities else 0
+        return shares(counts)
     return shares({row["source"]: row["count"] for row in statistic("employees").value})
 
 
@@ -78,8 +85,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "rollout": rollout,
         "spread": spread,
         "phases": phases(controls, readings, may_see=scope_of(request).university_ids()),
-        "sources": employee_shares(),
-        "sources_chart": charts.source_history() or charts.new_employees(statistic("sources_by_day").value),
+        **name_sources(request),
         "traffic": traffic(Span.HOUR, "day", _("Webhook updates by hour")),
         "last_hour": traffic(Span.MINUTE, "hour", _("Webhook updates in the last hour, by minute")),
         "errors": readings["webhook_error_rate"],
@@ -100,6 +106,15 @@ def overview(request: HttpRequest) -> dict[str, Any]:
     }
 
 
+def name_sources(request: HttpRequest) -> dict[str, Any]:
+    """Return the name sources that the user may see, and their history, which only exists for all universities."""
+    own = scope_of(request).university_ids()
+    if own is not None:
+        return {"sources": employee_shares(own), "sources_chart": None, "is_own": True}
+    chart = charts.source_history() or charts.new_employees(statistic("sources_by_day").value)
+    return {"sources": employee_shares(), "sources_chart": chart}
+
+
 def traffic(span: Span, period: str, title: str) -> dict[str, Any]:
     """Return the numbers of updates in the period that ends now, and their chart, with a bar for each ``span``.
 
@@ -117,6 +132,7 @@ def traffic(span: Span, period: str, title: str) -> dict[str, Any]:
         charts.series(_("Updates"), succeeded, "webhook"),
         is_stacked=True,
         title=title,
+        moments=list(map(times.iso, slots)),
     )
     return {"received": sum(received), "failed": sum(failed), "chart": bars}
 

@@ -10,9 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from config.lib import audit_log
 from config.lib.messages import Message
@@ -21,21 +19,10 @@ from employees.accounts import UserScope, admin_scope, may_erase, permission_sco
 from employees.max_id_claims import only_claimed
 from employees.models import Employee, EmployeeQuerySet
 from monitoring.dashboard.access import LOOK_UP, page, screen
-from monitoring.rollout_control import preview
+from monitoring.rollout_control import explanation, preview
 from profiles import phones
 from profiles.models import PhoneLink, Profile
-from profiles.rollout.decision import Reason
 from profiles.typed_values import bare
-
-T = gettext_lazy
-# Indexed by the person's rollout stage, 0 to 4.
-_NAMES_COME_FROM: tuple[Promise, ...] = (
-    T("Names come from the direct API."),
-    T("Names come from the direct API."),
-    T("Names come from the direct API; those in the cache are only compared with them."),
-    T("Names come from the cache first, then from the direct API."),
-    T("Names come from stored profiles; the direct API is called only for people without one."),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +66,7 @@ def show(request: HttpRequest, query: str) -> HttpResponse:
             audit_log.record(request, Message("An unknown person was looked up"))
         context |= {"match": match, "is_limited": scope is not None, "may_export": may_erase(request.user)}
         if match and match.lookup:
-            stage = match.lookup["stage"]
-            context |= {"source": _NAMES_COME_FROM[stage], "reason": Reason(match.lookup["reason"]).label}
+            context |= {"source": explanation.source(match.lookup), "reasons": explanation.reasons(match.lookup)}
     return page(request, "person.html", _("Find a person"), **context)
 
 

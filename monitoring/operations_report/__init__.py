@@ -12,9 +12,8 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from config.env import format_duration
 from config.lib import clock
-from config.lib.messages import thousands
+from config.lib.messages import shown_number
 from employees.models import Employee
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
@@ -123,7 +122,7 @@ def monthly() -> OperationsReport:
     shares = [
         (
             str(ProfileSource(source).label) if source in ProfileSource else source,
-            f"{thousands(count)} ({percent(reports.percentage(count, total))})",
+            f"{shown_number(count)} ({percent(reports.percentage(count, total))})",
         )
         for source, count in sorted(sources.items())
     ]
@@ -135,7 +134,7 @@ def monthly() -> OperationsReport:
         sizes = [(f"{table}_bytes", size) for table, size in cursor.fetchall()]
     tables = [
         Table(_("Name sources of employees"), shares),
-        Table(_("Cache"), [("PROFILE_TTL", format_duration(settings.PROFILE_TTL)), *_cache(rounds.fresh())]),
+        Table(_("Cache"), [("PROFILE_TTL", presenters.length(settings.PROFILE_TTL)), *_cache(rounds.fresh())]),
         Table(_("Size of tables"), sizes),
         _webhook(reports.webhook_stats("month")),
     ]

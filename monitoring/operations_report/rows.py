@@ -3,11 +3,12 @@
 from typing import Any
 
 from django.template.defaultfilters import filesizeformat
+from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
-from config.lib.messages import thousands
+from config.lib.messages import shown_number
 from monitoring.templatetags.screens import share
 
 TITLES: dict[str, str | Promise] = {
@@ -61,5 +62,5 @@ def shown(name: str, value: Any) -> str:
     if name.endswith("_bytes"):
         return filesizeformat(value)
     if name.endswith("_ms"):
-        return f"{value:.1f} {_('ms')}"
-    return thousands(value) if isinstance(value, int | float) else str(value)
+        return f"{number_format(value, 1)} {_('ms')}"
+    return shown_number(value) if isinstance(value, int | float) else str(value)

@@ -178,9 +178,10 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
     """Return the rollout's decision for a phone, what each store has for the person, and the name that a lookup serves.
 
     With ``asks_api``, query the direct API too. A MAX ID that was entered for the employee but never verified is
-    returned as ``claimed_id``; the profile with this ID may be another person's and is not returned.
+    returned as ``claimed_id``; the profile with this ID may be another person's and is not returned. The module
+    ``explanation`` turns the result into sentences.
     """
-    employee = Employee.objects.filter(phone=phone).first()
+    employee = Employee.objects.filter(phone=phone).select_related("university").first()
     university = employee.university_id if employee else None
     decision = decide(phone, university)
     entered_id = employee.max_id if employee else None
@@ -190,15 +191,16 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
     answer, by_api = _by_api(phone) if asks_api else (NoAnswer.NOT_ASKED, None)
     looked_up, is_claimed = claimed_id or max_id, bool(claimed_id)
     choice = lookup_name(phone, looked_up, policy_at(decision.stage), lambda _: answer, is_claimed=is_claimed)
+    state = current_state()
     return {
-        "bucket": bucket(current_state().salts.get("phase3_cache_first", ""), phone),
+        "phases": state.phases,
+        "bucket": bucket(state.salts.get("phase3_cache_first", ""), phone),
         "stage": decision.stage,
-        "reason": str(decision.reason),
+        "reason": decision.reason,
         "revision": decision.revision,
-        "university": university,
         "max_id": max_id,
         "claimed_id": claimed_id,
-        "employee": employee.profile_source if employee else None,
+        "employee": employee,
         "redis": str(failures.message_for(stored.redis_error)) if stored.redis_error else _displayed(stored.redis),
         "record": _displayed(CachedProfile.of(stored.record) if stored.record else None),
         "age": clock.age(stored.record.last_updated) if stored.record else None,

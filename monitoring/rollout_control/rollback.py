@@ -108,7 +108,8 @@ def await_convergence() -> str:
         if time.monotonic() > deadline:
             raise NotVerified(presenters.convergence(spread))
         time.sleep(0.05)
-    return presenters.convergence(spread)
+    # Without its own time: the receipt and the command show the time since the request.
+    return presenters.convergence(replace(spread, seconds=None))
 
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:

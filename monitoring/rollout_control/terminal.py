@@ -3,16 +3,18 @@
 import io
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.db.models import TextChoices
+from django.utils.formats import number_format
 from django.utils.translation import ngettext
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from config.lib import clock, times
-from config.lib.messages import percent_of, thousands
+from config.lib.messages import shown_number, shown_percent
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
 from monitoring.rollout_control import gates
@@ -22,6 +24,7 @@ from monitoring.rollout_control.presenters import Phase, conditions, effect, for
 from monitoring.rollout_control.preview import Preview
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import ComparisonStats
+from profiles.models.comparison import ComparisonOutcome, Pattern
 from profiles.name_rule import CACHE_FIRST
 from profiles.phones import masked
 from profiles.rollout import changes, presenters, rules
@@ -57,6 +60,14 @@ def table(*columns: str, title: str | None = None) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="bold")
     for column in columns:
         made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    return made
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> Table:
+    """Return titles and texts as two columns; long texts continue in the second column."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    for title, text in rows:
+        made.add_row(title, text)
     return made
 
 
@@ -174,14 +185,16 @@ def preview(shown: Preview) -> Iterable[Any]:
     strangers = ngettext("%(n)s employee has no cached profile", "%(n)s employees have no cached profile", unknown)
     asked = ngettext("%(n)s direct API call a day", "%(n)s direct API calls a day", abs(calls))
     step = f"Phase {shown.phase}, {percentage(shown.current)} → {percentage(shown.target)}"
-    moves = [people % {"n": thousands(total)}, strangers % {"n": thousands(unknown)}]
+    moves = [people % {"n": shown_number(total)}, strangers % {"n": shown_number(unknown)}]
     yield f"{step}: {', '.join(moves)}; {asked % {'n': f'{calls:+d}'}}"
     yield meaning
     if not shown.universities:
         return
     shares = table("UNIVERSITY", ">EMPLOYEES", ">WITHOUT PROFILE", ">LOOKUPS/WEEK")
     for share in shown.universities:
-        shares.add_row(share.name, thousands(share.people), thousands(share.without_profile), thousands(share.lookups))
+        shares.add_row(
+            share.name, shown_number(share.people), shown_number(share.without_profile), shown_number(share.lookups)
+        )
     yield shares
     if shown.people:
         names = table("EMPLOYEE", "PHONE", "UNIVERSITY", "NAME FROM")
@@ -193,8 +206,8 @@ def preview(shown: Preview) -> Iterable[Any]:
 def stats_line(stats: ComparisonStats) -> str:
     """Return a line with agreement, coverage and errors: agreement alone would be misleading."""
     shares = (stats.agreement, stats.coverage, stats.errors)
-    agreement, coverage, errors = ("—" if share is None else percent_of(share) for share in shares)
-    return f"agreement {agreement}, coverage {coverage}, errors {errors} (n = {thousands(stats.total)})"
+    agreement, coverage, errors = ("—" if share is None else shown_percent(share) for share in shares)
+    return f"agreement {agreement}, coverage {coverage}, errors {errors} (n = {shown_number(stats.total)})"
 
 
 def comparisons() -> Iterable[Any]:
@@ -203,13 +216,29 @@ def comparisons() -> Iterable[Any]:
     if restart := presenters.last_restart(comparison_stats.WINDOW):
         yield restart
     yield f"Comparisons of the last {comparison_stats.WINDOW.days} days: {stats_line(stats)}"
-    yield ", ".join(f"{name} {thousands(n)}" for name, n in sorted(stats.counts.items())) or "none yet"
+    yield counts(ComparisonOutcome, dict(sorted(stats.counts.items()))) or "none yet"
     if patterns := comparison_stats.conflict_patterns(rows):
-        yield "conflicts: " + ", ".join(f"{pattern} {n}" for pattern, n in patterns.items())
+        yield f"conflicts: {counts(Pattern, patterns)}"
     for edge, aged in ages.items():
-        yield f"  {'older' if math.isinf(edge) else f'up to {edge:g} days':<14}{stats_line(aged)}"
+        age = "older" if math.isinf(edge) else f"up to {edge:g} {'day' if edge == 1 else 'days'}"
+        yield f"  {age:<14}{stats_line(aged)}"
     ttl = comparison_stats.recommended_ttl(ages)
     yield f"recommended PROFILE_TTL: {ttl.days * 24}h" if ttl else str(comparison_stats.ttl_advice(ages))
+
+
+def counts(names: type[TextChoices], numbers: Mapping[str, int]) -> str:
+    """Return the numbers by choice in one line, with the choices' labels."""
+    labels = dict(names.choices)
+    return ", ".join(f"{labels.get(name, name)} {shown_number(n)}" for name, n in numbers.items())
+
+
+def measured(name: str, value: float | None) -> str:
+    """Return a number of ``comparison_stats.replay``; errors are a share, and None becomes a dash."""
+    if value is None:
+        return "—"
+    if name == "errors":
+        return shown_percent(value)
+    return number_format(value, 1) if isinstance(value, float) else shown_number(value)
 
 
 def checklist() -> Iterable[Any]:

@@ -188,6 +188,8 @@ def recommended_ttl(ages: dict[float, ComparisonStats]) -> timedelta | None:
 def ttl_advice(ages: dict[float, ComparisonStats]) -> Message:
     """Return the recommendation for PROFILE_TTL, or why there is none: too few comparisons, or differing names."""
     if ttl := recommended_ttl(ages):
+        if ttl.days == 1:
+            return Message("names agree up to an age of one day")
         return Message("names agree up to an age of %(days)d days", {"days": ttl.days})
     youngest = next(iter(ages.values()), ComparisonStats({}))
     # Even if all names of this sample agreed, it would prove nothing.

@@ -12,6 +12,8 @@ from django.template import Context
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
+from django.utils.html import json_script
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
@@ -122,6 +124,12 @@ def open_alerts(context: Context) -> int:
     if not hasattr(request, "open_alerts"):
         request.open_alerts = Alert.objects.open().count()
     return int(request.open_alerts)
+
+
+@register.simple_tag
+def page_times() -> SafeString:
+    """Return a script element with the site's time format, with which screens.js finds the times in the page."""
+    return json_script(times.page_format(), "page-times")
 
 
 @register.simple_tag(takes_context=True)

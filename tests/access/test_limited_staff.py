@@ -21,6 +21,7 @@ from config.lib.admin import GlobalScopeAdmin, ScopedAdmin, VisibleRowsFilter
 from employees.accounts import permission_scope
 from employees.models import BackfillRun, Employee, Membership, University, UnresolvedName
 from monitoring.rollout_control.models import Signature
+from monitoring.stats.models import CachedStatistic
 from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.rules import OutsideUniversity
 from tests.conftest import Phases, client_of
@@ -270,3 +271,15 @@ def test_the_form_of_a_backfill_offers_only_the_own_university(limited: Client, 
     University.objects.create(name="Чужой вуз")
     form = limited.get("/admin/employees/backfillrun/add/").context["adminform"].form
     assert list(form.fields["university"].queryset) == [university]
+
+
+def test_home_counts_the_employees_of_the_own_university(limited: Client, foreign: University, phases: Phases) -> None:
+    for number in range(7):
+        Employee.objects.create(phone=f"+120255502{number:02}", university=foreign, profile_source="webhook")
+    for name in ("sources", "employees"):
+        CachedStatistic.objects.filter(name=name).delete()
+    for path in ("/admin/", reverse("screens:home-live")):
+        response = limited.get(path, headers={"Accept-Language": "en"})
+        assert sum(share.count for share in response.context["sources"]) == 1, path
+        assert "home-sources-chart" not in response.content.decode()
+    assert limited.get("/admin/sources/").status_code == 403

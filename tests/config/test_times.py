@@ -18,6 +18,8 @@ from config.lib import times
 from employees.models import Employee, University, UnresolvedName
 from monitoring import operations_report
 from monitoring.alerts.models import Alert
+from profiles.rollout import presenters
+from profiles.rollout.presenters import audit_rows
 from tests.conftest import client_of
 
 AT = datetime(2026, 11, 29, 22, 20, 5, tzinfo=UTC)
@@ -31,6 +33,23 @@ def test_one_format_in_each_language(language: str, shown: str) -> None:
         assert times.text(AT) == shown
         assert times.text(AT, has_seconds=False) == shown.replace(":05", "")
         assert times.clock(AT) == shown.partition(", ")[2].replace(":05", "")
+
+
+@pytest.mark.parametrize(("language", "zone"), [("en", "MSK"), ("ru", "МСК")])
+def test_scripts_can_find_each_time(language: str, zone: str) -> None:
+    with translation.override(language):
+        found = times.page_format()
+        for month, name in enumerate(found["months"], 1):
+            assert f" {name} " in times.text(AT.replace(month=month, day=5))
+        assert found["zones"] == {zone: 180}
+        assert audit_rows.hours(22, 6).endswith(f"6:00 {zone}")
+
+
+def test_a_command_prints_one_form() -> None:
+    with times.for_terminal():
+        texts = [times.text(AT), presenters.moment(AT), audit_rows.planned_step(3, "5", AT), presenters.restart(AT)]
+    assert all("2026-11-30 01:20:05+03:00" in text and "MSK" not in text for text in texts)
+    assert times.text(AT).endswith("MSK")
 
 
 def test_it_is_in_utc_when_pointed_at() -> None:

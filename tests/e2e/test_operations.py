@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -181,7 +182,7 @@ def test_a_held_rollout_leads_to_its_next_actions(watched: WatchedPage) -> None:
     assert "больше не учитываются" in page.locator("body").inner_text()
 
 
-@pytest.mark.parametrize(("zone", "shown"), [("Europe/Moscow", "МСК"), ("Asia/Vladivostok", "GMT+10")])
+@pytest.mark.parametrize(("zone", "shown"), [("Europe/Moscow", "МСК"), ("Asia/Vladivostok", "GMT+10"), ("UTC", "UTC")])
 def test_times_are_those_of_the_reader(watched: WatchedPage, zone: str, shown: str) -> None:
     context = watched.page.context
     browser = context.browser
@@ -193,4 +194,9 @@ def test_times_are_those_of_the_reader(watched: WatchedPage, zone: str, shown: s
     assert moment.inner_text().endswith(shown)
     assert str(moment.get_attribute("title")).endswith("UTC")
     assert ("МСК" in str(moment.get_attribute("title"))) == (zone != "Europe/Moscow")
+    # The histogram's title and the rows: one format, one zone.
+    times = re.findall(r"\d{1,2} \S+ \d{4}.{2}\d\d:\d\d(?::\d\d)? (\S+)", page.locator("body").inner_text())
+    assert set(times) == {shown}
+    assert len(times) > 2
+    assert "(МСК)" in page.locator("#changelist-filter").inner_text()
     own.close()

@@ -38,7 +38,8 @@ def test_it_works(university: University, settings: Settings) -> None:
     assert report["blockers"] == []
     text = assess()
     assert "Nothing blocks phase 1." in text
-    assert "total_employees" in text
+    assert "Employees with a name" in text
+    assert "_employees" not in text
     assert "very-secret-indeed" not in text
 
 

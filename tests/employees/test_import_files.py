@@ -144,7 +144,7 @@ def test_columns_that_are_not_read_are_named(admin: Client, tmp_path: Path) -> N
 def test_a_file_is_imported_once(admin: Client) -> None:
     file = SimpleUploadedFile("e.csv", TEXT.replace(",", ";").encode("cp1251"))
     confirmed = admin.post(IMPORT, {"import_file": file, "format": "0"}).context["confirm_form"].initial
-    assert "1 new" in admin.post(PROCESS, confirmed, follow=True).content.decode()
+    assert "1 employee was added" in admin.post(PROCESS, confirmed, follow=True).content.decode()
     assert Employee.objects.get().last_name == "Ёлкина"
     again = admin.post(PROCESS, confirmed, follow=True)
     assert again.redirect_chain == [("/admin/employees/employee/", 302)]
@@ -332,3 +332,28 @@ def test_a_file_that_changes_nothing_says_so(admin: Client) -> None:
     assert (PROCESS in page, "import-preview-table" in page, 'name="import_file"' in page) == (False, False, True)
     page = uploaded(admin, f"{TEXT}8 900 777-10-01,Ли,Ким,МГУ\n".encode())
     assert (NOTHING_NEW in page, PROCESS in page) == (False, True)
+
+
+@pytest.mark.django_db
+def test_the_preview_and_the_result_are_sentences(admin: Client, university: University) -> None:
+    Employee.objects.create(phone="+79160000001", first_name="Федор", last_name="Ким", university=university)
+    rows = "phone,last_name,first_name,university_name\n+79160000001,Ким,Фёдор,\n\n+79160000002,Ли,Анна,"
+    rows += f"{university.name}\n"
+    upload = {"import_file": SimpleUploadedFile("e.csv", rows.encode()), "format": "0"}
+    answer = admin.post(IMPORT, upload)
+    page = answer.content.decode()
+    preview = page[page.index("import-preview-table") :]
+    assert "<del>Федор</del> → <ins>Фёдор</ins>" in preview
+    assert ("will be changed" in preview, "will be added" in preview, "capitalize" in preview) == (True, True, False)
+    assert ">2</td>" in preview
+    assert ">4</td>" in preview
+    confirmed = answer.context["confirm_form"].initial
+    done = admin.post(PROCESS, confirmed, follow=True).content.decode()
+    assert "The import is finished: 1 employee was added, 1 employee was changed." in done
+
+
+@pytest.mark.django_db
+def test_a_missing_phone_and_a_bad_id_are_named(admin: Client, university: University) -> None:
+    page = uploaded(admin, f"phone,max_id,university_name\n,1,{university.name}\n+79160000002,0,x\n".encode())
+    assert "The phone is missing." in page
+    assert "Invalid MAX user ID: use up to 19 digits" in page

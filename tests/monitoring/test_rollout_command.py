@@ -1,6 +1,8 @@
 """The operator's commands: what they show and refuse, and that a preview is exact."""
 
+import html
 import io
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +14,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
-from django.utils import timezone
+from django.urls import reverse
+from django.utils import timezone, translation
+from django.utils.html import strip_tags
+from django.utils.translation import gettext
 from waffle.models import Switch
 
 from employees.models import Employee, University
@@ -21,9 +26,11 @@ from monitoring.indicators.models import IndicatorReading, RoundTrip
 from monitoring.rollout_control.guide.checklist import CHECKS, TO_SIGN, checklist_status
 from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from monitoring.rollout_control.preview import preview
-from profiles.rollout.decision import decide, forget_state
+from profiles.models.comparison import Pattern
+from profiles.rollout.decision import Reason, bucket, current_state, decide, forget_state
 from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SHADOW
+from profiles.rollout.presenters import percentage
 from tests.conftest import Phases
 from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import add_profile
@@ -126,12 +133,46 @@ def test_a_preview_is_readable(directory: list[Employee]) -> None:
 def test_explain_shows_what_each_store_has(directory: list[Employee]) -> None:
     add_profile("7")
     Employee.objects.filter(pk=directory[1].pk).update(max_id="7")
-    output = run("rollout", "explain", "--phone", directory[1].phone)
+    output = " ".join(run("rollout", "explain", "--phone", directory[1].phone).split())
     assert "Иван Петров (webhook)" in output
-    assert "SPLIT" in output
-    assert "served      No name would be found: the rollout does not use the cache for this person yet" in output
+    assert directory[1].university.name in output
+    assert "Name No name would be found: the rollout does not use the cache for this person yet" in output
     with pytest.raises(CommandError, match="Enter a Russian phone number"):
         run("rollout", "explain", "--phone", "me")
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize(
+    "percents", [(0, 0, 0, 0), (100, 0, 0, 0), (100, 100, 0, 0), (100, 100, 25, 0), (100, 100, 100, 30), (100,) * 4]
+)
+def test_the_command_and_the_page_explain_a_stage_in_the_same_sentences(
+    directory: list[Employee], phases: Phases, admin_client: Client, percents: tuple[int, ...], language: str
+) -> None:
+    phases(*percents)
+    salt = current_state().salts[PHASES[2]]
+    for phone in [f"+791622233{number:02}" for number in range(8)]:
+        stage = decide(phone).stage
+        with translation.override(language):
+            entry = percentage(Decimal(bucket(salt, phone) + 1) / 100)
+            output = " ".join(run("rollout", "explain", "--phone", phone).split())
+            page = admin_client.post(reverse("screens:person"), {"who": phone}, headers={"Accept-Language": language})
+            shown = " ".join(html.unescape(strip_tags(page.content.decode())).split())
+            # A person in stage 2 or 3 waits for the next phase; stages 0 and 1 wait for phases that include everybody.
+            for number in range(3, min(stage + 1, 4) + 1) if stage >= 2 else ():
+                params = {"phase": number, "percent": percentage(Decimal(percents[number - 1])), "entry": entry}
+                sentence = gettext("Phase %(phase)d is at %(percent)s, this phone comes in at %(entry)s.") % params
+                assert " ".join(sentence.split()) in output
+                assert " ".join(sentence.split()) in shown
+            assert str(Reason.SPLIT.label) not in output + shown
+        assert not re.search(r"\b(SPLIT|DEFAULT|[a-z]+_[a-z_]+)\b|bucket|Корзина", output)
+
+
+def test_a_denied_university_is_the_reason_in_words(directory: list[Employee], phases: Phases) -> None:
+    phases(100, 100, 100)
+    rule = UniversityRule(university_id=directory[0].university_id, phase=3, is_allowed=False, reason="pilot")
+    UniversityRule.objects.bulk_create([rule])
+    output = " ".join(run("rollout", "explain", "--phone", directory[0].phone).split())
+    assert "Reason: a rule denies the university. Phase 3 is at 100%, this phone comes in at" in output
 
 
 def test_a_university_is_let_in_and_kept_out(directory: list[Employee]) -> None:
@@ -152,10 +193,10 @@ def test_a_university_is_let_in_and_kept_out(directory: list[Employee]) -> None:
 def test_a_replay_and_the_comparisons(phases: Phases) -> None:
     compared(200)
     compared(10, "conflict", pattern="script")
-    assert "conflicts         5" in run("rollout", "replay", "--percent", 50)
+    assert "Conflicts                           5" in run("rollout", "replay", "--percent", 50)
     output = run("rollout", "gates", "--phase", 3, "--dry-run")
-    assert "agreement 95.2 %, coverage 100.0 %, errors 0.0 % (n = 210)" in output
-    assert "conflicts: script 10" in output
+    assert "agreement 95.2%, coverage 100.0%, errors 0.0% (n = 210)" in output
+    assert f"conflicts: {Pattern.SCRIPT.label} 10" in output
 
 
 def test_gates_that_pass_do_not_hide_the_phase_before(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:

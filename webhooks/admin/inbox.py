@@ -128,6 +128,10 @@ class ReceivedFilter(RangeDateTimeFilter):
     Unfold's own filter ignores an invalid time, so a replay of the filtered list would include every update.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title: str = f"{self.title} ({times.zone()})"  # type: ignore[has-type]
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
         try:
             since, until = selections.received_between(self.used_parameters)

@@ -11,6 +11,7 @@ from django.db.models import DateTimeField, Model, QuerySet
 from django.db.models.sql import Query
 from django.forms.utils import to_current_timezone
 from django.http import HttpRequest, HttpResponse
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from unfold import admin as unfold
 from unfold import fields, utils
@@ -52,6 +53,12 @@ class ModelAdmin(unfold.ModelAdmin):
         except FieldError:
             lookups = ()
         return _LOOKUPS.issuperset(lookups) and bool(super().lookup_allowed(lookup, value, request))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list under its own name; Django's title is “Select alert to view”."""
+        title = {"title": capfirst(self.opts.verbose_name_plural)}
+        response: HttpResponse = super().changelist_view(request, title | (extra_context or {}))
+        return response
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Add the site's time zone to the help text of date and time fields."""

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from config.lib import shell_user, times
 from config.lib.commands import BaseCommand
+from config.lib.messages import shown_number
 from employees.backfill import batches
 from employees.backfill.candidates import DecisionContext
 from employees.models import OPEN, BackfillRun, BatchStatus, RunStatus, University
@@ -81,14 +82,17 @@ class Command(BaseCommand):
         if obstacle := DecisionContext.read().obstacle:
             self.stdout.write(f"Nothing would change: {obstacle.label}.")
             return
-        table = Table("university", "source now", "new source", "rows")
+        table = Table("University", "Source now", "New source", "Rows", box=None, pad_edge=False)
         shown = batches.preview_names(university, replaces_names=replaces_names, limit=limit)
         for name, before, after, count in shown.rows:
-            table.add_row(name, before, after, str(count))
-        Console(file=cast("IO[str]", self.stdout), markup=False).print(table)
+            table.add_row(name, before, after, shown_number(count))
+        console = Console(file=cast("IO[str]", self.stdout), markup=False, highlight=False, width=80)
+        console.print(table)
         for change in shown.examples:
-            self.stdout.write(f"{change.employee}: {change.before} → {change.after} ({change.university})")
-        self.stdout.write(f"Rows that would change: {shown.total}, in about {shown.total / ROWS_PER_SECOND:.0f} s.")
+            console.print(f"{change.employee}: {change.before} → {change.after} ({change.university})")
+        self.stdout.write(
+            f"Rows that would change: {shown_number(shown.total)}, in about {shown.total / ROWS_PER_SECOND:.0f} s."
+        )
         batches.refuse_while_held()
 
     def status(self, options: dict[str, Any], *, is_dry: bool) -> None:

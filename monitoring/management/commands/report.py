@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from rich.table import Table
 
 from config.lib.commands import BaseCommand
-from config.lib.messages import thousands
+from config.lib.messages import shown_number
 from monitoring import operations_report
 from monitoring.rollout_control import terminal
 
@@ -73,7 +73,7 @@ def _tables(report: operations_report.OperationsReport) -> Iterator[Table | str]
     for chart in report.charts:
         table = terminal.table(chart.title.upper(), "", "")
         for day, number in chart.points:
-            table.add_row(day, thousands(number), "█" * round(_BAR_WIDTH * number / chart.highest))
+            table.add_row(day, shown_number(number), "█" * round(_BAR_WIDTH * number / chart.highest))
         if not chart.points:
             table.add_row(_("none"), "", "")
         yield table

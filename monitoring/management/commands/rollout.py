@@ -19,13 +19,14 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import ngettext
 
 from config.env import parse_duration
-from config.lib import shell_user
+from config.lib import shell_user, times
 from config.lib.commands import BaseCommand
 from employees.models import BackfillRun, RunStatus, University
 from monitoring.indicators import probe, rounds
-from monitoring.rollout_control import approvals, controller, preview, terminal
+from monitoring.rollout_control import approvals, controller, explanation, preview, terminal
 from monitoring.stats import comparison_stats
 from profiles import phones
+from profiles.models.comparison import Pattern
 from profiles.rollout import changes, plans, presenters, rules
 from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
@@ -36,6 +37,18 @@ from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rules import ChangeRefused
 
 LONGEST_LIST = 100_000
+# Without a terminal, these tables have sentences in several columns; in a terminal, all have its width.
+_WIDE, WIDE = {"status", "history", "approvals", "checklist"}, 110
+_REPLAYED = {
+    "lookups": "Lookups",
+    "cache_answers": "Names from the cache",
+    "api_calls_left": "Direct API calls left",
+    "conflicts": "Conflicts",
+    "name_changes": "Other names than now",
+    "richer": "Fuller names than now",
+    "errors": "Errors",
+    "average_age_days": "Average age in the cache, days",
+}
 
 
 class Command(BaseCommand):
@@ -48,11 +61,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, subcommand: str, **options: Any) -> None:
         has_colour = self.stdout.isatty() and not options.get("no_color")
-        with refusals_as_errors(self.stdout):
+        with times.for_terminal(), refusals_as_errors(self.stdout):
             try:
                 # Rendered inside ``try``: some parts are generators, which may raise while they are rendered.
                 parts = getattr(self, f"on_{subcommand.replace('-', '_')}")(**options)
-                text = terminal.rendered(parts, has_colour=has_colour)
+                width = WIDE if subcommand in _WIDE else 80
+                text = terminal.rendered(parts, has_colour=has_colour, width=width)
             except GatesNotPassed as held:
                 raise CommandError(str(held), returncode=2) from None
         self.stdout.write(text)
@@ -65,10 +79,7 @@ class Command(BaseCommand):
             facts = preview.explain(phones.normalize(phone), asks_api=ask_api)
         except ValueError as error:
             raise CommandError(str(error)) from None
-        for name, value in facts.items():
-            if value is not None:
-                text = f"{value / timedelta(days=1):.1f} days" if isinstance(value, timedelta) else value
-                yield f"{name:<12}{text}"
+        yield terminal.facts(explanation.rows(facts))
 
     def on_preview(self, phase: str, percent: str, limit: int, **_: Any) -> Iterable[Any]:
         name = rules.phase_name(phase)
@@ -147,12 +158,13 @@ class Command(BaseCommand):
         if not 1 <= days <= controller.RETENTION.days:
             raise CommandError(f"--days must be 1 to {controller.RETENTION.days}: older comparisons are deleted")
         stats = comparison_stats.replay(share, timedelta(days=days))
-        universities = stats.pop("by_university")
+        universities, patterns = stats.pop("by_university"), stats.pop("patterns")
         within = ngettext("in the last day", "in the last %(n)d days", days) % {"n": days}
         yield f"With phase 3 at {presenters.percentage(share)} {within}:"
         for name, value in stats.items():
-            text = f"{value:.3f}" if isinstance(value, float) else value
-            yield f"  {name:<18}{'—' if text is None or text == {} else text}"
+            yield f"  {_REPLAYED[name]:<36}{terminal.measured(name, value)}"
+        if patterns:
+            yield f"  {'Kinds of conflicts':<36}{terminal.counts(Pattern, patterns)}"
         rows = terminal.table("UNIVERSITY", "COMPARISONS")
         for university, compared in sorted(universities.items(), key=lambda item: -item[1].total):
             rows.add_row(str(university or "—"), terminal.stats_line(compared))
@@ -180,7 +192,7 @@ def _lines(text: str) -> int:
 
 def _add_queries(add: Callable[..., ArgumentParser]) -> None:
     add("status", help="show each phase, and whether every process has applied the last change")
-    explain = add("explain", help="show the rollout's decision for a phone, and what each store has about the person")
+    explain = add("explain", help="show where a person's name comes from and why, and what each store has")
     explain.add_argument("--phone", required=True)
     explain.add_argument("--ask-api", action="store_true", help="query the direct API as well")
     _add_phase_and_percent(preview := add("preview", help="show who would change path"))

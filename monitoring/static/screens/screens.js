@@ -41,7 +41,7 @@
         const ticks = { color: text, font: { size: 11, family: "Inter, sans-serif" }, maxRotation: 0, autoSkipPadding: 12 };
         return {
             type: data.kind,
-            data: { labels: data.labels, datasets: data.series.map(data.kind === "line" ? line : bar) },
+            data: { labels: data.moments ? data.labels.map((label, i) => ownLabel(label, data.moments[i])) : data.labels, datasets: data.series.map(data.kind === "line" ? line : bar) },
             options: {
                 responsive: true,
                 maintainAspectRatio: false,
@@ -133,8 +133,7 @@
         const show = (shown) => {
             for (const note of [silent, out]) {
                 if (note === shown && note.hidden) {
-                    const format = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" };
-                    note.querySelector("time").textContent = answeredAt.toLocaleTimeString(document.documentElement.lang, format);
+                    note.querySelector("time").textContent = `${clockOf(answeredAt, true)} ${zoneAt(answeredAt)}`;
                 }
                 note.hidden = note !== shown;
             }
@@ -150,17 +149,69 @@
         }, 1000);
     }
 
-    // Moments are in the site's zone, with its offset; whoever is in another zone sees their own.
+    // Times are in the site's zone and format; whoever is in another zone sees all of a page in their own.
+    let site = { months: [], zones: {} };
+    let siteTime = null;
+    const anyOf = (words) => words.map((word) => word.replace(/[^\p{L}\p{N}]/gu, "\\$&")).join("|");
+
+    function readSiteFormat() {
+        const source = document.getElementById("page-times");
+        if (!source) return;
+        site = JSON.parse(source.textContent);
+        siteTime = new RegExp(`(\\d{1,2}) (${anyOf(site.months)}) (\\d{4}), (\\d\\d):(\\d\\d)(:\\d\\d)? (${anyOf(Object.keys(site.zones))})(?![\\p{L}\\p{N}])`, "gu");
+    }
+
+    const two = (number) => String(number).padStart(2, "0");
+    const offsetOf = (iso) => {
+        const [, sign, hours, minutes] = iso.match(/([+-])(\d\d):(\d\d)$/) || [];
+        return Number(`${sign}1`) * (60 * Number(hours) + Number(minutes));
+    };
+    const isOwn = (at, offset) => Number.isNaN(offset) || offset === -at.getTimezoneOffset();
+
+    function zoneAt(at) {
+        const parts = new Intl.DateTimeFormat(document.documentElement.lang, { timeZoneName: "short" }).formatToParts(at);
+        const named = Object.entries(site.zones).find(([, offset]) => isOwn(at, offset));
+        return named ? named[0] : parts.find((part) => part.type === "timeZoneName").value;
+    }
+
+    const dayOf = (at) => `${at.getDate()} ${site.months[at.getMonth()]}`;
+    const clockOf = (at, hasSeconds) => `${two(at.getHours())}:${two(at.getMinutes())}${hasSeconds ? `:${two(at.getSeconds())}` : ""}`;
+
+    function inOwnZone(text) {
+        return text.replace(siteTime, (shown, day, month, year, hour, minute, second, zone) => {
+            const utc = Date.UTC(year, site.months.indexOf(month), day, hour, minute, (second || ":0").slice(1));
+            const at = new Date(utc - site.zones[zone] * 60000);
+            if (isOwn(at, site.zones[zone])) return shown;
+            return `${dayOf(at)} ${at.getFullYear()}, ${clockOf(at, second)} ${zoneAt(at)}`;
+        });
+    }
+
+    // The label of a chart begins with the day if the chart covers several; it names the zone if the site's label does.
+    function ownLabel(label, iso) {
+        const at = new Date(iso);
+        if (isOwn(at, offsetOf(iso))) return label;
+        const day = label.indexOf(":") > 2 ? `${dayOf(at)} ` : "";
+        return `${day}${clockOf(at)}${/:\d\d$/.test(label) ? "" : ` ${zoneAt(at)}`}`;
+    }
+
     function showOwnTimes() {
-        const format = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" };
-        for (const shown of document.querySelectorAll("time[datetime][title]:not([data-is-own])")) {
-            shown.dataset.isOwn = "";
-            const at = new Date(shown.dateTime);
-            const [, sign, hours, minutes] = shown.dateTime.match(/([+-])(\d\d):(\d\d)$/) || [];
-            const offset = Number(`${sign}1`) * (60 * Number(hours) + Number(minutes));
-            if (Number.isNaN(offset) || offset === -at.getTimezoneOffset()) continue;
+        if (!siteTime) return;
+        for (const shown of document.querySelectorAll("time[datetime][title]")) {
+            const text = inOwnZone(shown.textContent);
+            if (text === shown.textContent) continue;
             shown.title = `${shown.textContent} · ${shown.title}`;
-            shown.textContent = at.toLocaleString(document.documentElement.lang, format);
+            shown.textContent = text;
+        }
+        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        while (texts.nextNode()) {
+            const node = texts.currentNode;
+            if (node.parentElement.closest("script, style, textarea")) continue;
+            const text = inOwnZone(node.nodeValue);
+            if (text !== node.nodeValue) node.nodeValue = text;
+        }
+        for (const named of document.querySelectorAll("[aria-label]")) {
+            const text = inOwnZone(named.getAttribute("aria-label"));
+            if (text !== named.getAttribute("aria-label")) named.setAttribute("aria-label", text);
         }
     }
 
@@ -191,6 +242,7 @@
     window.addEventListener("load", () => setTimeout(nameChoices));
 
     document.addEventListener("DOMContentLoaded", () => {
+        readSiteFormat();
         drawAll();
         showOwnTimes();
         release();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, pgettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext
 
 from config.lib import shell_user, times
 from config.lib.messages import localize
@@ -43,6 +44,13 @@ ROLES: dict[str, Promise] = {
 SETTINGS: dict[str, Promise] = {"held_for": T("Paused"), "on_breach": T("After three breaches")}
 _NAMES = SWITCHES | ROLES | SETTINGS | {SHADOW: T("Share of compared lookups")}
 ACTORS: dict[str, Promise] = {"migrate": T("installation"), "conductor": T("controller"), "code": T("code")}
+
+_UNITS: tuple[tuple[int, Callable[[int], str]], ...] = (
+    (86_400, lambda n: ngettext("%(n)d day", "%(n)d days", n)),
+    (3600, lambda n: ngettext("%(n)d hour", "%(n)d hours", n)),
+    (60, lambda n: ngettext("%(n)d minute", "%(n)d minutes", n)),
+    (1, lambda n: ngettext("%(n)d second", "%(n)d seconds", n)),
+)
 
 
 def name_of(name: str) -> str:
@@ -78,6 +86,15 @@ def duration(length: timedelta) -> str:
     return f"{seconds:.0f}\u00a0{_('s')}"
 
 
+def length(duration: timedelta) -> str:
+    """Return a configured duration in words, of several units if it needs them: “30 days”, “1 hour 30 minutes”."""
+    seconds, parts = round(duration.total_seconds()), list[str]()
+    for size, word in _UNITS:
+        number, seconds = divmod(seconds, size)
+        parts += [word(number) % {"n": number}] if number else []
+    return " ".join(parts) or _UNITS[-1][1](0) % {"n": 0}
+
+
 def moment(at: datetime) -> str:
     return times.text(at, has_seconds=False)
 
@@ -108,13 +125,8 @@ def outcome(result: ChangeResult) -> list[str]:
 
 
 def restart(resumed_at: datetime) -> str:
-    """Return a sentence which states that comparisons from before the resume do not count.
-
-    It contains the time of the resume, and the date unless that is today.
-    """
-    local = timezone.localtime(resumed_at)
-    time = times.clock(resumed_at) if local.date() == timezone.localdate() else moment(resumed_at)
-    return _("Comparisons before %(time)s no longer count") % {"time": time}
+    """Return a sentence which states that comparisons from before the resume do not count."""
+    return _("Comparisons before %(time)s no longer count") % {"time": moment(resumed_at)}
 
 
 def last_restart(window: timedelta) -> str:

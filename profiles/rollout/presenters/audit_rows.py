@@ -7,12 +7,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib import times
 from profiles.rollout.models import Action, Change, ChangeRecord, UniversityRule, university_name
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 from profiles.rollout.presenters import SETTINGS, actor, moment, move, name_of, percentage, restart, value_of
@@ -90,8 +90,7 @@ def planned_step(phase: int, percent: Decimal | str, due_at: datetime, *, waits_
 
 def hours(start: int, end: int) -> str:
     """Return the hours of a plan as text; they are in the site's time zone, not in the reader's."""
-    zone = f"{timezone.localtime(timezone=timezone.get_default_timezone()):%Z}"
-    params = {"start": f"{start}:00", "end": f"{end}:00", "zone": zone}
+    params = {"start": f"{start}:00", "end": f"{end}:00", "zone": times.zone()}
     return _("only from %(start)s to %(end)s %(zone)s") % params
 
 

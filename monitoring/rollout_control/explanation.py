@@ -1,0 +1,79 @@
+"""Sentences about the rollout's decision for one person, for ``rollout explain`` and the page Find a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from profiles.name_rule import CACHE_FIRST
+from profiles.rollout.decision import BUCKETS, Reason
+from profiles.rollout.presenters import duration, percentage
+
+T = gettext_lazy
+# Indexed by the person's rollout stage, 0 to 4.
+_NAMES_COME_FROM: tuple[Promise, ...] = (
+    T("Names come from the direct API."),
+    T("Names come from the direct API."),
+    T("Names come from the direct API; those in the cache are only compared with them."),
+    T("Names come from the cache first, then from the direct API."),
+    T("Names come from stored profiles; the direct API is called only for people without one."),
+)
+_BY_PERCENTAGE = {Reason.SPLIT, Reason.DEFAULT}
+
+
+def source(facts: Mapping[str, Any]) -> str:
+    """Return a sentence about where the person's name comes from; ``facts`` are those of ``preview.explain``."""
+    return str(_NAMES_COME_FROM[facts["stage"]])
+
+
+def reasons(facts: Mapping[str, Any]) -> list[str]:
+    """Return the sentences that give the reason for the person's stage.
+
+    A reason apart from the percentages comes first. A sentence follows for each phase that the percentages decide: 3
+    and 4, up to the first one that does not include the person.
+    """
+    reason = Reason(facts["reason"])
+    named = _("Reason: %(reason)s.") % {"reason": reason.label}
+    return [*([] if reason in _BY_PERCENTAGE else [named]), *_phases(facts)]
+
+
+def _phases(facts: Mapping[str, Any]) -> Iterator[str]:
+    # A phase includes the buckets below its percentage: bucket 0 from 0.01% on.
+    entry = facts["bucket"] + 1
+    for number, percent in enumerate(facts["phases"], start=1):
+        params = {"phase": number, "percent": _share(percent), "entry": _share(entry)}
+        if number >= CACHE_FIRST:
+            yield _("Phase %(phase)d is at %(percent)s, this phone comes in at %(entry)s.") % params
+        elif percent < entry:
+            yield _("Phase %(phase)d is at %(percent)s, so no later phase includes anybody.") % params
+        if percent < entry:
+            return
+
+
+def _share(hundredths: int) -> str:
+    return percentage(Decimal(hundredths) * 100 / BUCKETS)
+
+
+def rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the rows of ``rollout explain``: a title and a text, such as “Stage” and “2”."""
+    yield _("Stage"), str(facts["stage"])
+    yield _("Source"), source(facts)
+    yield _("Reason"), " ".join(reasons(facts))
+    yield _("Name"), facts["served"]
+    if employee := facts["employee"]:
+        source_of_name = _("source of the name: %(source)s") % {"source": employee.get_profile_source_display()}
+    yield _("Directory"), f"{employee.university.name}, {source_of_name}" if employee else _("not an employee")
+    yield _("MAX ID"), facts["max_id"] or "—"
+    if facts["claimed_id"]:
+        yield "", _("%(id)s: entered, not confirmed") % {"id": facts["claimed_id"]}
+    yield "Redis", facts["redis"]
+    age = "" if facts["age"] is None else ", " + _("%(length)s ago") % {"length": duration(facts["age"])}
+    yield "PostgreSQL", facts["record"] + age
+    if facts["api"] is not None:
+        yield _("Direct API"), facts["api"]
+    yield _("Revision"), str(facts["revision"])
