@@ -18,8 +18,9 @@ from employees import person_export
 from employees.accounts import UserScope, admin_scope, may_erase, permission_scope
 from employees.max_id_claims import only_claimed
 from employees.models import Employee, EmployeeQuerySet
+from monitoring.dashboard import explanation
 from monitoring.dashboard.access import LOOK_UP, page, screen
-from monitoring.rollout_control import explanation, preview
+from monitoring.rollout_control import preview
 from profiles import phones
 from profiles.models import PhoneLink, Profile
 from profiles.typed_values import bare

@@ -130,7 +130,7 @@ class ReceivedFilter(RangeDateTimeFilter):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.title: str = f"{self.title} ({times.zone()})"  # type: ignore[has-type]
+        self.title: str = f"{self.title} ({times.zone()})"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
         try:

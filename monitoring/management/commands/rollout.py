@@ -22,8 +22,9 @@ from config.env import parse_duration
 from config.lib import shell_user, times
 from config.lib.commands import BaseCommand
 from employees.models import BackfillRun, RunStatus, University
+from monitoring.dashboard import explanation
 from monitoring.indicators import probe, rounds
-from monitoring.rollout_control import approvals, controller, explanation, preview, terminal
+from monitoring.rollout_control import approvals, controller, preview, terminal
 from monitoring.stats import comparison_stats
 from profiles import phones
 from profiles.models.comparison import Pattern
