@@ -110,8 +110,7 @@ def _current_state() -> RolloutState:
 def _postpone_locked(updates: list[InboxUpdate]) -> list[InboxUpdate]:
     """Return the updates of people whose rows are free, and postpone those of people whose rows are locked.
 
-    Only the people in ``_maybe_locked`` are checked. If another session has not locked their profiles and phones, these
-    rows are locked now, without waiting.
+    Only the people in ``_maybe_locked`` are checked: whether another session has locked their profiles or phones.
     """
     if not _maybe_locked:
         return updates

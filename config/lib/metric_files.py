@@ -4,6 +4,7 @@ import logging
 import mmap
 import os
 import socket
+import struct
 from pathlib import Path
 
 from prometheus_client import disable_created_metrics, values
@@ -18,40 +19,67 @@ _process = f"{HOST}-{os.getpid()}"
 _SIZE = 64 * 1024
 
 
-class _AllocatedDict(MmapedDict):
-    """Values in a mapped file whose blocks are allocated before they are written.
+def allocate(path: Path, size: int) -> None:
+    """Give a file, which need not exist, blocks for at least ``size`` bytes; raise OSError if there is no room.
 
-    prometheus_client maps sparse files, and a process that writes to a block for which a full disk has no room is
-    killed (SIGBUS). Here, its values move to memory instead, and are missing in `/metrics` until it is restarted.
+    prometheus_client maps sparse files. A process that writes to a block for which a full disk has no room is killed
+    (SIGBUS).
+    """
+    # Without O_APPEND, which posix_fallocate refuses on file systems that cannot allocate blocks.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        os.posix_fallocate(descriptor, 0, max(os.fstat(descriptor).st_size, size))
+    except OSError:
+        if not os.fstat(descriptor).st_size:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+class _AllocatedDict(MmapedDict):
+    """Values in a mapped file whose blocks are allocated before they are written, or in memory if there is no room.
+
+    What a process counts in memory is missing in `/metrics` until it is restarted; its file, if it had one already,
+    keeps its last values.
     """
 
     def __init__(self, filename: str) -> None:
+        self._is_shared = True
         try:
-            with Path(filename).open("ab") as file:
-                os.posix_fallocate(file.fileno(), 0, max(os.fstat(file.fileno()).st_size, _SIZE))
+            allocate(Path(filename), _SIZE)
         except OSError as error:
-            Path(filename).unlink(missing_ok=True)
-            super().__init__(_file_in_memory(error))  # type: ignore[no-untyped-call]
+            # There is no file to close.
+            vars(self).update(_f=None, _fname=filename)
+            self._positions: dict[str, int] = {}
+            self._use_memory(_SIZE, struct.pack("i", 8), error)
+            self._used = 8
         else:
             super().__init__(filename)  # type: ignore[no-untyped-call]
 
     def _init_value(self, key: str) -> None:
         # At most 40 bytes are added to a key.
-        if self._used + len(key.encode()) + 40 > self._capacity:
-            try:
-                os.posix_fallocate(self._f.fileno(), 0, 2 * self._capacity)
-            except OSError as error:
-                with self._f, self._m:
-                    self._f = open(_file_in_memory(error), "a+b")  # noqa: SIM115 (a descriptor; stays open)
-                    self._f.write(self._m)
-                    self._f.flush()
-                self._m = mmap.mmap(self._f.fileno(), self._capacity)
+        while self._used + len(key.encode()) + 40 > self._capacity:
+            self._grow(2 * self._capacity)
         super()._init_value(key)  # type: ignore[no-untyped-call]
 
+    def _grow(self, size: int) -> None:
+        try:
+            if self._is_shared:
+                allocate(Path(self._fname), size)
+                self._m, self._capacity = mmap.mmap(self._f.fileno(), size), size
+        except OSError as error:
+            self._use_memory(size, self._m[:], error)
+        else:
+            if not self._is_shared:
+                self._use_memory(size, self._m[:])
 
-def _file_in_memory(error: OSError) -> int:
-    logger.warning("metrics not shared", extra={"event": "metrics_not_shared", "error": error.strerror})
-    return os.memfd_create("metrics")
+    def _use_memory(self, size: int, content: bytes, error: OSError | None = None) -> None:
+        if error:
+            logger.warning("metrics not shared", extra={"event": "metrics_not_shared", "error": error.strerror})
+        self._is_shared = False
+        self._m, self._capacity = mmap.mmap(-1, size), size
+        self._m[: len(content)] = content
 
 
 def share() -> None:

@@ -8,7 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from django.http import HttpRequest
+from django.core.exceptions import SuspiciousOperation
+from django.http import HttpRequest, QueryDict
 
 from config.lib import request_id
 
@@ -46,12 +47,16 @@ class _ContentType(HttpRequest):
 
 
 def has_readable_type(wsgi: WSGIEnvironment) -> bool:
-    """Return whether Django can read the Content-Type; otherwise, it would fail before any of its error handlers."""
+    """Return whether Django can read the Content-Type, and the query in its charset.
+
+    Otherwise, it would fail before any of its error handlers.
+    """
     if len(wsgi["CONTENT_TYPE"]) > LONGEST_PARSED:
         return False
     try:
-        _ContentType(wsgi)
-    except ValueError:
+        if charset := _ContentType(wsgi).encoding:
+            QueryDict(wsgi["QUERY_STRING"], encoding=charset)
+    except (LookupError, ValueError, SuspiciousOperation):
         return False
     return True
 

@@ -366,12 +366,13 @@ def blocking_session(sources: Sources) -> Measured:
 
     If commits have waited for a synchronous standby for STANDBY_LASTS_SECONDS, return at least STANDBY_COUNTS_AS.
     """
-    if waiting := standby_wait():
+    waiting, session = standby_wait(), locks.blocking_session()
+    # A short wait does not hide a lock.
+    if waiting and (waiting.seconds >= STANDBY_LASTS_SECONDS or session is None):
         seconds = max(waiting.seconds, STANDBY_COUNTS_AS) if waiting.seconds >= STANDBY_LASTS_SECONDS else 0
         data = {"pid": waiting.pid, "application": waiting.name, "state": _STANDBY_STATE}
         data |= {"seconds": round(waiting.seconds)}
         return Measured(seconds, message=standby_message(waiting), data=data)
-    session = locks.blocking_session()
     if session is None:
         return Measured(0)
     fields = {"pid": session.pid, "application": session.name, "state": session.state}

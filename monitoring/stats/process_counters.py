@@ -6,8 +6,10 @@ directory does not keep growing.
 
 import fcntl
 import logging
+import mmap
 import os
 import re
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +19,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from config.lib.metric_files import FOLDER, HOST
+from config.lib.metric_files import FOLDER, HOST, allocate
 
 _OWN_FILE = re.compile(rf"(\w+?)_(?:live\w+_)?{re.escape(HOST)}-(\d+)\.db")
 _ARCHIVE = "dead"
@@ -41,13 +43,17 @@ class SharedCollector(MultiProcessCollector):
 
 
 def _archive_dead(folder: Path) -> None:
-    """Add the counters and histograms of this host's dead processes to the archive, and delete all of their files."""
+    """Add the counters and histograms of this host's dead processes to the archive, and delete all of their files.
+
+    A file for which the archive has no room, because the disk is full, stays until there is room.
+    """
     for path in folder.glob(f"*_{HOST}-*.db"):
         match = _OWN_FILE.fullmatch(path.name)
         if match and not _is_alive(int(match[2])):
-            if match[1] in ("counter", "histogram"):
-                _add(path, folder / f"{match[1]}_{HOST}-{_ARCHIVE}.db")
-            path.unlink()
+            with suppress(OSError):
+                if match[1] in ("counter", "histogram"):
+                    _add(path, folder / f"{match[1]}_{HOST}-{_ARCHIVE}.db")
+                path.unlink()
 
 
 def _is_alive(pid: int) -> bool:
@@ -58,11 +64,21 @@ def _is_alive(pid: int) -> bool:
 
 
 def _add(path: Path, archive: Path) -> None:
+    allocate(archive, max(_used(archive) + _used(path), mmap.PAGESIZE))
     total = MmapedDict(str(archive))  # type: ignore[no-untyped-call]
     for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
         before, _ = total.read_value(key)  # type: ignore[no-untyped-call]
         total.write_value(key, before + value, timestamp)  # type: ignore[no-untyped-call]
     total.close()  # type: ignore[no-untyped-call]
+
+
+def _used(path: Path) -> int:
+    """Return how many bytes of a file are in use, which its first four bytes say."""
+    try:
+        with path.open("rb") as file:
+            return int.from_bytes(file.read(4), sys.byteorder)
+    except FileNotFoundError:
+        return 0
 
 
 def process_registry() -> CollectorRegistry:

@@ -206,13 +206,13 @@ def _try_to_refill(user_id: str) -> None:
     """Write a person's current row to Redis, unless the row is locked: whoever holds the lock updates Redis too.
 
     Errors are ignored, because the next read tries again. Nothing is done if a lookup has too little time left to
-    withdraw what it may write.
+    delete what it may write.
     """
     left, needed = seconds_left(), settings.PROFILE_CACHE_TIMEOUT / 3 + settings.REDIS_TIMEOUT
     if left is not None and left < needed.total_seconds():
         return
     row = Profile.objects.filter(user_id=user_id)
-    # The inner one keeps what withdraw() stores from being rolled back with the savepoint.
+    # The inner one keeps what delete_uncommitted() stores from being rolled back with the savepoint.
     outer, inner = suppress(DatabaseError), suppress(CacheError, DatabaseError)
     with outer, _within_budget(), inner, refilling(row, operation="refill"):
         pass

@@ -236,7 +236,7 @@ def test_batches_of_two_processes_do_not_wait_for_each_other(phases: Phases, set
 
     def go_on(other: psycopg.Connection) -> None:
         deadline = time.monotonic() + 10
-        while not other.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone() and time.monotonic() < deadline:
+        while not other.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() and time.monotonic() < deadline:
             time.sleep(0.05)
         other.execute("SELECT FROM profile_cache WHERE user_id = '1' FOR UPDATE NOWAIT")
         other.commit()

@@ -19,6 +19,7 @@ from tests.webhooks.sending import Protocol, Reply, RequestScope
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 ROUTES = (
     ("GET", "/employees"),
+    ("GET", "/employees?search=x&y=%D0%AF"),
     ("POST", "/employees"),
     ("POST", "/api/token"),
     ("GET", "/openapi.json"),
@@ -84,7 +85,8 @@ def respond(method: str, path: str, headers: dict[str, str]) -> Reply:
         return [b""]
 
     protocol = Protocol([])
-    scope: Any = RequestScope(method, path, {"host": "testserver"} | headers)
+    path, _, query = path.partition("?")
+    scope: Any = RequestScope(method, path, {"host": "testserver"} | headers, query)
     loops.run(Bridge(application).respond(scope, protocol))  # type: ignore[arg-type]
     if not environs:
         return protocol.replies[0]
@@ -96,6 +98,7 @@ def respond(method: str, path: str, headers: dict[str, str]) -> Reply:
 KNOWN: list[dict[str, str]] = [
     {"content-type": "a/b; x*=undefined''y"},
     {"content-type": f"a/b; x*{'9' * 900}=y"},
+    *({"content-type": f"application/json; charset={name}"} for name in ("undefined", "hex", "zlib", "idna", "utf-16")),
     {"accept": "a;b*=bogus''x"},
     {"accept": "*/*; a=\"b; c*=bogus''x\""},
     {"accept": ";" * 60_000},

@@ -35,11 +35,22 @@ def test_it_names_the_files_by_host_and_process(tmp_path: Path) -> None:
     assert done.stdout == "2.0\n"
 
 
-@pytest.mark.parametrize("pages", [0, 16, 24])
+def run_in_pages(folder: Path, pages: int, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python script with the metric files in a file system of so many pages."""
+    mount = f"mount -t tmpfs -o size={pages * 4}k metrics {folder} || exit 99; exec {sys.executable} -c '{script}'"
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
+    environment = {"PATH": os.environ["PATH"], "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    environment |= {"DEBUG": "true", "ENV_FILE": "/dev/null", "DJANGO_SETTINGS_MODULE": "config.settings"}
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode == 99 or (done.returncode == 1 and "unshare" in done.stderr):
+        pytest.skip("no file system can be mounted here")
+    return done
+
+
+@pytest.mark.parametrize("pages", [1, 17, 25])
 def test_a_full_disk_ends_no_process(tmp_path: Path, pages: int) -> None:
     """There is no room for the first block of a file, for the second one, or for its last ones."""
-    count = """
-import os, sys
+    script = """
 from config.lib import metric_files
 metric_files.share()
 from prometheus_client import CollectorRegistry, Counter, multiprocess
@@ -50,12 +61,34 @@ for number in range(2000):
 print(int(counter.labels("x" * 100 + "0")._value.get()))
 list(multiprocess.MultiProcessCollector(CollectorRegistry()).collect())
 """
-    mount = (
-        f"mount -t tmpfs -o size={(pages + 1) * 4}k metrics {tmp_path} || exit 99; exec {sys.executable} -c '{count}'"
-    )
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
-    environment = {"PATH": os.environ["PATH"], "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode in (1, 99) and ("unshare" in done.stderr or done.returncode == 99):
-        pytest.skip("no file system can be mounted here")
+    done = run_in_pages(tmp_path, pages, script)
     assert (done.returncode, done.stdout) == (0, "2001\n"), done.stderr
+
+
+def test_the_dead_are_counted_while_the_disk_is_full(tmp_path: Path) -> None:
+    """Their files stay until the archive has room."""
+    script = """
+import os, subprocess, sys
+from pathlib import Path
+from prometheus_client import CollectorRegistry
+from monitoring.stats.process_counters import SharedCollector
+folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+count = "from config.lib import metric_files as m; m.share(); from prometheus_client import Counter;"
+count += "Counter(chr(97), chr(98), [chr(99)]).labels(chr(120) * 9000).inc()"
+def total():
+    registry = CollectorRegistry()
+    registry.register(SharedCollector(folder))
+    value = registry.get_sample_value("a_total", {"c": "x" * 9000})
+    return int(value), len(list(folder.glob("counter_*-[0-9]*.db")))
+for _ in range(2):
+    subprocess.run([sys.executable, "-c", count], check=True)
+    with (folder / "ballast").open("wb", 0) as ballast:
+        try:
+            while True: ballast.write(b"x" * 4096)
+        except OSError: pass
+    print(*total())
+    (folder / "ballast").unlink()
+    print(*total())
+"""
+    done = run_in_pages(tmp_path, 60, script)
+    assert (done.returncode, done.stdout.split("\n")[:4]) == (0, ["1 1", "1 0", "2 1", "2 0"]), done.stderr[-2000:]

@@ -212,3 +212,10 @@ def test_an_administrator_may_go_on_without_it(server: FaultyServer) -> None:
         with statement_deadline(2), block(), connection.cursor() as cursor:
             cursor.execute(INSERT)
     assert [message.id for message in check_durability(None)] == ["postgres.W001"]
+
+
+@pytest.mark.django_db
+def test_a_short_wait_does_not_hide_a_lock(waiting: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting(0.6)
+    monkeypatch.setattr(locks, "blocking_session", lambda: locks.Session(2, "psql", "idle", 300.0))
+    assert (measured().value, measured().data["pid"]) == (300, 2)

@@ -59,7 +59,7 @@ def test_a_failed_attempt_has_a_deadline(phases: Phases, monkeypatch: pytest.Mon
         pids.append(connection.connection.info.backend_pid)
         raise ValueError
 
-    def distrust(_: object) -> None:
+    def delete_uncommitted(_: object) -> None:
         if timer.ident is None:
             os.kill(pids[0], SIGSTOP)
             # Without a deadline, the statement would wait for ever.
@@ -68,7 +68,7 @@ def test_a_failed_attempt_has_a_deadline(phases: Phases, monkeypatch: pytest.Mon
     timer = threading.Timer(6, lambda: os.kill(pids[0], SIGCONT))
     with monkeypatch.context() as patched:
         patched.setattr(processing, "_merge", fail)
-        patched.setattr(processing, "_distrust", distrust)
+        patched.setattr(processing, "_delete_uncommitted", delete_uncommitted)
         with pytest.raises(OperationalError):
             processing.process_inbox()
     assert timer.is_alive(), "it was given up before the session went on"
