@@ -356,4 +356,4 @@ def test_the_preview_and_the_result_are_sentences(admin: Client, university: Uni
 def test_a_missing_phone_and_a_bad_id_are_named(admin: Client, university: University) -> None:
     page = uploaded(admin, f"phone,max_id,university_name\n,1,{university.name}\n+79160000002,0,x\n".encode())
     assert "The phone is missing." in page
-    assert "Invalid MAX user ID: use up to 19 digits" in page
+    assert "Invalid MAX user ID: use a whole number from 1 to 9223372036854775807" in page
