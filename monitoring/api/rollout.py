@@ -162,7 +162,7 @@ class RolloutView(DeadlineView):
         plans = [{"plan": steps[0].number, "steps": [step.row for step in steps]} for steps in shown]
         report = {
             "plans": PlansSerializer(plans, many=True).data,
-            "approvals_waiting": Approval.objects.waiting().count(),
+            "approvals_waiting": Approval.objects.waiting().of_universities(access.universities_of(request)).count(),
         }
         return Response({"degraded": False, **reports.rollout(), **report})
 
@@ -251,9 +251,7 @@ class ApprovalsView(DeadlineView):
     @extend_schema(responses=ApprovalSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Return the changes that wait for approval by a second person."""
-        waiting = Approval.objects.waiting()
-        if (own := access.universities_of(request)) is not None:
-            waiting = waiting.of_universities(own)
+        waiting = Approval.objects.waiting().of_universities(access.universities_of(request))
         return Response(ApprovalSerializer(waiting, many=True).data)
 
 
@@ -268,11 +266,11 @@ class DecisionView(APIView):
         """Approve or refuse a change that waits for approval. Refusing your own change withdraws it."""
         serializer = ChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        if not Approval.objects.filter(pk=pk).exists():
+        decider = Decider.of(request.user)
+        if not Approval.objects.of_universities(decider.universities).filter(pk=pk).exists():
             raise NotFound
-        decide = approvals.VERDICTS[self.verdict]
         try:
-            outcome = decide(pk, Decider.of(request.user), **serializer.validated_data)
+            outcome = approvals.VERDICTS[self.verdict](pk, decider, **serializer.validated_data)
         except ChangeRefused as refused:
             raise _api_error(refused, request) from None
         return _response(request, _body(outcome))
