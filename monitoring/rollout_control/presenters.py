@@ -95,10 +95,11 @@ def conditions(
 
 def forced_past(row: ChangeRecord) -> str:
     """Return which gates a forced step was taken or requested past; an empty string for a step that is not forced."""
-    if not row.is_forced:
-        return ""
-    failed = [str(GATES[item["gate"]]) for item in row.evidence if item["verdict"] != Verdict.PASS]
-    return _("forced past: %(gates)s") % {"gates": ", ".join(failed)}
+    return _("forced past: %(gates)s") % {"gates": failed_gates(row)} if row.is_forced else ""
+
+
+def failed_gates(row: ChangeRecord) -> str:
+    return ", ".join(str(GATES[item["gate"]]) for item in row.evidence if item["verdict"] != Verdict.PASS)
 
 
 # What a step of phases 1 to 4 does, up and down; the number of people is shown beside it.
