@@ -69,6 +69,16 @@ def test_separators_within_quotes_do_not_count(delimiter: str, headings: list[st
     assert (row["phone"], row["last_name"]) == ("89007771000", "Ли")
 
 
+def test_separators_within_a_heading_do_not_count_either() -> None:
+    """Without quotes, “Телефон;Фамилия, имя, отчество” has more known headings by the comma, but no phone."""
+    with pytest.raises(UnreadableFile) as refused:
+        read_csv("Телефон;Фамилия, имя, отчество\n89007771000;Ли Ян\n".encode())
+    assert "Телефон" not in str(refused.value)
+    assert "Фамилия, имя, отчество" in str(refused.value)
+    table = read_csv("Телефон;Имя;Должность, отчество, фамилия\n89007771000;Ян;доцент\n".encode())
+    assert [(row["phone"], row["first_name"]) for row in table.dict] == [("89007771000", "Ян")]
+
+
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
