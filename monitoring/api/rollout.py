@@ -16,7 +16,6 @@ from rest_framework.views import APIView
 
 from config.lib import text as texts
 from config.lib.http.errors import JobRunning, WaitsForApproval
-from config.lib.messages import Message
 from employees.accounts import permission_scope
 from monitoring.api import access
 from monitoring.api.serializers import PlansSerializer, RolloutSerializer
@@ -213,7 +212,7 @@ def _verification(*, is_shown: bool) -> list[str]:
         lines = list(rollback.verify("emergency"))
     except NotVerified as doubt:
         return [f"not verified: {doubt}" if is_shown else _("not verified")]
-    return lines if is_shown else [_("verified: the stop has taken effect everywhere")]
+    return lines if is_shown else [str(rollback.STOP_VERIFIED)]
 
 
 def _response(request: Request, body: dict[str, Any]) -> Response:
@@ -240,9 +239,7 @@ def _api_error(refused: ChangeRefused, request: Request) -> APIException:
         return PermissionDenied(str(refused))
     if isinstance(refused, Busy):
         return JobRunning(str(refused))
-    if not (request.user.has_perm(SEE_ROLLOUT) or (isinstance(refused.text, Message) and not refused.text.params)):
-        return serializers.ValidationError([_("The rules or gates of the rollout refuse this change.")])
-    return serializers.ValidationError([str(refused)])
+    return serializers.ValidationError([rollback.refusal(refused, is_shown=request.user.has_perm(SEE_ROLLOUT))])
 
 
 class ApprovalsView(DeadlineView):
