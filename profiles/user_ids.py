@@ -37,7 +37,10 @@ def user_id_of(value: object) -> str:
         if not _DIGITS.fullmatch(value) or (is_int64 and int(value) <= _LARGEST):
             return value
     raise ValueError(
-        _("Invalid MAX user ID: use up to 19 digits, the first not 0, or up to 64 characters A-Z a-z 0-9 _ . -")
+        _(
+            "Invalid MAX user ID: use a whole number from 1 to 9223372036854775807, or up to 64 characters"
+            " A-Z a-z 0-9 _ . - that are not all digits"
+        )
     )
 
 

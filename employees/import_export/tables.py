@@ -88,20 +88,22 @@ def _csv_rows(text: str) -> Iterator[Row]:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter by which the first filled record has most known headings, and then most cells."""
+    """Return the delimiter by which the first filled record has a phone, then most known headings, then most cells."""
     for record in _RECORD.finditer(text):
         unquoted = _QUOTED.sub(lambda quoted: "" if _is_blank(quoted[1]) else "x", record[0])
         if not _is_blank(unquoted.strip(_DELIMITERS)):
-            return max(_DELIMITERS, key=lambda one: (_known_headings(record[0], one), unquoted.count(one)))
+            return max(_DELIMITERS, key=lambda one: (*_known_headings(record[0], one), unquoted.count(one)))
     return _DELIMITERS[0]
 
 
-def _known_headings(record: str, delimiter: str) -> int:
+def _known_headings(record: str, delimiter: str) -> tuple[bool, int]:
+    """Return whether the phone is among the known headings of a record, and their number."""
     try:
         cells = next(csv.reader(StringIO(record, newline=""), delimiter=delimiter), [])
     except csv.Error:
-        return 0
-    return sum(column_of(visible(cell[:LONGEST])) is not None for cell in cells[:_MOST_COLUMNS])
+        return False, 0
+    columns = [column_of(visible(cell[:LONGEST])) for cell in cells[:_MOST_COLUMNS]]
+    return "phone" in columns, len(columns) - columns.count(None)
 
 
 def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:

@@ -16,7 +16,6 @@ from rest_framework.views import APIView
 
 from config.lib import text as texts
 from config.lib.http.errors import JobRunning, WaitsForApproval
-from config.lib.messages import Message
 from employees.accounts import permission_scope
 from monitoring.api import access
 from monitoring.api.serializers import PlansSerializer, RolloutSerializer
@@ -162,7 +161,7 @@ class RolloutView(DeadlineView):
         plans = [{"plan": steps[0].number, "steps": [step.row for step in steps]} for steps in shown]
         report = {
             "plans": PlansSerializer(plans, many=True).data,
-            "approvals_waiting": Approval.objects.waiting().count(),
+            "approvals_waiting": Approval.objects.waiting().of_universities(access.universities_of(request)).count(),
         }
         return Response({"degraded": False, **reports.rollout(), **report})
 
@@ -213,7 +212,7 @@ def _verification(*, is_shown: bool) -> list[str]:
         lines = list(rollback.verify("emergency"))
     except NotVerified as doubt:
         return [f"not verified: {doubt}" if is_shown else _("not verified")]
-    return lines if is_shown else [_("verified: the stop has taken effect everywhere")]
+    return lines if is_shown else [str(rollback.STOP_VERIFIED)]
 
 
 def _response(request: Request, body: dict[str, Any]) -> Response:
@@ -240,9 +239,7 @@ def _api_error(refused: ChangeRefused, request: Request) -> APIException:
         return PermissionDenied(str(refused))
     if isinstance(refused, Busy):
         return JobRunning(str(refused))
-    if not (request.user.has_perm(SEE_ROLLOUT) or (isinstance(refused.text, Message) and not refused.text.params)):
-        return serializers.ValidationError([_("The rules or gates of the rollout refuse this change.")])
-    return serializers.ValidationError([str(refused)])
+    return serializers.ValidationError([rollback.refusal(refused, is_shown=request.user.has_perm(SEE_ROLLOUT))])
 
 
 class ApprovalsView(DeadlineView):
@@ -251,9 +248,7 @@ class ApprovalsView(DeadlineView):
     @extend_schema(responses=ApprovalSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Return the changes that wait for approval by a second person."""
-        waiting = Approval.objects.waiting()
-        if (own := access.universities_of(request)) is not None:
-            waiting = waiting.of_universities(own)
+        waiting = Approval.objects.waiting().of_universities(access.universities_of(request))
         return Response(ApprovalSerializer(waiting, many=True).data)
 
 
@@ -268,11 +263,11 @@ class DecisionView(APIView):
         """Approve or refuse a change that waits for approval. Refusing your own change withdraws it."""
         serializer = ChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        if not Approval.objects.filter(pk=pk).exists():
+        decider = Decider.of(request.user)
+        if not Approval.objects.of_universities(decider.universities).filter(pk=pk).exists():
             raise NotFound
-        decide = approvals.VERDICTS[self.verdict]
         try:
-            outcome = decide(pk, Decider.of(request.user), **serializer.validated_data)
+            outcome = approvals.VERDICTS[self.verdict](pk, decider, **serializer.validated_data)
         except ChangeRefused as refused:
             raise _api_error(refused, request) from None
         return _response(request, _body(outcome))

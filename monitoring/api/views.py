@@ -126,15 +126,21 @@ class ReportView(DeadlineView):
 class CoverageView(ReportView):
     @extend_schema(responses=CoverageSerializer)
     def get(self, request: Request) -> Response:
-        """Report how many people have a profile, and how many have a full name."""
-        return Response({"degraded": False, **reports.coverage()})
+        """Report how many people have a profile, and how many have a full name.
+
+        For users limited to one university, `employees_by_source` counts only its employees.
+        """
+        return Response({"degraded": False, **reports.coverage(access.universities_of(request))})
 
 
 class ProfileStatsView(ReportView):
     @extend_schema(responses=OriginalProfileStatsSerializer)
     def get(self, request: Request) -> Response:
-        """Report coverage, with the additional fields of the original service."""
-        return Response({"degraded": False, **reports.profile_stats()})
+        """Report coverage, with the additional fields of the original service.
+
+        For users limited to one university, `employees_by_source` counts only its employees.
+        """
+        return Response({"degraded": False, **reports.profile_stats(access.universities_of(request))})
 
 
 class QualityView(ReportView):

@@ -363,26 +363,35 @@ def confirmation() -> str:
 
 @screen(STOP)
 def emergency_stop(request: HttpRequest) -> HttpResponse:
-    """Show the emergency page; on POST with the confirmation word, stop, verify the stop, and show the results."""
-    context: dict[str, Any] = {"word": confirmation(), "reason": request.POST.get("reason", "")}
+    """Show the emergency page; on POST with the confirmation word, stop, verify the stop, and show the results.
+
+    Users who may not view the rollout see neither its values nor links to its page.
+    """
+    is_shown = request.user.has_perm(SEE_ROLLOUT)
+    context: dict[str, Any] = {"word": confirmation(), "reason": request.POST.get("reason", ""), "is_shown": is_shown}
     if request.method == "POST" and request.POST.get("word", "").strip().casefold() != confirmation().casefold():
         context["refusal"] = _("Type the word to confirm.")
     elif request.method == "POST":
         try:
-            named = held.named_since(request, last_raise())
-            started = time.perf_counter()
-            result = changes.apply(request_of(request, Action.EMERGENCY))
-            context["named"] = named
-            context |= {"took": time.perf_counter() - started, "lines": presenters.outcome(result)}
-            try:
-                for proof in rollback.verify("emergency"):
-                    context["lines"].append(proof)
-            except NotVerified as doubt:
-                context["doubt"] = str(doubt)
-            context["took_verified"] = time.perf_counter() - started
-            return page(request, "stopped.html", _("Emergency stop"), **context)
+            context["named"] = held.named_since(request, last_raise()) if is_shown else ""
+            return page(request, "stopped.html", _("Emergency stop"), **context | _stop(request, is_shown=is_shown))
         except ChangeRefused as refused:
-            context["refusal"] = str(refused)
+            context["refusal"] = rollback.refusal(refused, is_shown=is_shown)
     result = preview_of(Action.EMERGENCY)
-    context |= {"lines": presenters.outcome(result), "is_change": result.is_change}
+    context |= {"lines": presenters.outcome(result) if is_shown else [], "is_change": result.is_change}
     return page(request, "emergency.html", _("Emergency stop"), **context)
+
+
+def _stop(request: HttpRequest, *, is_shown: bool) -> dict[str, Any]:
+    """Stop the rollout and return the times in seconds, and the lines that say what changed and what verifies it."""
+    started = time.perf_counter()
+    result = changes.apply(request_of(request, Action.EMERGENCY))
+    lines, doubt, took = presenters.outcome(result), "", time.perf_counter() - started
+    try:
+        for proof in rollback.verify("emergency"):
+            lines.append(proof)
+    except NotVerified as failed:
+        doubt = str(failed)
+    if not is_shown:
+        lines, doubt = ([], _("not verified")) if doubt else ([str(rollback.STOP_VERIFIED)], "")
+    return {"took": took, "lines": lines, "doubt": doubt, "took_verified": time.perf_counter() - started}

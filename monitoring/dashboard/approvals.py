@@ -12,7 +12,7 @@ from employees.admin import admin_scope
 from monitoring.dashboard.access import page, screen
 from monitoring.rollout_control import OPERATE
 from monitoring.rollout_control.approvals import VERDICTS, Decider
-from monitoring.rollout_control.presenters import forced_past
+from monitoring.rollout_control.presenters import failed_gates
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.approvals import request_of
 from profiles.rollout.models import Approval, ApprovalState, Rollout
@@ -50,7 +50,7 @@ def review(request: HttpRequest, pk: int) -> HttpResponse:
         "outdated": outdated,
         "phase": rules.phase_number(change.phase) if change.phase else 0,
         "percent": rules.format_percent(change.percent),
-        "forced_past": forced_past(approval),
+        "failed_gates": failed_gates(approval),
         "is_waiting": Approval.objects.waiting().filter(pk=pk).exists(),
         "is_own": change.is_by(decider.person),
         "may_decide": decider.may_decide(approval),

@@ -1,6 +1,5 @@
 """The admin's first page: the state of the migration at a glance."""
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -44,12 +43,8 @@ class Share:
 
 def employee_shares(universities: set[int] | None = None) -> list[Share]:
     """Return the shares of the employees' name sources; with ``universities``, only of their employees."""
-    if universities is not None:
-        counts: Counter[str] = Counter()
-        for university, _name, source, number in statistic("sources").value:
-            counts[source] += number if university in universities else 0
-        return shares(counts)
-    return shares({row["source"]: row["count"] for row in statistic("employees").value})
+    counts, _at = reports.employees_by_source(universities)
+    return shares(counts)
 
 
 def shares(counts: dict[str, int]) -> list[Share]:
@@ -74,7 +69,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 def overview(request: HttpRequest) -> dict[str, Any]:
-    rollout = Rollout.current()
+    rollout, own = Rollout.current(), scope_of(request).university_ids()
     controls = RolloutSettings.read(rollout)
     spread, readings = convergence(), rounds.latest()
     lag = readings["inbox_lag"]
@@ -84,7 +79,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "controls": controls,
         "rollout": rollout,
         "spread": spread,
-        "phases": phases(controls, readings, may_see=scope_of(request).university_ids()),
+        "phases": phases(controls, readings, may_see=own),
         **name_sources(request),
         "traffic": traffic(Span.HOUR, "day", _("Webhook updates by hour")),
         "last_hour": traffic(Span.MINUTE, "hour", _("Webhook updates in the last hour, by minute")),
@@ -101,7 +96,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "is_inbox_alive": spread.has_living("inbox"),
         "measured": readings,
         "held": held.banner(request, controls, readings),
-        "waiting": Approval.objects.waiting().count(),
+        "waiting": Approval.objects.waiting().of_universities(own).count(),
         "now": now(),
     }
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 from waffle.models import Switch
 
 from config.lib.scope import scope_of
-from config.lib.times import clock
+from config.lib.times import clock, iso
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.dashboard import charts, held
@@ -139,8 +139,8 @@ def last_hour() -> dict[str, Any] | None:
         lines.append(charts.series(label, shares, colour))
     for title, phase, colour in ((_("Phase 3"), PHASES[2], "webhook"), (_("Phase 4"), PHASES[3], "own")):
         lines.append(charts.series(title, _percents_at(times, phase), colour, is_stepped=True))
-    labels = [clock(at) for at in times]
-    return charts.chart("line", labels, *lines, title=_("The last hour, in percent"), most=100)
+    labels, moments = [clock(at) for at in times], [*map(iso, times)]
+    return charts.chart("line", labels, *lines, title=_("The last hour, in percent"), most=100, moments=moments)
 
 
 def _percents_at(times: Sequence[datetime], phase: str) -> list[float]:

@@ -51,6 +51,7 @@ REDIS_FIELDS = (
 # What is not known after a resume has not been missing for the whole window.
 NOT_CHECKED = Message("not checked yet since the resume")
 NO_UPDATES = Message("no updates since the resume")
+NONE_PROCESSED = Message("no updates processed since the resume")
 _OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; checked again in working hours")
 
 
@@ -176,7 +177,7 @@ def webhook_error_rate(sources: Sources) -> Measured:
         if finished >= FEW_UPDATES:
             break
     share = failed / finished if finished else None
-    message = None if finished else _nothing(sources, reports.PERIODS["day"], NO_UPDATES)
+    message = None if finished else _nothing(sources, reports.PERIODS["day"], NONE_PROCESSED)
     return Measured(share, finished, data=data, message=message)
 
 
@@ -382,11 +383,11 @@ def blocking_session(sources: Sources) -> Measured:
 def rollout_held(sources: Sources) -> Measured:
     controls = RolloutSettings.read(Rollout.current())
     held = controls.held_for
+    if controls.is_latched:
+        # A stop needs no pause; the reason of an earlier pause names a percentage that no longer applies.
+        held = Message("the emergency stop is on, and all names come from the direct API")
     if not held:
         return Measured(0)
-    if controls.is_latched:
-        # The reason of the hold names a percentage that no longer applies.
-        held = Message("the emergency stop is on, and all names come from the direct API")
     message = held if isinstance(held, Message) else Message(held.replace("%", "%%"))
     # Other systems read ``data``, so the reason is in English, like the alert's message.
     with translation.override("en"):

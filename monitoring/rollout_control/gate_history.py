@@ -41,9 +41,12 @@ def history(evaluation: Evaluation) -> dict[str, GateHistory]:
     readings = moments_of([INDICATOR_OF[gate] for gate in results if gate in INDICATOR_OF], since)
     moments = {gate: readings.get(INDICATOR_OF[gate], []) for gate in results if gate in INDICATOR_OF}
     step = evaluation.step
-    checks = GateCheck.objects.filter(phase=step.phase, gate__in=gates.OWN, at__gt=max(since, step.since))
-    for gate, at, value, n in checks.order_by("at").values_list("gate", "at", "value", "n"):
-        moments.setdefault(gate, []).append(Moment(at, value, n))
+    checks = GateCheck.objects.filter(phase=step.phase, gate__in=gates.OWN.keys() & results)
+    checks = checks.filter(at__gt=max(since, step.since)).order_by("at")
+    for gate, at, value, limit, n in checks.values_list("gate", "at", "value", "limit", "n"):
+        # A chart has either bounds of agreement or bounds of conflicts.
+        is_same = gates.is_agreement(gate, limit) == gates.is_agreement(gate, results[gate].limit)
+        moments.setdefault(gate, []).append(Moment(at, value if is_same else None, n))
     return {
         gate: GateHistory(_trend(result, moments.get(gate, []), since, now), forecast(result, moments.get(gate, [])))
         for gate, result in results.items()

@@ -25,7 +25,7 @@ from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.rollout_control.labels import GATES, INDICATOR_OF
 from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
 from monitoring.stats import comparison_stats
-from monitoring.stats.comparison_stats import AGREEMENT_WANTED, UNIVERSITY_SAMPLE
+from monitoring.stats.comparison_stats import AGREEMENT_WANTED, CONFLICT_ALLOWED, UNIVERSITY_SAMPLE
 from profiles import failures
 from profiles.rollout import rules
 from profiles.rollout.decision import BUCKETS, is_monitored
@@ -42,7 +42,6 @@ REHEARSAL_LASTS = timedelta(days=30)
 SERVED_WANTED = 5
 # The units of the cohort gates. Pages show their last results, because counting a week's comparisons takes long.
 COHORT_UNITS = {"cohort_agreement": "%", "cohort_errors": "%", "cohort_speed": "ms"}
-COHORT_COMPARISONS = {"cohort_agreement": "≥", "cohort_errors": "≤", "cohort_speed": "≤"}
 _SLOWER, _SLOWER_MS = 1.2, 20.0
 
 _COLLECTING = ("updates_arrive", "few_evictions")
@@ -263,7 +262,7 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
             # An earlier release stored the sample as the value of a share.
             None if COHORT_UNITS[row.gate] == "%" and (row.value or 0) > 1 else row.value,
             limit=row.limit,
-            comparison="" if row.limit is None else COHORT_COMPARISONS[row.gate],
+            comparison="" if row.limit is None else "≥" if is_agreement(row.gate, row.limit) else "≤",
             unit=COHORT_UNITS[row.gate],
             n=row.n,
             needed=SERVED_WANTED if row.verdict == Verdict.INCONCLUSIVE else None,
@@ -301,11 +300,22 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
     result = GateResult("cohort_agreement", verdict, message, n=stats.n, unit=COHORT_UNITS["cohort_agreement"])
     if stats.n < UNIVERSITY_SAMPLE:
         return result
-    if stats.is_proven_bad:
-        verdict, message = Verdict.FAIL, Message("the new cohort: %(why)s", {"why": stats.favourable_bounds()})
     # A wrong cohort is proven by the upper bound of its agreement; without enough comparisons, there is no value.
-    value, comparison = stats.agreement_bounds[1], COHORT_COMPARISONS["cohort_agreement"]
-    return replace(result, verdict=verdict, message=message, value=value, limit=AGREEMENT_WANTED, comparison=comparison)
+    value = stats.agreement_bounds[1]
+    result = replace(result, value=value, limit=AGREEMENT_WANTED, comparison="≥")
+    if not stats.is_proven_bad:
+        return result
+    message = Message("the new cohort: %(why)s", {"why": stats.favourable_bounds()})
+    result = replace(result, verdict=Verdict.FAIL, message=message)
+    if value < AGREEMENT_WANTED:
+        return result
+    # Only the lower bound of its conflicts proves it.
+    return replace(result, value=stats.conflict_bounds[0], limit=CONFLICT_ALLOWED, comparison="≤")
+
+
+def is_agreement(gate: str, limit: float | None) -> bool:
+    """Return whether a gate's value is a bound of agreement: cohort_agreement may have one of conflicts instead."""
+    return gate == "cohort_agreement" and limit != CONFLICT_ALLOWED
 
 
 def cohort_errors(step: TransitionStep) -> GateResult:

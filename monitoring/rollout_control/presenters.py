@@ -35,8 +35,8 @@ UNIVERSITIES_NAMED = 5
 TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
 
 
-# The gates whose value is a lower or an upper bound, although their sample's share is known too.
-_BOUNDS = {"cohort_errors": "≥\u00a0", "cohort_agreement": "≤\u00a0"}
+# The gates whose value is a bound, although their sample's share is known too: the bound that favours the cache.
+_BOUNDS = ("cohort_errors", "cohort_agreement")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,9 @@ class Condition:
         """Return the result for display; ``may_see`` limits the named universities, None allows all of them."""
         value = limit = ""
         if result.value is not None and result.unit != "bool":
-            value = f"{_BOUNDS.get(result.gate, '')}{with_unit(result.value, result.unit)}"
+            value = with_unit(result.value, result.unit)
+            if result.gate in _BOUNDS:
+                value = f"{'≤' if result.comparison == '≥' else '≥'}\u00a0{value}"
             if result.comparison and result.limit is not None:
                 limit = with_unit(result.limit, result.unit)
         title, verdict = str(GATES[result.gate]), str(result.verdict.label)
@@ -72,9 +74,10 @@ def _named(universities: Iterable[int], may_see: Collection[int] | None) -> str:
     shown = [pk for pk in universities if may_see is None or pk in may_see]
     if not shown:
         return ""
-    names = "; " + ", ".join(map(university_name, shown[:UNIVERSITIES_NAMED]))
+    names = ", ".join(map(university_name, shown[:UNIVERSITIES_NAMED]))
     others = len(shown) - UNIVERSITIES_NAMED
-    return names + (_(" and %(n)d more") % {"n": others} if others > 0 else "")
+    names += _(" and %(n)d more") % {"n": others} if others > 0 else ""
+    return _("; among them: %(names)s") % {"names": names}
 
 
 def conditions(
@@ -92,10 +95,11 @@ def conditions(
 
 def forced_past(row: ChangeRecord) -> str:
     """Return which gates a forced step was taken or requested past; an empty string for a step that is not forced."""
-    if not row.is_forced:
-        return ""
-    failed = [str(GATES[item["gate"]]) for item in row.evidence if item["verdict"] != Verdict.PASS]
-    return _("forced past: %(gates)s") % {"gates": ", ".join(failed)}
+    return _("forced past: %(gates)s") % {"gates": failed_gates(row)} if row.is_forced else ""
+
+
+def failed_gates(row: ChangeRecord) -> str:
+    return ", ".join(str(GATES[item["gate"]]) for item in row.evidence if item["verdict"] != Verdict.PASS)
 
 
 # What a step of phases 1 to 4 does, up and down; the number of people is shown beside it.

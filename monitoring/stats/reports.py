@@ -1,14 +1,16 @@
 """Build the reports for the monitoring endpoints (docs/reference/monitoring.md)."""
 
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
 from django.utils import timezone
 
+from config.lib import clock
 from monitoring.stats import cached, recommendations, rollups
 from monitoring.stats.process_counters import counted
 from profiles import cache
@@ -34,11 +36,30 @@ def percentage(part: float, whole: int) -> float:
     return round(100 * part / whole, 2) if whole else 0.0
 
 
-def coverage() -> dict[str, Any]:
-    """Return the coverage report. Its users are all employees, plus MAX users with a profile who are not employees."""
-    users, profiles, employees = (cached.statistic(name) for name in ("users", "profiles", "employees"))
+def employees_by_source(universities: Collection[int] | None = None) -> tuple[dict[str, int], datetime]:
+    """Return the number of employees by name source, and when they were counted.
+
+    With ``universities``, count only the employees of these.
+    """
+    if universities is None:
+        employees = cached.statistic("employees")
+        return {row["source"]: row["count"] for row in employees.value}, employees.at
+    by_university, counts = cached.statistic("sources"), Counter[str]()
+    for university, _name, source, number in by_university.value:
+        if university in universities:
+            counts[source] += number
+    return dict(counts), by_university.at
+
+
+def coverage(universities: Collection[int] | None = None) -> dict[str, Any]:
+    """Return the coverage report. Its users are all employees, plus MAX users with a profile who are not employees.
+
+    With ``universities``, ``employees_by_source`` counts only the employees of these.
+    """
+    users, profiles = (cached.statistic(name) for name in ("users", "profiles"))
+    by_source, counted_at = employees_by_source(universities)
     counts = _sums(users.value, "users", "named", "full_named")
-    oldest = min((users, profiles, employees), key=attrgetter("at"))
+    oldest = min(users.at, profiles.at, counted_at)
     return {
         "total_users": counts["users"],
         "users_with_profiles": counts["named"],
@@ -46,9 +67,9 @@ def coverage() -> dict[str, Any]:
         "coverage_percentage": percentage(counts["named"], counts["users"]),
         "full_name_percentage": percentage(counts["full_named"], counts["users"]),
         "profiles_by_source": {row["source"]: row["count"] for row in profiles.value},
-        "employees_by_source": {row["source"]: row["count"] for row in employees.value},
-        "last_updated": oldest.at,
-        "age_seconds": oldest.age_seconds,
+        "employees_by_source": by_source,
+        "last_updated": oldest,
+        "age_seconds": round(clock.age(oldest).total_seconds(), 1),
     }
 
 
@@ -84,9 +105,9 @@ def quality() -> dict[str, Any]:
     }
 
 
-def profile_stats() -> dict[str, Any]:
+def profile_stats(universities: Collection[int] | None = None) -> dict[str, Any]:
     """Return the coverage report with the original service's fields; ``completeness_rate`` is a share from 0 to 1."""
-    report, counts = coverage(), _sums(cached.statistic("profiles").value, "count", "complete")
+    report, counts = coverage(universities), _sums(cached.statistic("profiles").value, "count", "complete")
     return {
         **report,
         "total_profiles": counts["count"],

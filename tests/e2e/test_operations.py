@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Route
 
 from employees.models import BackfillRun, Employee, RunStatus
 from monitoring.alerts.models import Alert
@@ -17,6 +18,8 @@ from webhooks.models import InboxUpdate, PayloadAccess, Replay, State
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 
+# A moment, and the name of its zone as the group.
+TIMES = r"\d{1,2} \S+ \d{4}.{2}\d\d:\d\d(?::\d\d)? (\S+)"
 LISTS = [
     "/admin/employees/employee/",
     "/admin/employees/university/",
@@ -195,8 +198,29 @@ def test_times_are_those_of_the_reader(watched: WatchedPage, zone: str, shown: s
     assert str(moment.get_attribute("title")).endswith("UTC")
     assert ("МСК" in str(moment.get_attribute("title"))) == (zone != "Europe/Moscow")
     # The histogram's title and the rows: one format, one zone.
-    times = re.findall(r"\d{1,2} \S+ \d{4}.{2}\d\d:\d\d(?::\d\d)? (\S+)", page.locator("body").inner_text())
+    times = re.findall(TIMES, page.locator("body").inner_text())
     assert set(times) == {shown}
     assert len(times) > 2
     assert "(МСК)" in page.locator("#changelist-filter").inner_text()
+    page.goto(f"{watched.url}/admin/rollout/", wait_until="networkidle")
+    assert set(re.findall(TIMES, page.locator("body").inner_text())) <= {shown}
+    own.close()
+
+
+def test_a_zone_whose_name_is_a_number_is_found_too(watched: WatchedPage) -> None:
+    """As -03 of America/Sao_Paulo: a hyphen must not be escaped in a regular expression of Unicode."""
+    context = watched.page.context
+    browser = context.browser
+    assert browser
+    own = browser.new_context(locale="ru-RU", timezone_id="Asia/Vladivostok", storage_state=context.storage_state())
+    page = own.new_page()
+    path = f"{watched.url}/admin/webhooks/inboxupdate/"
+
+    def rename(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("МСК", "-03").replace("\\u041c\\u0421\\u041a", "-03"))
+
+    page.route(path, rename)
+    page.goto(path, wait_until="networkidle")
+    assert page.locator("td time").first.inner_text().endswith("GMT+10")
     own.close()

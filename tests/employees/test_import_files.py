@@ -69,6 +69,16 @@ def test_separators_within_quotes_do_not_count(delimiter: str, headings: list[st
     assert (row["phone"], row["last_name"]) == ("89007771000", "Ли")
 
 
+def test_separators_within_a_heading_do_not_count_either() -> None:
+    """Without quotes, “Телефон;Фамилия, имя, отчество” has more known headings by the comma, but no phone."""
+    with pytest.raises(UnreadableFile) as refused:
+        read_csv("Телефон;Фамилия, имя, отчество\n89007771000;Ли Ян\n".encode())
+    assert "Телефон" not in str(refused.value)
+    assert "Фамилия, имя, отчество" in str(refused.value)
+    table = read_csv("Телефон;Имя;Должность, отчество, фамилия\n89007771000;Ян;доцент\n".encode())
+    assert [(row["phone"], row["first_name"]) for row in table.dict] == [("89007771000", "Ян")]
+
+
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
@@ -356,4 +366,4 @@ def test_the_preview_and_the_result_are_sentences(admin: Client, university: Uni
 def test_a_missing_phone_and_a_bad_id_are_named(admin: Client, university: University) -> None:
     page = uploaded(admin, f"phone,max_id,university_name\n,1,{university.name}\n+79160000002,0,x\n".encode())
     assert "The phone is missing." in page
-    assert "Invalid MAX user ID: use up to 19 digits" in page
+    assert "Invalid MAX user ID: use a whole number from 1 to 9223372036854775807" in page

@@ -15,11 +15,13 @@ from employees.models import University
 from monitoring.alerts import engine
 from monitoring.indicators import rounds
 from monitoring.indicators.models import RoundTrip
+from monitoring.indicators.units import with_unit
 from monitoring.rollout_control import controller, gates
 from monitoring.rollout_control.gates import ENTERING, WIDENING, GateResult, TransitionStep, evaluate
 from monitoring.rollout_control.models import GateCheck, Verdict
 from monitoring.rollout_control.presenters import conditions
 from profiles import cache
+from profiles.models import Comparison
 from profiles.rollout import changes
 from profiles.rollout.changes import GatesNotPassed
 from profiles.rollout.decision import forget_state
@@ -161,8 +163,8 @@ def test_pages_name_the_universities_that_the_reader_may_see(all_green: None) ->
     def shown(may_see: set[int] | None) -> str:
         return next(one.message for one in conditions(evaluation, may_see=may_see) if one.gate == "universities")
 
-    assert shown(None).endswith("; Bauman, Gubkin, Lomonosov, Mendeleev, Pirogov and 2 more")
-    assert shown({made[3].pk}).endswith("; Mendeleev")
+    assert shown(None).endswith("; among them: Bauman, Gubkin, Lomonosov, Mendeleev, Pirogov and 2 more")
+    assert shown({made[3].pk}).endswith("; among them: Mendeleev")
     assert not [name for name in names if name in shown(set())]
 
 
@@ -174,6 +176,28 @@ def test_values_are_labelled_as_bounds(all_green: None) -> None:
     assert "3 without a name (≥ " in shown["cohort_errors"].message
     cohort = shown["cohort_agreement"]
     assert (cohort.number[:1], cohort.number[-1:], cohort.operator, cohort.limit) == ("≤", "%", "≥", "98%")
+
+
+def test_a_cohort_with_conflicts_shows_the_bound_that_fails(all_green: None) -> None:
+    """Its agreement is not proven to be too low: with 50 conflicts among 2,000 comparisons it may be 98.3%."""
+    Comparison.objects.all().delete()
+    compared(1950, bucket=3000)
+    gates.check(3, Decimal(50))
+    compared(50, "conflict", bucket=3000)
+    gates.check(3, Decimal(50))
+    gates.check(3, Decimal(50))
+    stored = gates.last_evaluation(3, Decimal(50), {flag.name: flag for flag in Flag.objects.all()}, rounds.latest())
+    for evaluation in (gates.evaluate(3, Decimal(50)), stored):
+        result = next(one for one in evaluation.results if one.gate == "cohort_agreement")
+        [shown] = [one for one in conditions(evaluation, with_history=True) if one.gate == "cohort_agreement"]
+        assert (result.verdict, shown.operator, shown.limit) == (Verdict.FAIL, "≤", "1%")
+        assert result.value
+        assert 0.01 < result.value < 0.025
+        assert shown.number == f"≥\u00a0{with_unit(result.value, '%')}"
+        assert shown.history
+        assert shown.history.trend
+        # The first check stored a bound of agreement, which the chart of conflicts leaves out.
+        assert shown.history.trend.highest == with_unit(result.value, "%")
 
 
 def test_the_cohort_must_not_do_worse_than_the_direct_api(all_green: None) -> None:

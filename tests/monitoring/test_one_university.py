@@ -153,6 +153,15 @@ def test_a_preview_counts_no_other_university(own: Client, phases: Phases, unive
     assert "Другой" in whole.content.decode()
 
 
+def test_reports_count_no_employees_of_other_universities(own: Client, university: University) -> None:
+    other = University.objects.create(name="Другой")
+    for number, one in enumerate((university, other, other)):
+        Employee.objects.create(phone=f"+7916000000{number}", university=one)
+    for path in ("/monitoring/profiles/coverage", "/monitoring/profile-stats"):
+        seen, whole = (client.get(path).json()["employees_by_source"] for client in (own, operator(path)))
+        assert (seen, whole) == ({"manual": 1}, {"manual": 3})
+
+
 def test_rules_of_other_universities_are_not_listed(own: Client, university: University) -> None:
     other = University.objects.create(name="Другой")
     for one in (university, other):

@@ -202,7 +202,7 @@ def test_a_resume_leaves_the_alert_about_dead_letters_open(clock: Clock) -> None
 NOTHING = {
     "round_trip": ("no synthetic update in the last 10 minutes", "not checked yet since the resume"),
     "inbox_lag": ("no updates in the last 10 minutes", "no updates since the resume"),
-    "webhook_errors": ("no updates in the last day", "no updates since the resume"),
+    "webhook_errors": ("no updates in the last day", "no updates processed since the resume"),
     "cohort_errors": (
         "0 of 5 lookups by the cache since the step",
         "0 of 5 lookups by the cache since the resume",

@@ -152,7 +152,7 @@
     // Times are in the site's zone and format; whoever is in another zone sees all of a page in their own.
     let site = { months: [], zones: {} };
     let siteTime = null;
-    const anyOf = (words) => words.map((word) => word.replace(/[^\p{L}\p{N}]/gu, "\\$&")).join("|");
+    const anyOf = (words) => words.map((word) => word.replace(/[.*+?^${}()|[\]\\\/]/g, "\\$&")).join("|");
 
     function readSiteFormat() {
         const source = document.getElementById("page-times");

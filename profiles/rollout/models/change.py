@@ -39,8 +39,13 @@ class Action(models.TextChoices):
 
 
 class ChangeQuerySet(models.QuerySet[Any]):
-    def of_universities(self, ids: Iterable[int]) -> Self:
-        """Exclude the rules and rollback checks of universities that are not in ``ids``; keep all other changes."""
+    def of_universities(self, ids: Iterable[int] | None) -> Self:
+        """Exclude the rules and rollback checks of universities that are not in ``ids``; keep all other changes.
+
+        With None, exclude nothing.
+        """
+        if ids is None:
+            return self
         ids = list(ids)
         is_theirs = Q(before__university__in=ids) | Q(after__university__in=ids)
         return self.filter(is_theirs | ~(Q(before__has_key="university") | Q(after__has_key="university")))

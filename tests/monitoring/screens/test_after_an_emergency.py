@@ -11,6 +11,7 @@ from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
 from monitoring.indicators.definitions import INDICATORS
+from monitoring.indicators.models import Level
 from tests.conftest import Phases, client_of
 from tests.rollout.changing import change
 
@@ -30,6 +31,15 @@ def test_what_was_held_before_is_no_longer_shown(operator: Client, phases: Phase
     call_command("rollout", "status", stdout=out)
     for shown in (operator.get("/admin/").content.decode(), out.getvalue()):
         assert "held at 25%" not in shown
+
+
+def test_a_stop_without_a_pause_fires_the_alert(phases: Phases) -> None:
+    phases(100, 100, 25)
+    change("emergency")
+    reading = rounds.take_round()["rollout_held"]
+    assert (reading.value, reading.level) == (1, Level.WARNING)
+    engine.check_alerts()
+    assert "the emergency stop is on" in Alert.objects.get(kind="rollout_held").text
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/rollout/"])

@@ -14,6 +14,7 @@ from monitoring.rollout_control.models import Signature
 from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Change, Flag, Plan, Rollout
 from profiles.rollout.phases import PHASES
+from profiles.rollout.rollout_settings import RolloutSettings
 from tests.conftest import Phases
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -159,3 +160,21 @@ def test_the_checklist_is_signed(operator: Client) -> None:
     operator.post("/admin/checklist/", {"item": "nonsense", "note": "x"})
     assert Signature.objects.count() == 1
     assert "pg_dump, 14:00" in operator.get("/admin/checklist/items/").content.decode()
+
+
+def test_who_may_only_stop_sees_no_percentages(phases: Phases) -> None:
+    phases(100, 100, 25)
+    user = User.objects.create_user("stopper", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="stop_rollout"))
+    client = Client()
+    client.force_login(user)
+    asked = client.get("/admin/emergency/")
+    stale = client.post("/admin/emergency/", given(word="STOP", revision="-1"))
+    stopped = client.post("/admin/emergency/", given(word="STOP"))
+    assert RolloutSettings.read(Rollout.current()).is_latched
+    assert "verified: the stop has taken effect everywhere" in stopped.content.decode()
+    assert "The rules or gates of the rollout refuse this change." in stale.content.decode()
+    for page in (asked.content.decode(), stale.content.decode(), stopped.content.decode()):
+        assert "25%" not in page
+        assert "revision" not in page.replace('name="revision"', "")
+        assert "/admin/rollout/" not in page

@@ -1,7 +1,7 @@
 """A gate shows its last hours with its limit, its sample, and a forecast from the rate of the last hour."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -179,6 +179,10 @@ def test_the_last_hour_stands_beside_the_month(operator: Client, clock: Clock, p
     assert bound is not None
     assert values["Agreement, lower bound"][-1] == round(100 * bound, 2)
     assert values["Phase 3"] == [5.0] * 3
+    # The labels are shown in the reader's zone.
+    assert [datetime.fromisoformat(at).minute for at in chart["moments"]] == [
+        int(label.partition(":")[2][:2]) for label in chart["labels"]
+    ]
     home = operator.get("/admin/").context
     assert (len(home["last_hour"]["chart"]["labels"]), len(home["traffic"]["chart"]["labels"])) == (61, 25)
 

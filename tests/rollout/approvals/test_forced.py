@@ -11,7 +11,7 @@ from django.core.management import call_command
 
 from config.lib.messages import Message
 from profiles.rollout import changes
-from profiles.rollout.models import Approval, Flag
+from profiles.rollout.models import Approval, Flag, Rollout
 from profiles.rollout.phases import PHASES
 from tests.rollout.approvals.surfaces import NEEDED, api, browser, by_screen, posted
 
@@ -36,7 +36,7 @@ def preview_on(page: str) -> str:
 
 def test_the_page_says_that_approval_takes_the_step(second: User, forced: Approval) -> None:
     page = browser("second").get(f"/admin/approvals/{forced.pk}/").content.decode()
-    assert "forced past: Agreement" in page
+    assert "Requested although these gates did not pass: Agreement" in page
     assert FORCED in preview_on(page)
     assert REFUSED not in preview_on(page)
     assert by_screen(forced.pk, "second") == ""
@@ -47,6 +47,13 @@ def test_a_step_that_is_not_forced_will_be_refused(second: User) -> None:
     assert posted(api(), "set", phase=3, percent=25) == NEEDED
     page = browser("second").get(f"/admin/approvals/{Approval.objects.get().pk}/").content.decode()
     assert REFUSED in preview_on(page)
+    assert FORCED not in preview_on(page)
+
+
+def test_while_the_rollout_is_paused_no_approval_takes_the_step(second: User, forced: Approval) -> None:
+    page = browser("second").get(f"/admin/approvals/{forced.pk}/").content.decode()
+    Rollout.objects.update(is_paused=True)
+    assert "resume it first" in preview_on(page)
     assert FORCED not in preview_on(page)
 
 

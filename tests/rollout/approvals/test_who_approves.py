@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from django.contrib.auth.models import Permission, User
 
 from employees.credentials.models import LogIn
+from employees.models import Membership, University
 from monitoring.rollout_control import approvals
 from monitoring.rollout_control.approvals import Decider
 from profiles.rollout import changes
 from profiles.rollout.approvals import ApprovalNeeded
-from profiles.rollout.models import Approval, Change, Flag
+from profiles.rollout.models import Approval, Change, Flag, UniversityRule
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.rollout.approvals.surfaces import (
@@ -105,3 +108,25 @@ def test_the_function_itself_refuses_the_requester(superadmin: User) -> None:
         approvals.approve(approval.pk, Decider.of(superadmin), "r")
     with pytest.raises(ApprovalNeeded):
         changes.apply(request("set", phase=3, percent=25))
+
+
+def test_requests_of_another_university_do_not_exist_for_who_is_limited(university: University) -> None:
+    """Neither their number nor a decision shows that there is one."""
+    for one in (university, University.objects.create(name="Другой")):
+        with pytest.raises(ApprovalNeeded):
+            changes.apply(
+                request("scope", rule=UniversityRule(university_id=one.pk, phase=3, is_allowed=True), by="root")
+            )
+    own, foreign = Approval.objects.order_by("pk")
+    limited = User.objects.create_user("limited", is_staff=True)
+    names = ("view_rollout", "view_screens", "operate_rollout", "change_scope")
+    limited.user_permissions.set(Permission.objects.filter(codename__in=names))
+    Membership.objects.create(user=limited, university=university)
+    for user, waiting in (("limited", 1), ("root", 2)):
+        assert api(user).get("/monitoring/rollout").json()["approvals_waiting"] == waiting
+        assert len(api(user).get("/monitoring/rollout/approvals").json()) == waiting
+        assert browser(user).get("/admin/live/home/").context["waiting"] == waiting
+    for verdict, (approval, status) in product(("refuse", "approve"), ((foreign, 404), (own, 200))):
+        path = f"/monitoring/rollout/approvals/{approval.pk}/{verdict}"
+        body = {"reason": "r", "dry_run": True}
+        assert api("limited").post(path, body, format="json").status_code == status
