@@ -100,6 +100,8 @@ def test_back_to_the_first_server(
     assert not Tombstone.objects.exclude(unfinished_id="").exists()
     assert not first.exists(f"profile:user:{ERASED}")
     assert cached(first, RENAMED)["max_first_name"] == NEW
+    # A lease from before the refill leaves out those who were behind then, for up to a second.
+    cache._lease.forget()
     assert cache.read(RENAMED) is not None, "a hit again"
 
 
