@@ -35,6 +35,7 @@ def test_callers_and_limits_are_apart() -> None:
     assert TokenBuckets("other").take("a", 0.01, 1) == 0
 
 
+@pytest.mark.alone
 def test_the_limit_is_exact_over_time() -> None:
     buckets = [TokenBuckets("test") for _ in range(3)]
     started, tokens = time.monotonic(), 0
