@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 import time_machine
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 from waffle.models import Switch
@@ -26,6 +24,7 @@ from profiles.rollout.models import Change, Flag, Plan, PlanState, Rollout
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases, client_of
+from tests.rollout.approvals.surfaces import ran
 from tests.rollout.changing import change, plan_step, request
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "superadmin")]
@@ -57,14 +56,6 @@ def operator() -> Client:
     client = Client()
     client.force_login(User.objects.get(username="root"))
     return client
-
-
-def ran(*words: str) -> str:
-    try:
-        call_command(*words, stdout=io.StringIO())
-    except CommandError as refused:
-        return str(refused)
-    return ""
 
 
 def by_function(asked: Asked) -> str:
