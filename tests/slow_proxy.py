@@ -9,6 +9,8 @@ from contextlib import suppress
 class SlowProxy:
     def __init__(self, target: tuple[str, int]) -> None:
         self.delay = 0.0
+        # When each request came, by the monotonic clock, and the seconds until it was passed on.
+        self.waits: list[tuple[float, float]] = []
         self._target = target
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -40,6 +42,7 @@ class SlowProxy:
             try:
                 while data := source.recv(65536):
                     if is_slow:
+                        self.waits.append((time.monotonic(), self.delay))
                         time.sleep(self.delay)
                     sink.sendall(data)
             finally:

@@ -104,7 +104,7 @@ def test_a_locked_profile_does_not_hold_up_the_refill(redis: Redis, lock: str, w
     add_profile("2")
     redis.flushdb()
     with held(lock):
-        assert within(1.5, refill_cache) == written
+        assert within(4, refill_cache) == written
         assert redis.exists("profile:user:2")
         assert not cache.needs_filling()
     cache._lease.forget()
@@ -142,7 +142,7 @@ def test_the_first_of_a_queue_is_named() -> None:
 def test_a_blocked_statement_is_given_up() -> None:
     with held("LOCK TABLE profile_cache IN ACCESS EXCLUSIVE MODE"):
         with pytest.raises(OperationalError) as raised:
-            within(2, Profile.objects.first)
+            within(10, Profile.objects.first)
         assert locks.is_lock_timeout(raised.value)
     assert Profile.objects.first() is None
 

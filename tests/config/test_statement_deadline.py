@@ -21,8 +21,8 @@ def query(seconds: float = 0) -> object:
 def test_it_waits_no_longer() -> None:
     started = time.monotonic()
     with pytest.raises(OperationalError), statement_deadline(0.1):
-        query(0.6)
-    assert time.monotonic() - started < 0.5
+        query(5)
+    assert time.monotonic() - started < 4
     assert query() is not None
 
 
@@ -101,7 +101,8 @@ def test_connecting_takes_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
         started = time.monotonic()
         with pytest.raises(OperationalError), statement_deadline(0.2):
             query()
-        assert time.monotonic() - started < 1
+        # Less than the connect_timeout of libpq, which is at least two seconds.
+        assert time.monotonic() - started < 1.9
     connection.close()
 
 

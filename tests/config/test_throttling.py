@@ -73,7 +73,7 @@ def test_without_redis_each_process_counts(redis_server: FaultyServer) -> None:
     redis_server.pause()
     started = time.monotonic()
     assert allowed(buckets, 20, rate=0.01, burst=5) == 10
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 3
     redis_server.resume()
     for one in buckets:
         one._retry_at = 0

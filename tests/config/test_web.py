@@ -348,12 +348,12 @@ def test_ready_is_what_the_view_answers(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_ready_does_not_wait_for_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "READY_SECONDS", 0.2)
-    readiness = Readiness(monkeypatch, 1.5)
+    readiness = Readiness(monkeypatch, 4)
     started = time.monotonic()
     for _ in range(2):
         ((status, body),) = set(readiness.answers(3))
         assert (status, json.loads(body)) == (503, {"status": "unavailable", "database": False, "cache": False})
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
     assert readiness.checks == 1
 
 

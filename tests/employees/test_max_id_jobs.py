@@ -87,7 +87,7 @@ def work_and_close() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_creates_do_not_wait_for_its_call(api: APIClient, people: None, direct: FakeMax) -> None:
     start(api)
-    direct.delay = 1.0
+    direct.delay = 3.0
     working = threading.Thread(target=work_and_close)
     working.start()
     while not direct.requests:
@@ -95,7 +95,7 @@ def test_creates_do_not_wait_for_its_call(api: APIClient, people: None, direct: 
     direct.delay = 0
     started = time.monotonic()
     assert users.lookup_once("+12025550100") is None
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2
     working.join()
 
 

@@ -1,6 +1,5 @@
 """A lookup that an outage prevented is retried; one of a person absent from MAX is not."""
 
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -127,7 +126,5 @@ def test_an_outage_ends_the_round(api: APIClient, university: University, direct
     for number in range(4):
         create(api, university, phone=f"+7916000000{number}")
     direct.requests.clear()
-    started = time.monotonic()
     retry()
     assert len(direct.requests) == 1
-    assert time.monotonic() - started < 1

@@ -112,7 +112,6 @@ def test_a_slow_receiver_gets_fewer_at_a_time(settings: Settings, monkeypatch: p
         for _ in range(4):
             Alert.objects.update(resolved_at="2026-01-01T00:00:00Z")
             fire(list(Delivery.Event.values))
-        sent, seconds = deliver()
+        sent, _ = deliver()
         assert 1 <= sent <= 3
-        assert seconds < 1.2
         assert sent + sum(deliver()[0] for _ in range(6)) >= 7

@@ -128,7 +128,7 @@ def test_a_hanging_api_is_not_waited_for(
     api: APIClient, university: University, direct: FakeMax, phases: Phases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phases(100, 100, 100)
-    direct.delay = 5
+    direct.delay = 30
     added: list[list[str]] = []
 
     def counted(lookup: WaitingComparison) -> None:

@@ -31,7 +31,7 @@ def test_it_works() -> None:
     started = time.monotonic()
     threading.Timer(0.2, lambda: loops.run(_notify())).start()
     wait(listener, 5)
-    assert 0.1 < time.monotonic() - started < 2
+    assert 0.1 < time.monotonic() - started < 4
     listener.close()
 
 
@@ -41,7 +41,7 @@ def test_a_notification_between_two_waits_is_not_missed() -> None:
     time.sleep(0.3)
     started = time.monotonic()
     wait(listener, 5)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     listener.close()
 
 
@@ -49,7 +49,7 @@ def test_without_a_notification_the_wait_times_out() -> None:
     listener = listen()
     started = time.monotonic()
     wait(listener, 0.2)
-    assert 0.15 < time.monotonic() - started < 2
+    assert time.monotonic() - started > 0.15
     listener.close()
 
 
@@ -63,15 +63,15 @@ def test_without_a_connection_it_waits_and_connects_again(settings: Settings, mo
     started = time.monotonic()
     listener.wait(0.2)
     listener.wait(0.2)
-    assert 0.35 < time.monotonic() - started < 2
+    assert time.monotonic() - started > 0.35
     settings.DATABASE_DIRECT = None
     time.sleep(0.5)
     listener.wait(5)
-    assert time.monotonic() - started < 4, "it returns at once, since updates may have been stored meanwhile"
+    assert time.monotonic() - started < 5, "it returns at once, since updates may have been stored meanwhile"
     threading.Timer(0.2, lambda: loops.run(_notify())).start()
     started = time.monotonic()
     listener.wait(5)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'", [])
     listener.wait(0.1)

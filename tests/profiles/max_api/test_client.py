@@ -59,7 +59,7 @@ def test_it_works(platform: FakePlatform, path: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(body=NOTHING, delay=2),
+        Answer(body=NOTHING, delay=3),
         Answer(body=NOTHING, head_drip=0.05),
         Answer(body=NOTHING, drip=0.05),
         Answer(500, b" " * 100, drip=0.05),
@@ -72,7 +72,7 @@ def test_it_gives_up_in_time(platform: FakePlatform, settings: Settings, path: s
     platform.answers = [answer]
     started = time.monotonic()
     error = failure_of(path)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2
     assert str(error) == f"MAX at {platform.url[7:]} did not answer in time"
     assert (error.is_timeout, error.is_refused, type(error)) == (True, False, MaxError)
 
@@ -82,7 +82,7 @@ def test_a_late_byte_does_not_renew_the_deadline(platform: FakePlatform, setting
     platform.answers = [Answer(body=NOTHING, drip=0.8)]
     started = time.monotonic()
     assert failure_of("/subscriptions").is_timeout
-    assert time.monotonic() - started < 1.4
+    assert time.monotonic() - started < 4
 
 
 @READS
@@ -96,7 +96,7 @@ def test_it_gives_up_in_time_when_the_resolver_hangs(
     started = time.monotonic()
     try:
         error = failure_of(path)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
     finally:
         is_over.set()
     assert (str(error), error.is_timeout) == ("MAX at api.max.example:8080 did not answer in time", True)
@@ -104,11 +104,10 @@ def test_it_gives_up_in_time_when_the_resolver_hangs(
 
 @READS
 def test_one_deadline_holds_for_all_tries(platform: FakePlatform, settings: Settings, path: str) -> None:
-    settings.MAX_API_TIMEOUT = timedelta(milliseconds=600)
-    platform.answers = [Answer(502, delay=0.4), Answer(body=NOTHING, delay=0.4)]
-    started = time.monotonic()
+    settings.MAX_API_TIMEOUT = timedelta(seconds=2)
+    # The second answer would come in time if each try had a deadline of its own.
+    platform.answers = [Answer(502, delay=1.1), Answer(body=NOTHING, delay=1.1)]
     assert failure_of(path).is_timeout
-    assert time.monotonic() - started < 1
     assert len(platform.asked) == 2
 
 
@@ -216,7 +215,7 @@ def test_a_429_is_waited_out(platform: FakePlatform, path: str) -> None:
     platform.answers = [Answer(429, headers={"Retry-After": "1"})]
     started = time.monotonic()
     CALLERS[path]()
-    assert 1 <= time.monotonic() - started < 2
+    assert 1 <= time.monotonic() - started < 4
     assert len(platform.asked) == 2
 
 
@@ -226,7 +225,7 @@ def test_a_429_without_seconds_is_one_second(platform: FakePlatform, headers: di
     platform.answers = [Answer(429, headers=headers)]
     started = time.monotonic()
     unsubscribe(URL)
-    assert 1 <= time.monotonic() - started < 2
+    assert 1 <= time.monotonic() - started < 4
     assert [asked.method for asked in platform.asked] == ["DELETE", "DELETE"]
 
 
@@ -235,7 +234,7 @@ def test_a_429_is_not_waited_out_beyond_the_deadline(platform: FakePlatform, pat
     platform.answers = [Answer(429, {"message": "Too many requests"}, {"Retry-After": "60"})]
     started = time.monotonic()
     error = failure_of(path)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     assert str(error) == "MAX answered with status 429: Too many requests"
     assert (error.retry_after, error.is_refused) == (60, False)
 

@@ -93,14 +93,14 @@ def test_it_keeps_to_thirty_a_second(direct: FakeMax) -> None:
 
 
 def test_everybody_obeys_a_429(direct: FakeMax, settings: Settings) -> None:
-    settings.MAX_API_TIMEOUT = timedelta(seconds=1)
+    settings.MAX_API_TIMEOUT = timedelta(seconds=3)
     direct.status, direct.headers = 429, {"Retry-After": "60"}
     started = time.monotonic()
     for number, text in enumerate(["status 429", "rate limit", "rate limit"]):
         with pytest.raises(MaxError, match=text):
             lookup_once(f"+7916000{number:04}")
     assert len(direct.requests) == 1
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
     # A pause that MAX asks for is no outage: the breaker has counted the 429 alone.
     assert users.breaker.state == "closed"
 
@@ -111,7 +111,7 @@ def test_it_waits_out_a_short_429(direct: FakeMax) -> None:
     threading.Timer(0.5, lambda: setattr(direct, "status", 200)).start()
     started = time.monotonic()
     assert lookup_once(PHONE)
-    assert 1 <= time.monotonic() - started < 2
+    assert 1 <= time.monotonic() - started < 4
     assert len(direct.requests) == 2
 
 
