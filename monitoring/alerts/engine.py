@@ -20,6 +20,7 @@ from monitoring.alerts import outbox
 from monitoring.alerts.kinds import CHECKS, Kind, Severity
 from monitoring.alerts.models import Alert, Delivery
 from monitoring.indicators import rounds
+from monitoring.indicators.measurements import SINCE_RESUME
 from monitoring.indicators.models import IndicatorReading, Level
 from monitoring.stats.models import Sample
 from profiles.rollout.decision import is_monitored
@@ -69,6 +70,25 @@ def last_check() -> LastCheck:
 def _installed_at() -> datetime:
     applied = MigrationRecorder.Migration.objects.filter(app="monitoring").aggregate(at=Min("applied"))["at"]
     return applied or timezone.now()
+
+
+def holding_alerts(resumed_at: datetime) -> tuple[list[Alert], list[Alert]]:
+    """Return the alerts that keep phase 4 from advancing, and those that were known at the resume and do not.
+
+    A resume ends no alert about work that remains, such as dead letters. One from before it counts only if what has
+    come since is beyond the limit by itself: otherwise a rollout would be held again for a reason that was known.
+    Call it after a check of the alerts, which has measured the indicators.
+    """
+    readings = rounds.latest()
+
+    def is_known(alert: Alert) -> bool:
+        reading = readings[CHECKS[Kind(alert.kind)].indicator]
+        since, limit = reading.data.get(SINCE_RESUME), reading.warning_limit
+        return alert.fired_at <= resumed_at and since is not None and limit is not None and since <= limit
+
+    alerts = list(Alert.objects.holding(detected_since=resumed_at).order_by("pk"))
+    known = list(filter(is_known, alerts))
+    return [alert for alert in alerts if alert not in known], known
 
 
 def check_alerts() -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
@@ -44,6 +44,8 @@ SECRET_FAILURES = 10
 SAMPLE_NEEDED = "sample_needed"
 # The key of the IDs of the universities with wrong names.
 UNIVERSITIES = "universities"
+# The key of the part of a value that has come since the last resume, for values that do not begin again with it.
+SINCE_RESUME = "since_resume"
 REDIS_FIELDS = (
     "redis_connected", "last_error", "used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys",
     "cached_profiles", "latency_ms", "breaker",
@@ -205,16 +207,23 @@ def seconds_since_update(sources: Sources) -> Measured:
 def dead_letters(sources: Sources) -> Measured:
     """Count the dead letters of the last day; a resume does not replay them, so those from before it count too."""
     dead = InboxUpdate.objects.filter(state=State.DEAD)
-    count = dead.filter(finished_at__gt=timezone.now() - DEAD_LETTER_WINDOW).count()
-    return Measured(count, data={"dead_letters": count, "total_dead_letters": dead.count()})
+    since = timezone.now() - DEAD_LETTER_WINDOW
+    counts = dead.aggregate(
+        dead_letters=Count("pk", filter=Q(finished_at__gt=since)),
+        total_dead_letters=Count("pk"),
+        **{SINCE_RESUME: Count("pk", filter=Q(finished_at__gt=max(since, sources.resumed_at)))},
+    )
+    return Measured(counts["dead_letters"], data=counts)
 
 
 def secret_failures(sources: Sources) -> Measured:
     """Return the requests with a wrong secret in the last hour; a resume corrects no secret, so all of them count."""
-    since = timezone.now() - SECRET_WINDOW
-    count, data = _growth("secret_failures", counted("webhook_refusals").get(("401",), 0), since)
+    since, total = timezone.now() - SECRET_WINDOW, counted("webhook_refusals").get(("401",), 0)
+    count, data = _growth("secret_failures", total, since)
+    new, _data = _growth("secret_failures", total, max(since, sources.resumed_at))
     accepted = sources.last_hour["total_events"]
     data |= {"failed_requests": round(count or 0), "threshold": SECRET_FAILURES, "accepted_events": accepted}
+    data[SINCE_RESUME] = new or 0
     # More wrong secrets than accepted updates mean that MAX itself has the wrong secret, and MAX unsubscribes a failing
     # bot after 8 hours.
     return Measured(count or 0, data=data, critical_limit=accepted)
@@ -401,6 +410,9 @@ def backfill_failed_batches(sources: Sources) -> Measured:
     """
     run = BackfillRun.objects.first()
     counts = run is not None and run.status not in (RunStatus.UNDOING, RunStatus.UNDONE)
-    failed = BackfillBatch.objects.filter(run=run, status=BatchStatus.FAILED).count() if counts else 0
-    data = {"run": run.pk, "failed_batches": failed, "run_status": run.status} if run else {}
-    return Measured(failed, data=data)
+    batches = BackfillBatch.objects.filter(run=run if counts else None, status=BatchStatus.FAILED)
+    new = Count("pk", filter=Q(created_at__gt=sources.resumed_at))
+    data = batches.aggregate(failed_batches=Count("pk"), **{SINCE_RESUME: new})
+    if run:
+        data |= {"run": run.pk, "run_status": run.status}
+    return Measured(data["failed_batches"], data=data)

@@ -17,7 +17,6 @@ from django.utils import timezone
 from config.lib import clock
 from config.lib.messages import Message, from_columns, join_messages, percent_of, thousands, title_message, to_columns
 from monitoring.alerts import engine
-from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
 from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.measurements import NOT_CHECKED, SAMPLE_NEEDED, UNIVERSITIES
@@ -427,14 +426,15 @@ def rehearsed(step: TransitionStep) -> GateResult:
 
 
 def no_alert(step: TransitionStep) -> GateResult:
-    """Return FAIL while an alert is open and not muted; INCONCLUSIVE if the alerts were not checked recently."""
+    """Return FAIL while an alert holds the rollout; INCONCLUSIVE if the alerts were not checked recently."""
     resumed_at, check = monitored_since(), engine.last_check()
-    is_before = resumed_at is not None and (check.at is None or check.at <= resumed_at)
-    if check.is_late or is_before:
+    if check.is_late or check.at is None or check.at <= resumed_at:
         late = Message("alerts were not checked recently: is the worker running?")
         return GateResult("no_alert", Verdict.INCONCLUSIVE, late if check.is_late else NOT_CHECKED)
-    holding = list(Alert.objects.holding(detected_since=resumed_at).order_by("pk"))
+    holding, known = engine.holding_alerts(resumed_at)
     message = join_messages(alert.sentence for alert in holding) if holding else Message("no open alert")
+    if known and not holding:
+        message = Message("no new alert since the resume; open from before: %(count)d", {"count": len(known)})
     verdict = Verdict.FAIL if holding else Verdict.PASS
     return GateResult("no_alert", verdict, message, len(holding), limit=0, comparison="≤")
 

@@ -6,6 +6,7 @@ Readers of work that remains, and of faults that still exist, do not count from 
 import ast
 import inspect
 import io
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -20,6 +21,7 @@ from rest_framework.test import APIClient
 
 from employees.models import BackfillBatch, BackfillRun
 from monitoring.alerts import engine
+from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.models import IndicatorReading, Level, RoundTrip
@@ -184,6 +186,52 @@ def test_a_resume_does_not_end_what_remains(reader: str, clock: Clock) -> None:
     change("resume")
     clock.shift(timedelta(seconds=2))
     assert read() == before
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, ...]]:
+    """Return the number of refused requests, to be increased by the test."""
+    counts: Counter[tuple[str, ...]] = Counter({("401",): 0})
+    monkeypatch.setattr(measurements, "counted", lambda _name: counts)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        ("dead letters", Kind.DEAD_LETTERS),
+        ("wrong secrets", Kind.SECRET_FAILURES),
+        ("failed batches", Kind.BACKFILL_FAILED),
+    ],
+)
+def test_what_was_known_at_a_resume_does_not_hold_phase_4_again(
+    cause: str, kind: Kind, clock: Clock, phases: Phases, refused: Counter[tuple[str, ...]]
+) -> None:
+    def spoil() -> None:
+        if cause == "wrong secrets":
+            refused[("401",)] += 20
+        else:
+            REMAINING[cause][0]()
+
+    def is_held_after(checks: int) -> bool:
+        for _ in range(checks):
+            clock.shift(5 * MINUTE)
+            receive(State.DONE)
+            engine.check_alerts()
+            controller.check()
+        return Rollout.current().is_paused
+
+    phases(100, 100, 100, 25)
+    assert not is_held_after(2)
+    spoil()
+    assert is_held_after(3)
+    change("resume")
+    assert not is_held_after(9)
+    assert Alert.objects.open().filter(kind=kind).exists()
+    gate = gates.run_gate("no_alert", gates.transition_step(4, Decimal(50)), rounds.fresh())
+    assert str(gate.message) == "no new alert since the resume; open from before: 1"
+    spoil()
+    assert is_held_after(3)
 
 
 def test_a_resume_leaves_the_alert_about_dead_letters_open(clock: Clock) -> None:
