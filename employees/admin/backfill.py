@@ -61,7 +61,7 @@ ACTIONS = {
     ),
     "retry": BackfillAction(
         gettext_lazy("Retry failed batches"),
-        gettext_lazy("The failed batches run again now."),
+        gettext_lazy("The failed batches will be run again."),
         [RunStatus.PAUSED, RunStatus.DONE],
     ),
     "undo": BackfillAction(

@@ -182,7 +182,7 @@ _ALL = (
     Indicator("direct_api_served", measurements.direct_api_served, **_YES, **_BY_MAX,
               good=T("MAX serves the direct API"),
               bad=T("MAX does not serve the direct API: there is no path %(path)s"),
-              unknown=T("the direct API has not been checked: no worker has called it yet, "
+              unknown=T("the direct API has not been checked: the task worker has not called it yet, "
                         "or MAX_BOT_TOKEN is not set")),
     Indicator("blocking_session", measurements.blocking_session, "s", "≤", LOCK_WARNING_SECONDS, LOCK_CRITICAL_SECONDS,
               good=T("no session blocks other sessions"), param_names=("seconds", "limit"), bad=BLOCKING_SESSION),

@@ -111,7 +111,7 @@ class Profile(models.Model):
     is_first_name_real = models.BooleanField(
         _("first name comes from the field first_name"),
         default=False,
-        help_text=_("false when it was guessed from the deprecated field “name”"),
+        help_text=_("false if the name was guessed from the deprecated field “name”"),
     )
     last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
     last_name_set_at = models.DateTimeField(null=True)

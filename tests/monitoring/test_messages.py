@@ -276,7 +276,7 @@ def test_every_gate_message_is_translated(phases: Phases, has_seen_something: bo
             assert result.message
 
 
-_PLANNED = "Cancelled: the rollout changed after planning (revision %(then)d, now %(now)d)"
+_PLANNED = "Cancelled: the rollout has changed since the step was planned (revision %(then)d, now %(now)d)"
 # A word that is missing, a form that is none, a message within one, no message.
 BROKEN: list[dict[str, Any]] = [
     {"msgid": _PLANNED, "words": {"then": 1}},
