@@ -144,7 +144,7 @@ class BatchInline(TabularInline):
 
 @admin.register(BackfillRun)
 class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
-    """Start runs, and control them with the buttons in ACTIONS; the worker executes the runs."""
+    """Start runs, and control them with the buttons in ACTIONS; the task worker executes them."""
 
     list_display = (
         "id",

@@ -52,8 +52,8 @@ class Indicator:
     ``comparison`` is the operator between a healthy value and its limit, such as ≤. ``good`` is the message for a
     healthy value, ``bad`` for a value beyond the limit, and ``unknown`` if there are fewer than ``least`` observations.
     ``param_names`` are the names of the message parameters for the value and the limit; the other parameters are
-    ``title``, ``n`` and ``Measured.params``. If ``is_worker_only``, only the worker measures the indicator, once per
-    ``every``; in between, its last reading is copied.
+    ``title``, ``n`` and ``Measured.params``. If ``is_worker_only``, only the task worker measures the indicator, once
+    per ``every``; in between, its last reading is copied.
     """
 
     name: str

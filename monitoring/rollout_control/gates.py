@@ -181,7 +181,7 @@ def check(phase: int, target: Decimal) -> Evaluation:
 
 
 def check_tripwires(phase: int) -> Evaluation:
-    """Run the tripwires of a phase, the gates that must pass while it is on, without storing the results."""
+    """Check a phase's tripwires, the gates that must pass while it is on, without storing the results."""
     step, readings = transition_step(phase, Decimal(100)), rounds.fresh()
     return Evaluation(step, [run_gate(gate, step, readings) for gate in STAYING.get(phase, ())], readings.at)
 
@@ -430,7 +430,7 @@ def rehearsed(step: TransitionStep) -> GateResult:
 
 
 def no_alert(step: TransitionStep) -> GateResult:
-    """Return FAIL while an alert is open and not muted; INCONCLUSIVE if the alerts were not checked recently."""
+    """Return FAIL while an alert is open and not muted; INCONCLUSIVE if alerts have not been checked lately."""
     resumed_at, check = monitored_since(), engine.last_check()
     is_before = resumed_at is not None and (check.at is None or check.at <= resumed_at)
     if check.is_late or is_before:

@@ -99,7 +99,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
 
 class Profile(models.Model):
-    """Store the names of a MAX user. A name is NULL while it is unknown, and ``""`` if the person has none.
+    """The names of a MAX user. A name is NULL while it is unknown, and ``""`` if the person has none.
 
     Each name has the timestamp of its update in ``*_set_at``. ``last_updated`` is the time of *receipt* of the last
     update that changed the row, and determines whether a MAX name is still fresh.
@@ -186,7 +186,7 @@ class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
 
 
 class PhoneLink(models.Model):
-    """Link a phone to the MAX user who shared it as their own; a hash from MAX has verified that it is theirs."""
+    """A phone and the MAX user who shared it as their own; a hash from MAX has verified that it is theirs."""
 
     phone = models.CharField(_("phone"), max_length=16, primary_key=True)
     user_id = models.CharField(_("MAX ID"), max_length=64, db_index=True)
