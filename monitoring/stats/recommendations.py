@@ -46,8 +46,8 @@ def recommended_actions(counts: Mapping[str, int], score: float) -> Iterator[str
         yield _("The quality score %(score)s is below the threshold %(limit)s: see the data issues.") % params
     if n := counts["to_backfill"]:
         text = _(
-            "Employees who can get a name from the cache: %d. To preview the backfill, run manage.py backfill start"
-            " --dry-run."
+            "Employees who can get a name from the cache: %d. Preview the backfill (manage.py backfill start"
+            " --dry-run)."
         )
         yield text % n
     if n := counts["stale"]:
