@@ -1,4 +1,4 @@
-"""Celery's transport over Redis, changed to reject an unreadable message, which would otherwise crash the worker.
+"""Celery's transport over Redis, changed to reject an unreadable message, which would otherwise crash the task worker.
 
 The worker would crash again after each restart, until somebody removes the message from the queue. All messages belong
 to periodic tasks, so the next run does the work of a rejected one.

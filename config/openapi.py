@@ -43,7 +43,7 @@ _DESCRIPTIONS = {
     "409": "ALREADY_EXISTS, JOB_RUNNING, APPROVAL_REQUIRED or IDEMPOTENCY_IN_FLIGHT",
     "413": "PAYLOAD_TOO_LARGE: the request body is too large",
     "415": "UNSUPPORTED_MEDIA_TYPE: the body is not JSON",
-    "422": "IDEMPOTENCY_MISMATCH: the key was already used with a different body",
+    "422": "IDEMPOTENCY_MISMATCH: the key has already been used with a different body",
     "429": "RATE_LIMITED: too many requests or log-ins; see Retry-After",
     "503": "UNAVAILABLE: the database is unavailable; see Retry-After",
 }

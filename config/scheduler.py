@@ -45,7 +45,7 @@ class Scheduler(beat.Scheduler):
         return float(super().tick(*args, **kwargs))
 
     def _follow_clock(self) -> None:
-        """If the clock was set back, count intervals from now; otherwise no task would be due until it catches up."""
+        """If the clock was set back, count intervals from now, because no task would be due until it catches up."""
         now = self.app.now()
         ahead = [entry for entry in self.schedule.values() if entry.last_run_at and entry.last_run_at > now]
         for entry in ahead:
@@ -56,7 +56,10 @@ class Scheduler(beat.Scheduler):
 
 
 def _leads() -> bool:
-    """Return whether this process holds the lock; every call also keeps its transaction alive."""
+    """Take the scheduler's lock if it is free; return whether this process holds it.
+
+    Each call runs a query, so that the transaction that holds the lock does not time out as idle.
+    """
     try:
         with statement_deadline(_DEADLINE_SECONDS):
             if connection.get_autocommit():

@@ -68,7 +68,7 @@ def nameless(employee_ids: Iterable[int]) -> set[int]:
 
 
 def claimants(user_ids: set[str]) -> set[int]:
-    """Return the IDs of employees, deleted ones too, for which one of the MAX IDs is or was an unconfirmed claim."""
+    """Return the IDs of the employees, including deleted ones, whose claimed MAX ID is or was one of ``user_ids``."""
     former = FormerMaxIdClaim.objects.filter(max_id__in=user_ids).values_list("employee_id", flat=True)
     present = MaxIdClaim.objects.filter(max_id__in=user_ids).values_list("pk", flat=True)
     versions = EmployeeVersion.objects.filter(id__in={*former, *present}, max_id__in=user_ids)

@@ -1,4 +1,4 @@
-"""The shadow comparison: after a lookup, the worker compares the name in the cache with the direct API's name.
+"""The shadow comparison: after a lookup, the task worker compares the name in the cache with the direct API's name.
 
 The request itself only inserts one row. Names are stored masked and phones hashed. Comparisons have their own, lower
 rate limit for the direct API, so that they do not slow lookups down.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class TimestampedValue(NamedTuple):
-    """Hold one field of an update. Two values compare by their attributes in this order; strings by code point.
+    """One field of an update. Two values compare by their attributes in this order; strings by code point.
 
     ``is_real`` is False for a first name from the deprecated field ``name``, which ranks below every real first name.
     ``value`` is ``""`` if the update states that the person has no such name.
@@ -24,7 +24,7 @@ class TimestampedValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProfileUpdate:
-    """Hold the names that one update contains about one person; a name that the update does not contain is None."""
+    """The names that one update contains about one person; a name that the update does not contain is None."""
 
     user_id: str
     received_at: datetime

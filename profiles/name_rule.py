@@ -39,7 +39,7 @@ class NameReason(TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Hold the rollout stage (0 to 4), how long a MAX name is fresh, and whether the direct API can be queried."""
+    """The rollout stage (0 to 4), how long a MAX name is fresh, and whether the direct API can be queried."""
 
     stage: int
     profile_ttl: timedelta
@@ -52,7 +52,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class KnownProfile:
-    """Hold the names of a stored profile. A missing name is ``""``, but an unknown ``last_name`` is None."""
+    """The names of a stored profile. A missing name is ``""``, but an unknown ``last_name`` is None."""
 
     first_name: str
     last_name: str | None
@@ -62,7 +62,7 @@ class KnownProfile:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Hold what the stores contain for a MAX ID.
+    """What the stores contain for a MAX ID.
 
     If ``is_readable`` is False, a profile may exist although ``profile`` is None. ``is_claimed`` means that the MAX ID
     may belong to another person: the profile's name is used only if the direct API returns the same ID.
@@ -75,7 +75,7 @@ class Known:
 
 
 class NoAnswer(Enum):
-    """List why the direct API has returned no user: it was not queried yet, it failed, or it has no such user."""
+    """Why the direct API has returned no user: it has not been queried yet, it failed, or it has no such user."""
 
     NOT_ASKED = "not asked"
     FAILED = "failed"
@@ -84,7 +84,7 @@ class NoAnswer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UserFound:
-    """Hold the user that the direct API returned; a missing name is ``""``."""
+    """The user that the direct API returned; a missing name is ``""``."""
 
     first_name: str
     last_name: str
@@ -96,7 +96,7 @@ Answer = NoAnswer | UserFound
 
 @dataclass(frozen=True, slots=True)
 class NameChoice:
-    """Hold a name with its source and the reason; ``updated_at`` is None for ``manual`` and ``default``.
+    """A name with its source and the reason; ``updated_at`` is None for ``manual`` and ``default``.
 
     ``needs_direct_api`` means that a response of the direct API could still change the choice. ``is_unresolved`` means
     that the direct API failed, so that a later attempt may find a name. If a part of the name was entered by hand and

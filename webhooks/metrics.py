@@ -13,7 +13,7 @@ from webhooks.models import InboxUpdate, State
 events = Counter("webhook_events", "Updates by type and result", ["type", "status"])
 durations = Histogram(
     "webhook_processing_duration_seconds",
-    "Processing time of an update in the worker",
+    "Processing time of an update in the inbox worker",
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5),
 )
 lags = Histogram(

@@ -1,7 +1,7 @@
 """Notify the inbox worker of new rows with PostgreSQL's NOTIFY, on a separate connection, after the commit.
 
 A NOTIFY inside the inserting transaction would serialize all commits on one lock; a Celery task would need the broker.
-If a notification is lost, the worker finds the rows when it next looks for work, at most SWEEP_SECONDS later.
+If a notification is lost, the inbox worker finds the rows when it next looks for work, at most SWEEP_SECONDS later.
 """
 
 from __future__ import annotations

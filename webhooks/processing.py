@@ -1,8 +1,8 @@
 """Process the inbox in batches: merge the names into profiles, write the changed profiles to Redis, save the results.
 
-Each batch is one transaction. If a worker dies, its batch stays pending, and processing it again is harmless, because
-merging the same names again changes nothing. After an unexpected error, the updates of the batch are retried one by
-one, so that one faulty update does not block the others.
+Each batch is one transaction. If an inbox worker dies, its batch stays pending, and processing it again is harmless,
+because merging the same names again changes nothing. After an unexpected error, the updates of the batch are retried
+one by one, so that one faulty update does not block the others.
 """
 
 from __future__ import annotations

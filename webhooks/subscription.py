@@ -173,7 +173,7 @@ def repair(
 
 
 def _subscribe(url: str) -> Iterator[str]:
-    """Subscribe to all update types except those that MAX refuses; yield a line for each refused one and the result."""
+    """Subscribe to all update types but those that MAX refuses; yield a line for each refused type, then the result."""
     body = {"url": url, "secret": first_secret()}
     types, refused, last_error = list(UPDATE_TYPES), list[str](), ""
     while True:

@@ -39,7 +39,7 @@ class SelectMultiple(_ReadableValues, AutocompleteSelectMultiple):
 
 class JsonView(autocomplete.AutocompleteJsonView):
     def process_request(self, request: HttpRequest) -> Any:
-        """Raise PermissionDenied for a field that is not a model's own relation, such as the reverse of one."""
+        """Raise PermissionDenied unless the field is a forward relation of its model; a reverse relation is refused."""
         try:
             model = apps.get_model(request.GET["app_label"], request.GET["model_name"])
             field = model._meta.get_field(request.GET["field_name"])  # noqa: SLF001 (documented by Django)

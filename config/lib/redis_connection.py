@@ -150,16 +150,16 @@ def _reply(connection: Any) -> Any:
 
 
 class Sentinels(NamedTuple):
-    """A Redis service that Sentinel monitors.
+    """The way to reach a Redis service through Sentinel.
 
-    ``hosts`` are the addresses of Sentinel. ``server`` holds the options for connections to the service, ``own`` the
-    options for connections to Sentinel.
+    ``hosts`` are the addresses of Sentinel. ``server`` holds the options for connections to the service, ``sentinel``
+    those for connections to Sentinel.
     """
 
     hosts: list[tuple[str, int]]
     service: str
     server: dict[str, Any]
-    own: dict[str, Any]
+    sentinel: dict[str, Any]
 
 
 def sentinels(url: str) -> Sentinels | None:
@@ -177,11 +177,11 @@ def sentinels(url: str) -> Sentinels | None:
     server: dict[str, Any] = parse_url(f"{scheme}://{login or ''}service{rest}")  # type: ignore[no-untyped-call]
     for name in ("host", "connection_class"):
         server.pop(name, None)
-    own = {name: server.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    sentinel = {name: server.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     if scheme == "rediss":
         server["ssl"] = True
-    own |= {name: value for name, value in server.items() if name.startswith("ssl")}
-    return Sentinels([_address(host) for host in hosts.split(",")], service, server, own)
+    sentinel |= {name: value for name, value in server.items() if name.startswith("ssl")}
+    return Sentinels([_address(host) for host in hosts.split(",")], service, server, sentinel)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -212,7 +212,7 @@ def pool(url: str, **options: Any) -> ConnectionPool:
         made.connection_class = _within_time_limit(made.connection_class)
         return made
     limits = {name: options[name] for name in _LIMITS if name in options}
-    manager = Sentinel(found.hosts, sentinel_kwargs=found.own | limits)  # type: ignore[no-untyped-call]
+    manager = Sentinel(found.hosts, sentinel_kwargs=found.sentinel | limits)  # type: ignore[no-untyped-call]
     made = SentinelConnectionPool(found.service, manager, **found.server | options)  # type: ignore[no-untyped-call]
     made.connection_class = _within_time_limit(made.connection_class)
     return made
@@ -248,7 +248,7 @@ def celery_settings(url: str, seconds: float) -> dict[str, Any]:
     login = f"{user}:{password}@" if password else ""
     hosts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts]
     tls |= {name: value for name, value in found.server.items() if name.startswith("ssl_")}
-    options |= {"master_name": found.service, "sentinel_kwargs": found.own | options}
+    options |= {"master_name": found.service, "sentinel_kwargs": found.sentinel | options}
     celery_url = ";".join(f"sentinel://{login}{host}/{found.server.get('db', 0)}" for host in hosts)
     return {
         # Celery does not know the form of CELERY_BROKER_URL, but prefers these two.

@@ -18,7 +18,7 @@ COMMIT_SECONDS = 5.0
 IDLE_TIMEOUT_MS = 10_000
 BLOCKING_SESSION = gettext_noop(
     "PostgreSQL process %(pid)s (%(application)s, %(state)s) has held a lock for %(seconds)s s."
-    " “SELECT pg_terminate_backend(%(pid)s)” ends it."
+    " To end that process, run “SELECT pg_terminate_backend(%(pid)s)”."
 )
 
 # A session that others wait for and that waits for nothing itself. At this moment, the others may have given up after

@@ -61,7 +61,7 @@ ACTIONS = {
     ),
     "retry": BackfillAction(
         gettext_lazy("Retry failed batches"),
-        gettext_lazy("The failed batches run again now."),
+        gettext_lazy("The failed batches will be run again."),
         [RunStatus.PAUSED, RunStatus.DONE],
     ),
     "undo": BackfillAction(
@@ -144,7 +144,7 @@ class BatchInline(TabularInline):
 
 @admin.register(BackfillRun)
 class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
-    """Start runs, and control them with the buttons in ACTIONS; the worker executes the runs."""
+    """Start runs, and control them with the buttons in ACTIONS; the task worker executes them."""
 
     list_display = (
         "id",

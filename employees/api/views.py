@@ -60,13 +60,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
-    """Yield the stored row for the request's Idempotency-Key; None if the request has no key.
+    """Yield the row of the request's Idempotency-Key, a new one if the key is unused; None without a key.
 
-    If the row has a status, the ``with`` block has to return the stored response; otherwise, it stores its response in
-    the transaction of the insert. If the block raises an APIException, the key can be used again.
+    If the row has a status, the request was answered before: the ``with`` block must return the stored response.
+    Otherwise the block must store its response in the row, in the transaction of what it creates. If the block raises
+    an APIException, the key can be used again.
 
-    Raise ValidationError for an invalid key, IdempotencyMismatch if it was used with another body, and
-    IdempotencyInFlight if its first request is still in progress.
+    Raise ValidationError for an invalid key, IdempotencyMismatch if it has been used with another body, and
+    IdempotencyInFlight if the first request with it is still in progress.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
@@ -233,7 +234,7 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
 
     @extend_schema(request=None, responses={202: _created("MaxIdJob")})
     def start(self, request: Request) -> Response:
-        """Start a search for all employees without a MAX ID. The worker begins within seconds.
+        """Start a search for all employees without a MAX ID. It begins within seconds.
 
         Without the permission to view the searches, the response has only the id.
         """

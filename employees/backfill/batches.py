@@ -200,7 +200,7 @@ def start(*, university: University | None = None, **options: Any) -> BackfillRu
 
 @transaction.atomic
 def begin(run: BackfillRun) -> BackfillRun:
-    """Count the employees and save the run for the worker; raise IntegrityError if another run is open."""
+    """Count the employees and save the run for the task worker; raise IntegrityError if another run is open."""
     employees = Employee.objects.filter(university=run.university) if run.university else Employee.objects.all()
     run.until_id = employees.aggregate(last=Max("pk"))["last"] or 0
     run.rows_total = employees.count()

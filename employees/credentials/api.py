@@ -27,7 +27,7 @@ class SecondFactorRequired(AuthenticationFailed):
 
 class SecondFactorInvalid(AuthenticationFailed):
     default_code = "SECOND_FACTOR_INVALID"
-    default_detail = gettext_lazy("The code is wrong or was already used. Wait for the next one.")
+    default_detail = gettext_lazy("The code is wrong or has already been used. Wait for the next one.")
 
 
 class SecondFactorNotSetUp(AuthenticationFailed):

@@ -48,9 +48,9 @@ class ApiKeyAuthentication(BaseAuthentication):
 def key_permissions(view: Any, method: str) -> set[str | None]:
     """Return the permissions that an API key needs for a request; if None is among them, no key may make the request.
 
-    Most views admit people by their group. A key needs permissions as well, so that it has as few rights as possible. A
-    view without a queryset names its permission in ``permission``; if its response to a change shows a row, it also
-    names the permission to view such rows in ``view_permission``.
+    Most views admit people by their group. A key needs each permission explicitly, whatever its owner's groups are, so
+    that it can do only what it was created for. A view without a queryset names its permission in ``permission``. If
+    the response to a change includes a row, the view names the permission to view it in ``view_permission``.
     """
     queryset = getattr(view, "queryset", None)
     if queryset is None:

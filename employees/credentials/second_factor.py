@@ -62,10 +62,10 @@ def record_proof(request: Any, user: User, factor: Authenticator, **more: bool) 
 def use_code(request: Any, user: User, code: str) -> Authenticator | None:
     """Use up a code of the authenticator app, or a recovery code, and return its factor; None if the code is refused.
 
-    A code is refused if it is wrong or was used before, or if the user name is locked out from this address. A refusal
-    counts as a failed log-in, as a wrong password does. Concurrent attempts wait for a lock, so that they cannot use
-    the same code or exceed the lockout's limit. After MOST_WRONG_CODES wrong codes in a row, from any addresses, only a
-    recovery code is accepted, which also resets this count.
+    A code is refused if it is wrong or has been used before, or if the user name is locked out from this address. A
+    refusal counts as a failed log-in, as a wrong password does. Concurrent attempts wait for a lock, so that they
+    cannot use the same code or exceed the lockout's limit. After MOST_WRONG_CODES wrong codes in a row, from any
+    addresses, only a recovery code is accepted, which also resets this count.
     """
     credentials = {"username": user.get_username()}
     with transaction.atomic():

@@ -40,10 +40,11 @@ def read_id(cell: Cell) -> str:
 
 
 def read_text(cell: Cell) -> str:
-    """Return the text of a name; ``""`` for a placeholder such as NULL. Raise ValueError for a date or another type.
+    """Return the text of a name; ``""`` for a placeholder such as NULL.
 
-    A leading apostrophe makes numbers and placeholders text, because somebody's name may be 42 or Null. The apostrophe
-    is removed, unless it is a part of the name, as in ``'t Hooft`` and ``'Север' (вуз)``.
+    Raise ValueError for a number, a date or another type. A leading apostrophe marks a number or a placeholder as text,
+    because somebody's name may be 42 or Null. The apostrophe is removed, unless it is a part of the name, as in ``'t
+    Hooft`` and ``'Север' (вуз)``.
     """
     text = texts.clean(_checked(cell))
     return text[1:].strip() if _is_marked(text) else _read_unmarked(text)

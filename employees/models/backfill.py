@@ -100,8 +100,8 @@ class BackfillRun(models.Model):
         return self.rows_seen, max(self.rows_total, self.rows_seen)
 
     @property
-    def rows_left(self) -> int:
-        """Return the number of employees that the run has processed without changing them."""
+    def rows_unchanged(self) -> int:
+        """Return the number of employees that the run left unchanged."""
         return max(self.rows_seen - self.rows_changed, 0)
 
     @property

@@ -132,7 +132,7 @@ class University(models.Model):
 
 
 class Membership(models.Model):
-    """Limit a user to the employees of one university; the user's groups grant the permissions there."""
+    """The link between a user and one university, which limits the user to it; groups grant the permissions there."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, verbose_name=_("user"))
     university = models.ForeignKey(University, models.CASCADE, related_name="members", verbose_name=_("university"))

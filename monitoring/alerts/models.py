@@ -124,7 +124,7 @@ class Alert(models.Model):
 
     @property
     def dashboard_url(self) -> str:
-        """Return the address of the alert's page, without reverse(), which would import the admin into the worker."""
+        """Return the address of the alert's page, without reverse(), which would import the admin into a task."""
         return f"{settings.SITE_URL}/admin/monitoring/alert/{self.pk}/change/"
 
     @property

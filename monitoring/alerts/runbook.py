@@ -42,7 +42,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         _("Raise REDIS_MAXMEMORY and restart Redis."),
     ),
     Kind.DATABASE_RESTORED: (
-        _("What was written after the backup is lost, even an emergency stop that was made since."),
+        _("Everything written after the backup has been lost, including any later emergency stop."),
         _(
             "Check that the percentages and switches on the page Rollout are as they should be. If you do not know,"
             " stop everything first."

@@ -15,7 +15,7 @@ _PAGE = PAGE_PARAMETERS.items()
 
 
 class AlertSerializer(serializers.Serializer[Any]):
-    """Serialize an alert with the fields of its notifications, its acknowledgement and its mute."""
+    """An alert: the fields that its notifications contain, its acknowledgement and its mute."""
 
     id = serializers.IntegerField()
     alert_type = serializers.CharField()

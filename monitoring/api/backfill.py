@@ -49,7 +49,7 @@ class BackfillPreviewSerializer(serializers.Serializer[Any]):
 
 class BackfillRunSerializer(serializers.ModelSerializer[BackfillRun]):
     university_id = serializers.IntegerField(read_only=True, allow_null=True)
-    rows_left = serializers.IntegerField(read_only=True)
+    rows_left = serializers.IntegerField(source="rows_unchanged", read_only=True)
     pause_reason = serializers.CharField(read_only=True)
 
     class Meta:

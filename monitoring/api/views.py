@@ -53,7 +53,7 @@ def ready(request: HttpRequest) -> HttpResponse:
     """Respond with 503 if PostgreSQL is unavailable or read-only; otherwise respond with 200.
 
     The body's status is ``degraded``, with a ``reason``, if Redis is unavailable, commits wait for a standby,
-    or alerts were not checked recently.
+    or alerts have not been checked recently.
     """
     started = time.monotonic()
     try:

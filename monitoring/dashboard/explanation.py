@@ -48,7 +48,8 @@ def _phases(facts: Mapping[str, Any]) -> Iterator[str]:
     for number, percent in enumerate(facts["phases"], start=1):
         params = {"phase": number, "percent": _share(percent), "entry": _share(entry)}
         if number >= CACHE_FIRST:
-            yield _("Phase %(phase)d is at %(percent)s, this phone comes in at %(entry)s.") % params
+            sentence = _("Phase %(phase)d is at %(percent)s; a percentage of %(entry)s or more includes this phone.")
+            yield sentence % params
         elif percent < entry:
             yield _("Phase %(phase)d is at %(percent)s, so no later phase includes anybody.") % params
         if percent < entry:

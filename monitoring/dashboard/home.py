@@ -138,7 +138,7 @@ def cache(readings: Round) -> dict[str, Any]:
     used, limit = health["used_memory_bytes"], health["maxmemory_bytes"]
     return {
         **health,
-        # Only the worker reads these counters: they are None before its first round.
+        # Only the task worker reads these counters: they are None before its first round.
         **{name: hits.data.get(name) for name in ("total_operations", "failed_operations")},
         "evictions": readings["evictions"],
         "hit_percent": None if hits.value is None else 100 * hits.value,

@@ -64,7 +64,7 @@ def show(request: HttpRequest, query: str) -> HttpResponse:
         elif match and match.profile:
             audit_log.record(request, Message("A person who is not an employee was looked up"))
         else:
-            audit_log.record(request, Message("An unknown person was looked up"))
+            audit_log.record(request, Message("A search found neither an employee nor a profile"))
         context |= {"match": match, "is_limited": scope is not None, "may_export": may_erase(request.user)}
         if match and match.lookup:
             context |= {"source": explanation.source(match.lookup), "reasons": explanation.reasons(match.lookup)}

@@ -52,8 +52,8 @@ class Indicator:
     ``comparison`` is the operator between a healthy value and its limit, such as ≤. ``good`` is the message for a
     healthy value, ``bad`` for a value beyond the limit, and ``unknown`` if there are fewer than ``least`` observations.
     ``param_names`` are the names of the message parameters for the value and the limit; the other parameters are
-    ``title``, ``n`` and ``Measured.params``. If ``is_worker_only``, only the worker measures the indicator, once per
-    ``every``; in between, its last reading is copied.
+    ``title``, ``n`` and ``Measured.params``. If ``is_worker_only``, only the task worker measures the indicator, once
+    per ``every``; in between, its last reading is copied.
     """
 
     name: str
@@ -182,7 +182,7 @@ _ALL = (
     Indicator("direct_api_served", measurements.direct_api_served, **_YES, **_BY_MAX,
               good=T("MAX serves the direct API"),
               bad=T("MAX does not serve the direct API: there is no path %(path)s"),
-              unknown=T("the direct API has not been checked: no worker has called it yet, "
+              unknown=T("the direct API has not been checked: the task worker has not called it yet, "
                         "or MAX_BOT_TOKEN is not set")),
     Indicator("blocking_session", measurements.blocking_session, "s", "≤", LOCK_WARNING_SECONDS, LOCK_CRITICAL_SECONDS,
               good=T("no session blocks other sessions"), param_names=("seconds", "limit"), bad=BLOCKING_SESSION),

@@ -54,7 +54,7 @@ REDIS_FIELDS = (
 NOT_CHECKED = Message("not checked yet since the resume")
 NO_UPDATES = Message("no updates since the resume")
 NONE_PROCESSED = Message("no updates processed since the resume")
-_OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; checked again in working hours")
+_OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; the check resumes in working hours")
 
 
 # A single commit may wait for a moment. Once it lasts, it is critical, because nothing can be stored.

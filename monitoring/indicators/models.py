@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from config.lib import clock
 from config.lib.messages import Message, parse_message
 
-# The worker measures every 30 seconds: four missing rounds are more than jitter.
+# The task worker measures every 30 seconds: four missing rounds are more than jitter.
 OLD = timedelta(minutes=2)
 
 
@@ -89,7 +89,7 @@ class Round:
 
 
 class RoundTrip(models.Model):
-    """The result of sending a synthetic update through the webhook, the inbox and the worker."""
+    """The result of sending a synthetic update through the webhook, the inbox and its worker."""
 
     at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
     took_ms = models.FloatField(_("duration, ms"), null=True, help_text=_("empty if the round trip failed"))

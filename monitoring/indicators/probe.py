@@ -1,4 +1,4 @@
-"""Send a synthetic update, with the secret that MAX uses, through the webhook, the inbox and the worker."""
+"""Send a synthetic update, with the secret that MAX uses, through the webhook, the inbox and its worker."""
 
 import json
 import time
@@ -29,7 +29,7 @@ _REFUSED = _("the webhook did not answer 200")
 
 
 def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
-    """Send a synthetic update, wait at most ``patience`` seconds for the worker, and return the stored result."""
+    """Send a synthetic update, wait at most ``patience`` seconds for the inbox worker, and return the stored result."""
     now = timezone.now()
     update = {"update_type": PROBE_TYPE, "timestamp": time.time_ns() // 1_000_000, "chat_id": 0, "user_id": 0}
     body = json.dumps(update).encode()

@@ -152,7 +152,8 @@ def fire(plan: Plan) -> str:
     revision = Rollout.current().revision
     if plan.revision != revision:
         revisions = {"then": plan.revision, "now": revision}
-        plan.stop(Message("Cancelled: the rollout changed after planning (revision %(then)d, now %(now)d)", revisions))
+        message = "Cancelled: the rollout has changed since the step was planned (revision %(then)d, now %(now)d)"
+        plan.stop(Message(message, revisions))
         return plan.text
     try:
         if not plan.is_within_hours(timezone.now()) or plan.state == PlanState.WAITING:

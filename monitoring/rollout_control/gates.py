@@ -180,7 +180,7 @@ def check(phase: int, target: Decimal) -> Evaluation:
 
 
 def check_tripwires(phase: int) -> Evaluation:
-    """Run the tripwires of a phase, the gates that must pass while it is on, without storing the results."""
+    """Check a phase's tripwires, the gates that must pass while it is on, without storing the results."""
     step, readings = transition_step(phase, Decimal(100)), rounds.fresh()
     return Evaluation(step, [run_gate(gate, step, readings) for gate in STAYING.get(phase, ())], readings.at)
 
@@ -213,7 +213,7 @@ def _evaluate(step: TransitionStep, readings: Round, known: Mapping[str, GateRes
             passed = 1 + passes_in_a_row(step.phase, result.gate, CHECKS_IN_A_ROW - 1, readings.at)
             if passed < CHECKS_IN_A_ROW:
                 params = {"message": result.message, "passed": passed, "wanted": CHECKS_IN_A_ROW}
-                message = Message("%(message)s, in %(passed)d of %(wanted)d checks in a row", params)
+                message = Message("%(message)s, consecutive checks passed: %(passed)d of %(wanted)d", params)
                 results[number] = replace(result, verdict=Verdict.INCONCLUSIVE, message=message, raw=Verdict.PASS)
     return Evaluation(step, results, readings.at)
 
@@ -324,9 +324,11 @@ def cohort_errors(step: TransitionStep) -> GateResult:
     lowest = comparison_stats.wilson(cached["unnamed"], cached["n"])[0]
     highest = comparison_stats.wilson(direct["unnamed"], direct["n"])[1]
     counts = {"n": cached["n"], "unnamed": cached["unnamed"], "bound": percent_of(lowest)}
-    found = Message("%(n)d lookups by the cache, %(unnamed)d without a name", counts)
+    found = Message("%(n)d lookups through the cache, %(unnamed)d without a name", counts)
     if cached["unnamed"]:
-        found = Message("%(n)d lookups by the cache, %(unnamed)d without a name (≥ %(bound)s, lower bound)", counts)
+        found = Message(
+            "%(n)d lookups through the cache, %(unnamed)d without a name (share ≥ %(bound)s, lower bound)", counts
+        )
     verdict, message = Verdict.PASS, found
     if direct["n"] and lowest > highest:
         verdict, message = (
@@ -355,7 +357,8 @@ def cohort_speed(step: TransitionStep) -> GateResult:
         return _too_few("cohort_speed", cached["n"], step)
     mine, theirs = cached["p95_ms"], direct["p95_ms"]
     times = {"mine": f"{mine:.0f}", "theirs": "—" if theirs is None else f"{theirs:.0f}"}
-    verdict, message = Verdict.PASS, Message("p95 %(mine)s ms by the cache, %(theirs)s ms by the direct API", times)
+    message = Message("p95 %(mine)s ms through the cache, %(theirs)s ms through the direct API", times)
+    verdict = Verdict.PASS
     limit = None if theirs is None else theirs * _SLOWER + _SLOWER_MS
     if limit is not None and cached["n"] >= UNIVERSITY_SAMPLE and mine > limit:
         verdict, message = Verdict.FAIL, Message("slower: %(times)s", {"times": message})
@@ -372,16 +375,16 @@ def cohort_speed(step: TransitionStep) -> GateResult:
 
 
 def _speeds(step: TransitionStep) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the speed of lookups by the cache, and by the direct API, since the last step or resume."""
+    """Return the speed of lookups through the cache, and through the direct API, since the last step or resume."""
     rows = comparison_stats.counted().filter(at__gt=step.since)
     return comparison_stats.speed(rows.filter(stage__gte=3)), comparison_stats.speed(rows.filter(stage=2))
 
 
 def _too_few(gate: str, n: int, step: TransitionStep) -> GateResult:
     params = {"n": n, "wanted": SERVED_WANTED}
-    message = Message("%(n)d of %(wanted)d lookups by the cache since the step", params)
+    message = Message("%(n)d of %(wanted)d lookups through the cache since the step", params)
     if monitored_since() > step.since:
-        message = Message("%(n)d of %(wanted)d lookups by the cache since the resume", params)
+        message = Message("%(n)d of %(wanted)d lookups through the cache since the resume", params)
     return GateResult(gate, Verdict.INCONCLUSIVE, message, n=n, needed=SERVED_WANTED)
 
 
@@ -426,10 +429,10 @@ def rehearsed(step: TransitionStep) -> GateResult:
 
 
 def no_alert(step: TransitionStep) -> GateResult:
-    """Return FAIL while an alert holds the rollout; INCONCLUSIVE if the alerts were not checked recently."""
+    """Return FAIL while an alert holds the rollout; INCONCLUSIVE if the alerts have not been checked lately."""
     resumed_at, check = monitored_since(), engine.last_check()
     if check.is_late or check.at is None or check.at <= resumed_at:
-        late = Message("alerts were not checked recently: is the worker running?")
+        late = Message("alerts have not been checked recently: is the task worker running?")
         return GateResult("no_alert", Verdict.INCONCLUSIVE, late if check.is_late else NOT_CHECKED)
     holding, known = engine.holding_alerts(resumed_at)
     message = join_messages(alert.sentence for alert in holding) if holding else Message("no open alert")

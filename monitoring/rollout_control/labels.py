@@ -34,14 +34,6 @@ GATES: dict[str, Promise] = {gate: TITLES[name] for gate, name in INDICATOR_OF.i
     "step": _("One step at a time"),
     "tripwire": _("Tripwire"),
 }
-# Messages that the previous release stored in plans, audit rows and gate checks: they keep their translation.
-_FORMER_MESSAGES = (
-    _("Saved by code without a reason"),
-    _("Deleted without a reason"),
-    _("Dropped: planned at revision %(then)d, the rollout is at %(now)d"),
-    _("agreement at most %(agreement)s, conflicts at least %(conflicts)s (n = %(n)s)"),
-    _("lookups without a name: at least %(mine)s by the cache, at most %(theirs)s by the direct API"),
-)
 # The migration checklist; most items have the wording of the migration guide.
 CHECKLIST: dict[Promise, dict[str, Promise]] = {
     _("Pre-Migration"): {

@@ -189,8 +189,8 @@ def ttl_advice(ages: dict[float, ComparisonStats]) -> Message:
     """Return the recommendation for PROFILE_TTL, or why there is none: too few comparisons, or differing names."""
     if ttl := recommended_ttl(ages):
         if ttl.days == 1:
-            return Message("names agree up to an age of one day")
-        return Message("names agree up to an age of %(days)d days", {"days": ttl.days})
+            return Message("names at most one day old agree")
+        return Message("names at most %(days)d days old agree", {"days": ttl.days})
     youngest = next(iter(ages.values()), ComparisonStats({}))
     # Even if all names of this sample agreed, it would prove nothing.
     if wilson(youngest.n, youngest.n)[0] < AGREEMENT_WANTED:

@@ -45,7 +45,11 @@ def recommended_actions(counts: Mapping[str, int], score: float) -> Iterator[str
         params = {"score": f"{score:g}", "limit": f"{limit:g}"}
         yield _("The quality score %(score)s is below the threshold %(limit)s: see the data issues.") % params
     if n := counts["to_backfill"]:
-        yield _("Names to backfill from the cache: %d (manage.py backfill start --dry-run).") % n
+        text = _(
+            "Employees who can get a name from the cache: %d. Preview the backfill (manage.py backfill start"
+            " --dry-run)."
+        )
+        yield text % n
     if n := counts["stale"]:
         text = _(
             "Stale profiles, no longer used: %d. Ask these people to message the bot, or raise PROFILE_TTL up to the"

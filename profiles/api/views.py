@@ -67,7 +67,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         service = request.headers.get("X-Service")
         is_shown = self.may_see(user_id) and (service is None or is_service_on(service))
         profile = cache.find(user_id).profile if is_shown else None
-        self.record(user_id, Message("A person was looked up over the API"))
+        self.record(user_id, Message("A person's data was read through the API"))
         return Response(ProfileSerializer(profile or CachedProfile.unknown(user_id)).data)
 
     @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer, parameters=[_USER_ID])
@@ -110,7 +110,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
     @transaction.atomic
     def _store_names(self, user_id: str, fields: dict[str, str]) -> Response:
         changed = cache.store_names(user_id, fields)
-        self.record(user_id, Message("Names of a person were changed over the API"))
+        self.record(user_id, Message("A person's names were changed through the API"))
         profile = changed[0] if changed else Profile.objects.filter(user_id=user_id).first()
         known = CachedProfile.of(profile) if profile else CachedProfile.unknown(user_id)
         return Response(ProfileSerializer(known).data)

@@ -74,7 +74,7 @@ class OtherServer(CacheError):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Hold what Redis and PostgreSQL returned for one person, with errors kept apart from misses.
+    """What Redis and PostgreSQL returned for one person, with errors kept apart from misses.
 
     ``record`` is the row in PostgreSQL, which is read only if Redis has no profile that the caller accepts.
     """

@@ -20,7 +20,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 @dataclass(frozen=True, slots=True)
 class CachedProfile:
-    """Hold a profile in the form of Redis and the API: a missing name is ``""``, ``last_updated`` has a time zone."""
+    """A profile in the form of Redis and the API: a missing name is ``""``, ``last_updated`` has a time zone."""
 
     user_id: str
     max_first_name: str

@@ -17,7 +17,7 @@ Generation = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class ReadableEntries:
-    """Hold which entries may be read: those of a generation of the cache, except those of ``refused`` MAX IDs.
+    """The entries that may be read: those of a generation of the cache, except those of ``refused`` MAX IDs.
 
     A ``generation`` is identified by the run ID of its Redis server and a token.
     """
@@ -27,7 +27,7 @@ class ReadableEntries:
 
 
 class Lease:
-    """Use the last result of ``renew`` for LEASE_SECONDS: the readable entries, or None if no entry may be read."""
+    """The last result of ``renew``, valid for LEASE_SECONDS: the readable entries, or None if no entry may be read."""
 
     def __init__(self, renew: Callable[[], ReadableEntries | None]) -> None:
         self._renew = renew
@@ -57,7 +57,7 @@ class Lease:
 
 
 class ServedGeneration:
-    """Remember for LEASE_SECONDS the generation that ``read`` returned: the one whose entries are served, or None.
+    """The generation that ``read`` returned, valid for LEASE_SECONDS: the one whose entries are served, or None.
 
     The entries of another generation are written only when this time has passed since it began, so they contain every
     change that was made in the remembered one.

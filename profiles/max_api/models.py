@@ -6,7 +6,7 @@ from profiles import names
 
 
 class DirectAnswer(models.Model):
-    """Store a request to the direct API for a phone, and its response, which all processes reuse for a few minutes."""
+    """A request to the direct API for a phone, and its response, which all processes reuse for a few minutes."""
 
     class Result(models.TextChoices):
         ASKING = "asking", _("request sent")

@@ -72,7 +72,7 @@ ON CONFLICT (id) DO UPDATE SET free_at = GREATEST({_FREE_AT}, EXCLUDED.free_at),
 
 @dataclass(frozen=True, slots=True)
 class DirectUser:
-    """Hold a user that the direct API returned; a missing name is ``""``."""
+    """A user that the direct API returned; a missing name is ``""``."""
 
     user_id: str
     first_name: str

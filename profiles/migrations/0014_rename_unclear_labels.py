@@ -129,6 +129,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterField(
             model_name="profile",
+            name="is_first_name_real",
+            field=models.BooleanField(
+                default=False,
+                help_text="false if the name was guessed from the deprecated field “name”",
+                verbose_name="first name comes from the field first_name",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="profile",
             name="user_id",
             field=models.CharField(max_length=64, primary_key=True, serialize=False, verbose_name="MAX ID"),
         ),

@@ -30,7 +30,10 @@ class Pattern(models.TextChoices):
 
 
 class WaitingComparison(models.Model):
-    """Queue a completed lookup for comparison. The row contains the phone, so the worker deletes it afterwards."""
+    """A completed lookup that is waiting to be compared.
+
+    The task worker deletes the row when it compares the lookup, because the row contains the phone.
+    """
 
     phone = models.CharField(max_length=16)
     max_id = models.CharField(max_length=64, blank=True, default="")
@@ -52,7 +55,7 @@ class WaitingComparison(models.Model):
 
 
 class Comparison(models.Model):
-    """Record the names that the cache and the direct API had for one lookup, masked, with a hash of the phone."""
+    """The names that the cache and the direct API had for one lookup, masked, with a hash of the phone."""
 
     at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
     key_hash = models.CharField(_("hash of the phone"), max_length=32)

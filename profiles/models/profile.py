@@ -99,7 +99,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
 
 class Profile(models.Model):
-    """Store the names of a MAX user. A name is NULL while it is unknown, and ``""`` if the person has none.
+    """The names of a MAX user. A name is NULL while it is unknown, and ``""`` if the person has none.
 
     Each name has the timestamp of its update in ``*_set_at``. ``last_updated`` is the time of *receipt* of the last
     update that changed the row, and determines whether a MAX name is still fresh.
@@ -111,7 +111,7 @@ class Profile(models.Model):
     is_first_name_real = models.BooleanField(
         _("first name comes from the field first_name"),
         default=False,
-        help_text=_("false when it was guessed from the deprecated field “name”"),
+        help_text=_("false if the name was guessed from the deprecated field “name”"),
     )
     last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
     last_name_set_at = models.DateTimeField(null=True)
@@ -186,7 +186,7 @@ class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
 
 
 class PhoneLink(models.Model):
-    """Link a phone to the MAX user who shared it as their own; a hash from MAX has verified that it is theirs."""
+    """A phone and the MAX user who shared it as their own; a hash from MAX has verified that it is theirs."""
 
     phone = models.CharField(_("phone"), max_length=16, primary_key=True)
     user_id = models.CharField(_("MAX ID"), max_length=64, db_index=True)

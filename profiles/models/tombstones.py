@@ -86,9 +86,10 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 
 
 class Tombstone(models.Model):
-    """Mark a person as erased. ``unfinished_id`` is the MAX ID until the second pass is complete, then empty.
+    """The mark of an erased person: a keyed hash of the MAX ID, and the time.
 
-    ``progress`` stores where the passes stopped in the tables that are too large for one pass.
+    ``unfinished_id`` is the MAX ID until the second pass is complete, then empty. ``progress`` stores where the passes
+    stopped in the tables that are too large for one pass.
     """
 
     key = models.CharField(_("hash of the MAX ID"), max_length=64, primary_key=True)
@@ -111,7 +112,7 @@ class Tombstone(models.Model):
 
 
 class Erasure(models.Model):
-    """Record an erasure for audit; a trigger rejects edits and deletions."""
+    """An audit record of an erasure; a trigger rejects edits and deletions."""
 
     at = models.DateTimeField(_("time"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)
@@ -131,7 +132,7 @@ class Erasure(models.Model):
 
 
 class PersonExport(models.Model):
-    """Record for audit that a person's data was exported; a trigger rejects edits and deletions."""
+    """An audit record of an export of a person's data; a trigger rejects edits and deletions."""
 
     at = models.DateTimeField(_("time"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)

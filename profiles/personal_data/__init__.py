@@ -21,7 +21,7 @@ from profiles.models.tombstones import hash_of
 
 @dataclass
 class Person:
-    """Identify a person by the MAX ID (``""`` if it is unknown) and the phones and employees found so far.
+    """A person, identified by the MAX ID (``""`` if it is unknown) and the phones and employees found so far.
 
     ``other_ids`` are further MAX IDs of the person, such as the ID of an earlier account. If ``universities`` is not
     None, only rows that belong to employees of these universities are found.
@@ -48,7 +48,10 @@ class Person:
         return {self.key, *map(hash_of, self.user_ids | self.phones)}
 
     def has_id(self, column: str) -> Q:
-        """Return the filter for rows with a MAX ID of the person in the column; it matches no row if no ID is known."""
+        """Return a filter for the rows whose ``column`` contains one of the person's MAX IDs.
+
+        It matches no row if none is known.
+        """
         return Q(**{f"{column}__in": self.user_ids})
 
     def has_id_anywhere(self, column: str) -> Q:
@@ -71,7 +74,7 @@ def columns(row: Any, person: Person) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Hold two functions for a table: ``rows`` finds a person's rows, ``present`` converts a row for the export."""
+    """Two functions for a table: ``rows`` finds a person's rows, ``present`` converts a row for the export."""
 
     rows: Finder
     present: Presenter = columns

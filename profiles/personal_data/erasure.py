@@ -30,7 +30,7 @@ from profiles.personal_data import Person, rows_of
 SECOND_PASS_AFTER = timedelta(minutes=1)
 # A batch of the inbox locks updates before profiles, an erasure profiles before updates. PostgreSQL ends one of them.
 _DEADLOCKS = 2
-# Limits a run of the task, so that it does not delay the worker's other tasks. The next run continues.
+# Limits a run of the task, so that it does not delay the task worker's other tasks. The next run continues.
 _RUN_SECONDS = 4.0
 # In English, as all reasons that the app itself gives.
 INTERRUPTED = "completes an erasure that was interrupted"
@@ -46,7 +46,7 @@ person_erased = Signal()
 
 @dataclass(kw_only=True)
 class ErasedPerson(Person):
-    """Hold the person to erase, and what the current pass has found and erased.
+    """The person to erase, and what the current pass has found and erased.
 
     ``erased_at`` is None in the first pass. In the second pass it is the time of the erasure, and names that profiles
     and employees have received since then are kept. ``progress`` is where the previous pass stopped in large tables.

@@ -31,7 +31,7 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """Identify the second person: the name for the audit row, the account's ID and login, the approval's reason."""
+    """The second person: the name for the audit row, the account's ID and login, the approval's reason."""
 
     name: str
     account: int
@@ -41,7 +41,7 @@ class Approver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRequest:
-    """Describe a change, with its author, reason and conditions; ``of`` creates a request from raw input.
+    """A change, with its author, reason and conditions; ``of`` creates a request from raw input.
 
     ``is_on`` is the new state of a switch; for a university rule, False means that the rule is removed. ``facts`` are
     stored in the audit row of an action that changes no settings. ``evidence`` contains the gate results.
@@ -120,9 +120,9 @@ class ChangeRequest:
 
     @property
     def is_of_rollout(self) -> bool:
-        """Return whether the change increments the revision, which cancels planned steps.
+        """Return whether the change increments the revision and so cancels planned steps.
 
-        Planning a step, cancelling it, and changing a flag of another app do not.
+        Planning or cancelling a step, and changing a flag of another app, do not increment it.
         """
         if self.flag.name:
             return self.flag.name in (*PHASES, SHADOW)

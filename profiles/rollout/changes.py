@@ -187,7 +187,7 @@ def _apply(request: ChangeRequest) -> ChangeResult:
 
 @dataclass(frozen=True, slots=True)
 class _Edit:
-    """Hold the old and new values for the audit row, and the function that writes the new values to the database."""
+    """The old and new values for the audit row, and the function that writes the new values to the database."""
 
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)

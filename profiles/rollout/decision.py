@@ -51,7 +51,7 @@ class Reason(TextChoices):
 
 
 class Decision(NamedTuple):
-    """Hold the stage (the last phase that includes the person, or 0), the reason, and the revision of the rollout."""
+    """The stage (the last phase that includes the person, or 0), the reason, and the revision of the rollout."""
 
     stage: int
     reason: Reason
@@ -60,7 +60,7 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RolloutState:
-    """Hold the flags, switches and university rules as read from PostgreSQL at ``read_at`` (monotonic seconds).
+    """The flags, switches and university rules as read from PostgreSQL at ``read_at`` (monotonic seconds).
 
     ``percents`` and ``phases`` are in hundredths of a percent; ``phases`` has the values of phases 1 to 4 that result
     from percentages and overrides. ``allowed`` maps a university's ID to the last phase to which a rule admits it,
@@ -142,7 +142,7 @@ def bucket(salt: str, key: str) -> int:
 
 
 class _Memo:
-    """Keep the state that this process last read. One thread refreshes it while the other threads use it."""
+    """The state that this process last read. One thread refreshes it while the other threads use it."""
 
     def __init__(self) -> None:
         self._state = RolloutState()

@@ -102,7 +102,7 @@ heartbeat_thread = HeartbeatThread()
 
 @dataclass(frozen=True, slots=True)
 class Convergence:
-    """List the processes that have reached a revision, those that are behind, and those that have fallen silent.
+    """The processes that have reached a revision, those that are behind, and those that have fallen silent.
 
     ``seconds`` is the time that the slowest living process took to reach the revision; None while a process is behind.
     """

@@ -42,7 +42,7 @@ def locked_rollout() -> Iterator[Rollout]:
             raise Busy(Message("Another change was in progress: try again.")) from None
         message = Message(
             "Another change is in progress: PostgreSQL process %(pid)d (%(name)s, %(state)s) has held the lock for"
-            " %(seconds)d s. “SELECT pg_terminate_backend(%(pid)d)” ends it.",
+            " %(seconds)d s. To end that process, run “SELECT pg_terminate_backend(%(pid)d)”.",
             dict(zip(("pid", "name", "state", "seconds"), holder, strict=True)),
         )
         raise Busy(message) from None

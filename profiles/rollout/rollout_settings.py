@@ -62,7 +62,7 @@ class RolloutSettings:
 
 @dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """Hold the settings before and after a change; for a dry run, ``after`` is what they would be.
+    """The settings before and after a change; for a dry run, ``after`` is what they would be.
 
     After a dry run, ``needs_approval`` means that the change would wait for a second person.
     """

@@ -115,7 +115,7 @@ def hours(text: str | None) -> tuple[int, int] | None:
         return None
     found = re.fullmatch(r"\s*([01]?[0-9]|2[0-3])\s*[-–]\s*([01]?[0-9]|2[0-4])\s*", text or "")
     if not found:
-        raise ChangeRefused(Message("Hours are two numbers from 0 to 24, such as 9-18."))
+        raise ChangeRefused(Message("Enter the hours as two numbers from 0 to 24, such as 9-18."))
     return int(found[1]), int(found[2])
 
 

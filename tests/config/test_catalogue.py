@@ -21,6 +21,7 @@ from django.test import Client
 from django.utils import translation
 from rest_framework.exceptions import Throttled
 
+from monitoring.former_messages import FORMER_MESSAGES
 from tests.config.catalogue import CATALOGUE, THIRD_PARTY, Message, messages, missing
 
 CATALOGUES = [CATALOGUE, THIRD_PARTY]
@@ -63,6 +64,14 @@ def test_what_is_filled_in_stays_in_the_translation() -> None:
         originals = set(named.findall(message.text)) | set(named.findall(message.parts.get("msgid_plural", "")))
         for text in message.translations:
             assert set(named.findall(text)) == originals, message.text
+
+
+def test_it_names_one_of_the_two_workers() -> None:
+    """There is an inbox worker and a task worker: “the worker” may be either."""
+    former = set(map(str, FORMER_MESSAGES))
+    vague = re.compile(r"(?i)(?<!inbox )(?<!task )\bworker|обработчик\w*(?! (?:входящих|задач))\b")
+    ours = [message for message in messages(CATALOGUE) if message.text not in former]
+    assert [message.text for message in ours if any(map(vague.search, message.parts.values()))] == []
 
 
 @pytest.mark.skipif(shutil.which("xgettext") is None, reason="gettext is not installed")

@@ -158,7 +158,7 @@ def test_alerts_are_checked_and_name_the_session(monkeypatch: pytest.MonkeyPatch
             "pid": pid, "application": "psql", "state": "idle in transaction", "seconds": 0
         }  # fmt: skip
         assert alert.message.startswith(f"PostgreSQL process {pid} (psql, idle in transaction) has held a lock for ")
-        assert f"“SELECT pg_terminate_backend({pid})” ends it" in alert.message
+        assert f"To end that process, run “SELECT pg_terminate_backend({pid})”" in alert.message
         assert "ACCESS EXCLUSIVE" not in json.dumps([alert.data, alert.words, alert.message])
     # What waits for the lock is missing in the check, so it counts as a check, but not as one of all alerts.
     assert engine.last_check().is_running

@@ -17,7 +17,7 @@ def test_it_reads_sentinels() -> None:
     assert found
     assert (found.hosts, found.service) == (HOSTS, "MyCache")
     assert found.server == {"username": "us@er", "password": "p/w", "db": 3}
-    assert found.own == {"username": None, "password": "s@"}
+    assert found.sentinel == {"username": None, "password": "s@"}
 
 
 def test_a_pool_asks_the_sentinels_for_the_primary() -> None:
@@ -31,7 +31,7 @@ def test_tls_holds_for_the_servers_and_the_sentinels() -> None:
     found = sentinels("rediss+sentinel://:pw@s1/queue?ssl_ca_certs=/ca.pem")
     assert found
     assert found.server == {"password": "pw", "ssl": True, "ssl_ca_certs": "/ca.pem"}
-    assert found.own == {"username": None, "password": None, "ssl": True, "ssl_ca_certs": "/ca.pem"}
+    assert found.sentinel == {"username": None, "password": None, "ssl": True, "ssl_ca_certs": "/ca.pem"}
     settings = celery_settings("rediss+sentinel://:pw@s1/queue?ssl_ca_certs=/ca.pem", 2)
     assert settings["CELERY_BROKER_USE_SSL"] == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/ca.pem"}
 

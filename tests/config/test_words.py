@@ -88,6 +88,25 @@ def test_it_uses_no_replaced_name() -> None:
     assert sorted(names) == []
 
 
+def test_classes_of_data_do_not_claim_to_act() -> None:
+    """“Store a change” reads as if the class did that: a model, a tuple or a dataclass names what it holds."""
+    verbs = ("Hold", "Store", "Record", "Queue", "Mark", "Link", "List", "Identify", "Describe", "Keep", "Remember")
+    found = {
+        f"{path}: {node.name}"
+        for path, text in tracked_texts()
+        if path.endswith(".py") and not path.startswith("tests/")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ClassDef) and is_of_data(node) and (ast.get_docstring(node) or "").startswith(verbs)
+    }
+    assert sorted(found) == []
+
+
+def is_of_data(node: ast.ClassDef) -> bool:
+    """Return whether the class is a model, a named tuple, a choice or a dataclass, by the names in its definition."""
+    of = " ".join(map(ast.unparse, [*node.bases, *node.decorator_list]))
+    return re.search(r"models\.Model\b|Choices|NamedTuple|Enum|dataclass", of) is not None
+
+
 @pytest.mark.parametrize("word", ["told", "Tell", "_said", "deeds", "told_type", "whom"])
 def test_it_finds_a_forbidden_word(word: str) -> None:
     assert FORBIDDEN.search(f"a {word} b")

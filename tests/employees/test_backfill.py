@@ -349,7 +349,7 @@ def test_it_stops_when_most_batches_fail(university: University, monkeypatch: py
     run = BackfillRun.objects.get()
     assert run.pause_reason == "more than half of the last 50 batches failed"
     with translation.override("ru"):
-        assert run.pause_reason == "больше половины из последних 50 пакетов завершились ошибкой"
+        assert run.pause_reason == "больше половины из последних 50 порций завершились ошибкой"
 
 
 @pytest.mark.parametrize(("took", "size"), [(50, 2000), (100, 1000), (400, 500), (1, 2000), (10_000, 500)])

@@ -162,7 +162,7 @@ def test_other_choices_need_another_preview(admin: Client, university: Universit
 def test_it_counts_what_it_changed_left_and_gave_back(admin: Client) -> None:
     call_command("backfill", "start", "--reason", "r", stdout=StringIO())
     run = BackfillRun.objects.get()
-    assert (run.rows_changed, run.rows_left, run.rows_restored) == (1, 2, 0)
+    assert (run.rows_changed, run.rows_unchanged, run.rows_restored) == (1, 2, 0)
     out = StringIO()
     call_command("backfill", "undo", stdout=out)
     assert "1 given back" in out.getvalue()

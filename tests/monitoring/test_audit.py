@@ -110,7 +110,7 @@ def test_look_ups_are_recorded_without_names(admin: Client, university: Universi
         (f"employee {employee.pk}", "A person was looked up"),
         (f"employee {employee.pk}", "A person was looked up"),
         ("A person who is not an employee was looked up", ""),
-        ("An unknown person was looked up", ""),
+        ("A search found neither an employee nor a profile", ""),
         ("Export of the name sources", ""),
         ("Names refreshed from the cache: 0 of 1", ""),
     ]

@@ -155,7 +155,8 @@ def test_an_emergency_does_not_wait_for_a_step_that_fires(phases: Phases) -> Non
     with other_session() as session:
         session.execute("SELECT * FROM rollout_plan FOR UPDATE")
         command("rollback", "emergency", "--reason", "r")
-    assert controller.fire(Plan.objects.get(pk=plan.pk)).startswith("Cancelled: the rollout changed after planning")
+    outcome = controller.fire(Plan.objects.get(pk=plan.pk))
+    assert outcome.startswith("Cancelled: the rollout has changed since the step was planned")
     assert Flag.objects.get(name=PHASES[2]).percent == 0
 
 

@@ -201,7 +201,7 @@ def test_what_holds_phase_3(
 
 
 def test_the_network_needs_659(proven: Settings) -> None:
-    assert result_of(3, "agreement", 50)[1].endswith("in 1 of 3 checks in a row")
+    assert result_of(3, "agreement", 50)[1].endswith(", consecutive checks passed: 1 of 3")
     Comparison.objects.filter(pk__in=Comparison.objects.values("pk")[:42]).delete()
     assert result_of(3, "agreement", 50) == (Verdict.INCONCLUSIVE, "658 of 659 comparisons")
 

@@ -128,7 +128,7 @@ def test_three_checks_in_a_row(all_green: None) -> None:
         assert result.verdict == Verdict.INCONCLUSIVE
         # Another check within the minute does not count.
         gates.check(3, Decimal(50))
-        assert f"in {passed} of 3 checks in a row" in str(result.message)
+        assert f"consecutive checks passed: {passed} of 3" in str(result.message)
         GateCheck.objects.update(at=timezone.now() - timedelta(minutes=2 * (3 - passed)))
         GateCheck.objects.filter(pk__in=GateCheck.objects.order_by("pk").values("pk")[:30]).update(
             at=timezone.now() - timedelta(minutes=5)
@@ -173,7 +173,7 @@ def test_values_are_labelled_as_bounds(all_green: None) -> None:
     compared(3, "both_empty", stage=3, served_source="default", served_ms=5.0)
     shown = {one.gate: one for one in conditions(gates.evaluate(3, Decimal(50)))}
     assert shown["cohort_errors"].number.startswith("≥")
-    assert "3 without a name (≥ " in shown["cohort_errors"].message
+    assert "3 without a name (share ≥ " in shown["cohort_errors"].message
     cohort = shown["cohort_agreement"]
     assert (cohort.number[:1], cohort.number[-1:], cohort.operator, cohort.limit) == ("≤", "%", "≥", "98%")
 
@@ -271,7 +271,8 @@ def test_a_planned_step_is_dropped_when_the_rollout_moved(all_green: None) -> No
     plan = due()
     change("emergency")
     Plan.objects.update(state="planned")
-    assert controller.fire(Plan.objects.get(pk=plan.pk)).startswith("Cancelled: the rollout changed after planning")
+    outcome = controller.fire(Plan.objects.get(pk=plan.pk))
+    assert outcome.startswith("Cancelled: the rollout has changed since the step was planned")
     assert Flag.objects.get(name=PHASES[2]).percent == 0
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -20,6 +21,7 @@ from config.lib.messages import Message, from_columns, join_messages, to_columns
 from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.audit.audit_log import entries
+from monitoring.former_messages import FORMER_MESSAGES
 from monitoring.indicators import rounds
 from monitoring.indicators.models import IndicatorReading
 from monitoring.rollout_control import controller, gates
@@ -276,7 +278,12 @@ def test_every_gate_message_is_translated(phases: Phases, has_seen_something: bo
             assert result.message
 
 
-_PLANNED = "Cancelled: the rollout changed after planning (revision %(then)d, now %(now)d)"
+def test_messages_of_the_previous_release_keep_their_translation() -> None:
+    with translation.override("ru"):
+        assert [message for message in map(str, FORMER_MESSAGES) if not re.search("[а-яё]", message)] == []
+
+
+_PLANNED = "Cancelled: the rollout has changed since the step was planned (revision %(then)d, now %(now)d)"
 # A word that is missing, a form that is none, a message within one, no message.
 BROKEN: list[dict[str, Any]] = [
     {"msgid": _PLANNED, "words": {"then": 1}},

@@ -234,7 +234,8 @@ def test_it_recommends_as_many_names_as_the_dry_run(
     judged = reports.quality()
     assert {issue["type"]: issue["count"] for issue in judged["data_issues"]}["names_to_backfill"] == 3
     actions = judged["recommended_actions"]
-    assert "Names to backfill from the cache: 3 (manage.py backfill start --dry-run)." in actions
+    preview = "Preview the backfill (manage.py backfill start --dry-run)."
+    assert f"Employees who can get a name from the cache: 3. {preview}" in actions
     assert any(text.startswith("Employees that a backfill finds no name for: 2.") for text in actions)
     call_command("backfill", "start", "--reason", "tested", stdout=out)
     if is_large:

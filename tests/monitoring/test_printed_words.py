@@ -90,4 +90,5 @@ def test_a_configured_duration_is_in_words(language: str, shown: str) -> None:
 
 def test_one_day_is_no_days() -> None:
     with translation.override("en"):
-        assert str(ttl_advice({1: ComparisonStats({ComparisonOutcome.AGREE: 10_000})})).endswith("an age of one day")
+        advice = str(ttl_advice({1: ComparisonStats({ComparisonOutcome.AGREE: 10_000})}))
+        assert advice.endswith("at most one day old agree")

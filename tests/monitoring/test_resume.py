@@ -252,8 +252,8 @@ NOTHING = {
     "inbox_lag": ("no updates in the last 10 minutes", "no updates since the resume"),
     "webhook_errors": ("no updates in the last day", "no updates processed since the resume"),
     "cohort_errors": (
-        "0 of 5 lookups by the cache since the step",
-        "0 of 5 lookups by the cache since the resume",
+        "0 of 5 lookups through the cache since the step",
+        "0 of 5 lookups through the cache since the resume",
     ),
     "no_alert": ("no open alert", "not checked yet since the resume"),
 }

@@ -114,7 +114,7 @@ def test_a_short_dwell_time_is_not_zero_hours(
     ("counts", "text"),
     [
         ({"agree": 20}, "too few comparisons to recommend a PROFILE_TTL"),
-        ({"agree": 700}, "names agree up to an age of one day"),
+        ({"agree": 700}, "names at most one day old agree"),
         ({"agree": 600, "conflict": 100}, "even the most recent names agree in only 85.7%"),
     ],
 )

@@ -143,7 +143,7 @@ def test_looks_and_changes_are_in_the_audit_log(api: APIClient, university: Univ
     api.post("/profiles/7/name", {"name": "Аня"}, format="json")
     api.get("/profiles/8")
     rows = LogEntry.objects.order_by("pk").values_list("object_id", "object_repr", "user__username")
-    look, change = "A person was looked up over the API", "Names of a person were changed over the API"
+    look, change = "A person's data was read through the API", "A person's names were changed through the API"
     pk = str(employee.pk)
     assert list(rows) == [(pk, look, "root"), ("7", change, "root"), ("7", change, "root"), (None, look, "root")]
     erase("7", by="root", reason="asked to")

@@ -128,7 +128,7 @@ def test_a_form_of_an_earlier_percentage_is_refused(
     given |= {name: str(shown[name].value()) for name in ("expect_revision", "expect_percent")}
     call_command("waffle_flag", NAME, "--percent", "12.5", "--reason", "by the plan")
     refused = client.post(page, given).content.decode()
-    assert "Somebody else changed the flag: it is at 12.5%, not 5%" in refused
+    assert "Somebody else has changed the flag: it is at 12.5%, not 5%" in refused
     assert Flag.objects.get(name=NAME).percent == Decimal("12.5")
 
 
@@ -151,7 +151,7 @@ def test_a_form_does_not_take_back_another(
     )
     after = state(flag)
     refused = client.post(page, opened | {"staff": ["on"]}).content.decode()
-    assert "Somebody else changed the flag. Open the page again" in refused
+    assert "Somebody else has changed the flag. Open the page again" in refused
     assert state(flag) == after
     assert client.post(page, form_of(client.get(page).content.decode()) | {"reason": ["r"]}).status_code == 302
 

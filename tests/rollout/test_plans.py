@@ -207,7 +207,7 @@ def test_steps_are_in_order(gates: Gates, steps: list[tuple[int, int]]) -> None:
 
 @pytest.mark.parametrize("text", ["9", "9-25", "24-9", "a-b", "9-18-20", "-1-5", "٩-18"])
 def test_hours_are_two_numbers(text: str) -> None:
-    with pytest.raises(ChangeRefused, match="Hours are two numbers"):
+    with pytest.raises(ChangeRefused, match="Enter the hours as two numbers"):
         hours(text)
 
 

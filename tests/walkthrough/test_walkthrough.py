@@ -245,7 +245,7 @@ def stop_and_resume(recording: Recording) -> None:
     recording.run("rollout resume --by pavel --reason 'the names were updated in MAX'")
     assert percents() == [100, 100, 1, 0]
     drain()
-    recording.write("The worker has processed the backlog.")
+    recording.write("The inbox worker has processed the backlog.")
 
 
 def through_phase_3(recording: Recording) -> None:

@@ -89,8 +89,8 @@ class Backlog(NamedTuple):
 class ReplayPreview(NamedTuple):
     """How many selected updates can be replayed, how many have no body, and how many are still pending.
 
-    ``takes`` is the estimated time for one worker to process the updates that can be replayed; None if no processed
-    update exists to estimate from.
+    ``takes`` is the estimated time for one inbox worker to process the updates that can be replayed; None if no
+    processed update exists to estimate from.
     """
 
     replayable: int
@@ -110,7 +110,7 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
     def take(self, limit: int, *, newest: bool = False) -> list[InboxUpdate]:
         """Return up to ``limit`` due updates, oldest or ``newest`` first, locked until the transaction ends.
 
-        Updates that another worker has locked are skipped.
+        Updates that another inbox worker has locked are skipped.
         """
         now = timezone.now()
         rows = sql.run(_TAKE_NEWEST if newest else _TAKE_OLDEST, [now, now + LONGEST_PAUSE, limit])
@@ -294,7 +294,7 @@ class Replay(models.Model):
     def cancel(self, *, by: str, reason: str) -> Replay:
         """Restore the earlier state of the waiting updates; return the record of the cancellation, with their number.
 
-        An update that a worker is processing is not restored. Raise ReplayRefused if no update is waiting.
+        An update that an inbox worker is processing is not restored. Raise ReplayRefused if no update is waiting.
         """
         with transaction.atomic():
             restored = {name: Cast(KT(f"before_replay__{name}"), field) for name, field in _REPLAYED.items()}

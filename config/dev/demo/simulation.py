@@ -179,7 +179,7 @@ class Simulation:
         """Store an update that became a dead letter after all attempts."""
         row = self._store(update_of(who, "message_callback", at, f"{self.random.getrandbits(80):020x}"), at)
         row.state, row.reason, row.error, row.tries = State.DEAD, "OperationalError", _TRACEBACK, 6
-        # The worker reads the sender before the attempt fails.
+        # The inbox worker reads the sender before the attempt fails.
         row.user_id = who.user_id
         row.finished_at, row.processing_ms = at + timedelta(minutes=13), None
 
@@ -272,7 +272,7 @@ class Simulation:
     def _compare(
         self, at: datetime, employee: Employee, stage: int, answer: Answer, choice: NameChoice, *, was_asked: bool
     ) -> None:
-        """Record the comparison of a lookup's names, which the worker makes after the response."""
+        """Record the comparison of a lookup's names, which the task worker makes after the response."""
         api_name = ""
         if isinstance(answer, UserFound):
             api_name = f"{answer.first_name} {answer.last_name}".strip()

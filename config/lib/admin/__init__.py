@@ -45,7 +45,7 @@ vars(unfold_list)["display_for_value"] = _shown_value
 
 
 class ModelAdmin(unfold.ModelAdmin):
-    """The base class of all model pages. Lists can be filtered in the URL only by lookups that accept any value."""
+    """The base class of all model pages. URLs can filter lists only by lookups that raise no error for any value."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         try:
@@ -137,7 +137,7 @@ class ScopedAdmin(ModelAdmin):
 
 
 def visible_rows(page: ModelAdmin, model: type[Model], request: HttpRequest) -> QuerySet[Any]:
-    """Return the rows of a table that the user can see on the table's own page; no rows if the table has no page."""
+    """Return the rows of a model that the user can see on its own page; none if the model is not in the admin."""
     related = page.admin_site._registry.get(model)  # noqa: SLF001 (get_model_admin() raises instead)
     return related.get_queryset(request) if related else model._default_manager.none()  # noqa: SLF001
 

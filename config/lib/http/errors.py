@@ -69,7 +69,7 @@ class IdempotencyInFlight(_Conflict):
 class IdempotencyMismatch(exceptions.APIException):
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_code = "IDEMPOTENCY_MISMATCH"
-    default_detail = gettext_lazy("This Idempotency-Key was already used with a different request body.")
+    default_detail = gettext_lazy("This Idempotency-Key has already been used with a different request body.")
 
 
 def body(status_code: int, message: str | Promise, details: Any = None, code: str | None = None) -> dict[str, Any]:

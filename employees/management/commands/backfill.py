@@ -52,7 +52,7 @@ class Command(BaseCommand):
         parser.add_argument("--reason", default="", help="the reason, kept in the audit log")
         parser.add_argument("--by", default=None, help="who does it [the user of this shell]")
         parser.add_argument("--limit", type=int, default=10, help="start --dry-run: changed names to list [10]")
-        parser.add_argument("--detach", action="store_true", help="start, resume, undo: leave the work to the worker")
+        parser.add_argument("--detach", action="store_true", help="start, resume, undo: leave it to the task worker")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         try:
@@ -105,8 +105,8 @@ class Command(BaseCommand):
         scope = ", replaces names" if run.replaces_names else ""
         self.stdout.write(
             f"Backfill {run.pk}: {run.status}{reason}{scope}, {run.rows_seen} of {run.rows_total} checked, "
-            f"{run.rows_changed} changed, failed batches: {failed}, {run.rows_left} left, {run.rows_restored} given "
-            f"back, last batch at {times.stamp(run.seen_at)}"
+            f"{run.rows_changed} changed, failed batches: {failed}, {run.rows_unchanged} unchanged, "
+            f"{run.rows_restored} given back, last batch at {times.stamp(run.seen_at)}"
         )
 
     def pause(self, options: dict[str, Any], *, is_dry: bool) -> None:

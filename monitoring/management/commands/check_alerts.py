@@ -7,10 +7,10 @@ from monitoring.alerts.models import Alert
 
 
 class Command(BaseCommand):
-    help = "Check the alerts once, as the worker does every MONITORING_CHECK_INTERVAL, and send notifications."
+    help = "Check the alerts once, as the task worker does every MONITORING_CHECK_INTERVAL, and send notifications."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--no-delivery", action="store_true", help="leave notifications to the worker")
+        parser.add_argument("--no-delivery", action="store_true", help="leave notifications to the task worker")
 
     def handle(self, *args: Any, no_delivery: bool, **options: Any) -> None:
         lines = engine.check_alerts()

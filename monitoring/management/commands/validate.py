@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", help="send over HTTP to this web server instead of the receiver in this process")
-        parser.add_argument("--patience", type=float, default=PATIENCE_SECONDS, help="seconds to wait for the worker")
+        parser.add_argument("--patience", type=float, default=PATIENCE_SECONDS, help="seconds to wait for processing")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, url: str | None, patience: float, **options: Any) -> None:

@@ -130,7 +130,7 @@ class FlagForm(ChangeRequestForm):
         rows = Flag.objects.filter(pk=self.instance.pk)
         expected = self.cleaned_data.get("expect_modified")
         if expected and not rows.filter(modified=expected).exists():
-            raise ChangeRefused(Message("Somebody else changed the flag. Open the page again and check it."))
+            raise ChangeRefused(Message("Somebody else has changed the flag. Open the page again and check it."))
         return rows.filter(modified=expected) if expected else rows
 
     def clean_percent(self) -> str | None:
@@ -146,7 +146,7 @@ class FlagForm(ChangeRequestForm):
         if expected and expected != now:
             params = {"now": now, "expected": expected[:10]}
             raise ChangeRefused(
-                Message("Somebody else changed the flag: it is at %(now)s%%, not %(expected)s%%", params)
+                Message("Somebody else has changed the flag: it is at %(now)s%%, not %(expected)s%%", params)
             )
         return {"action": Action.FLAG, "flag": self.instance, "percent": percent or "0"}
 

@@ -30,4 +30,4 @@ class Command(BaseCommand):
             self.stdout.write("Dry run: nothing was accepted.")
             return
         logger.warning("restored database accepted", extra={"event": "restore_accepted", "by": shell_user.user()})
-        self.stdout.write("Accepted. The worker fills Redis again within seconds.")
+        self.stdout.write("Accepted. The task worker fills Redis again within seconds.")

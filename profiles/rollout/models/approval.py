@@ -30,7 +30,7 @@ class ApprovalQuerySet(ChangeQuerySet):
 
 
 class Approval(ChangeRecord):
-    """Store a change that waits until a second person approves it (docs/reference/rollout.md).
+    """A change that waits until a second person approves it (docs/reference/rollout.md).
 
     ``before``, ``after`` and ``evidence`` are from the time of the request. On approval, permissions, rules and gates
     are checked again for the change in ``request``. ``account`` is the ID of the requester's account or of the API

@@ -52,7 +52,7 @@ class ChangeQuerySet(models.QuerySet[Any]):
 
 
 class ChangeRecord(models.Model):
-    """Hold a change's author, content and reason: ``reason`` in the site's language, ``sentence`` for translation."""
+    """The author, content and reason of a change: ``reason`` in the site's language, ``sentence`` for translation."""
 
     at = models.DateTimeField(_("time"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150)
@@ -88,7 +88,7 @@ class ChangeRecord(models.Model):
 
 
 class Change(ChangeRecord):
-    """Record a change for audit; a trigger rejects edits and deletions."""
+    """An audit record of a change; a trigger rejects edits and deletions."""
 
     approved_by = models.CharField(_("approved by"), max_length=150, default="", db_default="")
     approval_reason = models.CharField(_("reason for approval"), max_length=REASON_LENGTH, default="", db_default="")

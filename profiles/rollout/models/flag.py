@@ -26,7 +26,7 @@ class PercentField(models.DecimalField):  # type: ignore[type-arg]
 
 
 class Flag(AbstractUserFlag):
-    """Store a phase, the comparison flag, or a flag that behaves as django-waffle documents.
+    """A phase, the comparison flag, or a flag that behaves as django-waffle documents.
 
     For a phase, ``percent`` is the share of employees for which it is on, chosen by the hash of their phone. Its
     ``everyone`` is an override: True means 100% for this phase and all earlier ones, False means 0% for this phase and

@@ -31,7 +31,7 @@ class PlanQuerySet(models.QuerySet["Plan"]):
 
 
 class Plan(models.Model):
-    """Store a step of a plan.
+    """A step of a plan.
 
     A due step is checked like any other change; when it is done, the next step becomes current. ``first`` is the first
     step of the plan; for the first step itself, it is None. With ``waits_for_gates``, the step is tried from ``due_at``

@@ -13,14 +13,14 @@ HELD_LENGTH = 300
 
 
 class OnBreach(models.TextChoices):
-    """List what the rollout controller can do after three breaches in a row."""
+    """What the rollout controller can do after three breaches in a row."""
 
     HOLD = "hold", _("pause the rollout")
     ROLL_BACK = "roll-back", _("roll back one step")
 
 
 class Rollout(models.Model):
-    """Store the state of the rollout in a single row, which every change locks; ``revision`` counts the changes."""
+    """The state of the rollout, in a single row, which every change locks; ``revision`` counts the changes."""
 
     revision = models.BigIntegerField(_("revision"), default=0)
     revised_at = models.DateTimeField(_("revised at"), db_default=Now())

@@ -16,7 +16,7 @@ class UniversityRuleQuerySet(models.QuerySet["UniversityRule"]):
 
 
 class UniversityRule(models.Model):
-    """Admit a university to a phase or exclude it, whatever the percentage. If both rules exist, it is excluded."""
+    """A rule that admits a university to a phase or excludes it, at any percentage. If both exist, it is excluded."""
 
     university_id = models.BigIntegerField(_("university ID"))
     phase = models.PositiveSmallIntegerField(_("phase"), choices=[(3, "3"), (4, "4")], default=3)

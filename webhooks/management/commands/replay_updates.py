@@ -57,7 +57,7 @@ class Command(BaseCommand):
             f"already in the queue: {preview.pending}"
         )
         if preview.takes is not None:
-            self.stdout.write(f"One worker needs about {presenters.duration(preview.takes)}")
+            self.stdout.write(f"One inbox worker needs about {presenters.duration(preview.takes)}")
         if dry_run or not preview.replayable:
             return
         # The selection as it would be typed on the command line.

@@ -1,0 +1,32 @@
+"""List the messages that rows of the previous release contain and this release no longer writes.
+
+They are in plans, audit rows, gate checks, readings and alerts, and keep their translation. No code uses the list.
+"""
+
+from django.utils.translation import gettext_lazy as _
+
+FORMER_MESSAGES = (
+    _("Saved by code without a reason"),
+    _("Deleted without a reason"),
+    _("Dropped: planned at revision %(then)d, the rollout is at %(now)d"),
+    _("agreement at most %(agreement)s, conflicts at least %(conflicts)s (n = %(n)s)"),
+    _("lookups without a name: at least %(mine)s by the cache, at most %(theirs)s by the direct API"),
+    _(
+        "Another change is in progress: PostgreSQL process %(pid)d (%(name)s, %(state)s) has held the lock for"
+        " %(seconds)d s. “SELECT pg_terminate_backend(%(pid)d)” ends it."
+    ),
+    _(
+        "PostgreSQL process %(pid)s (%(application)s, %(state)s) has held a lock for %(seconds)s s."
+        " “SELECT pg_terminate_backend(%(pid)s)” ends it."
+    ),
+    _("An unknown person was looked up"),
+    _("A person was looked up over the API"),
+    _("Names of a person were changed over the API"),
+    _("%(message)s, in %(passed)d of %(wanted)d checks in a row"),
+    _("no updates for %(minutes)d min of working time; checked again in working hours"),
+    _("%(n)d lookups by the cache, %(unnamed)d without a name"),
+    _("%(n)d of %(wanted)d lookups by the cache since the step"),
+    _("p95 %(mine)s ms by the cache, %(theirs)s ms by the direct API"),
+    _("alerts were not checked recently: is the worker running?"),
+    _("the direct API has not been checked: no worker has called it yet, or MAX_BOT_TOKEN is not set"),
+)
