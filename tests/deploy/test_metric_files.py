@@ -36,15 +36,38 @@ def test_it_names_the_files_by_host_and_process(tmp_path: Path) -> None:
 
 
 def run_in_pages(folder: Path, pages: int, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python script with the metric files in a file system of so many pages."""
+    """Run a Python script with the metric files in a file system of so many pages; skip the test if none is possible.
+
+    In CI, fail instead: nobody would notice that the disk has not been full for years.
+    """
     mount = f"mount -t tmpfs -o size={pages * 4}k metrics {folder} || exit 99; exec {sys.executable} -c '{script}'"
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
     environment = {"PATH": os.environ["PATH"], "PROMETHEUS_MULTIPROC_DIR": str(folder)}
     environment |= {"DEBUG": "true", "ENV_FILE": "/dev/null", "DJANGO_SETTINGS_MODULE": "config.settings"}
-    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode == 99 or (done.returncode == 1 and "unshare" in done.stderr):
-        pytest.skip("no file system can be mounted here")
-    return done
+    # Root needs no user namespace, which the system may forbid.
+    for options in (["--user", "--map-root-user"], []):
+        command = ["unshare", *options, "--mount", "sh", "-c", mount]
+        done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode != 99 and not (done.returncode == 1 and "unshare" in done.stderr):
+            return done
+    reason = f"no file system can be mounted here: {done.stderr}"
+    if "CI" in os.environ:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.mark.parametrize("is_ci", [False, True])
+def test_a_full_disk_that_cannot_be_made_fails_only_in_ci(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_ci: bool
+) -> None:
+    refusing = tmp_path / "unshare"
+    refusing.write_text("#!/bin/sh\necho unshare: Operation not permitted >&2; exit 1")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CI", raising=False)
+    if is_ci:
+        monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception if is_ci else pytest.skip.Exception, match="not permitted"):
+        run_in_pages(tmp_path, 1, "")
 
 
 @pytest.mark.parametrize("pages", [1, 17, 25])
