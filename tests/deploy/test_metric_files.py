@@ -115,3 +115,67 @@ for _ in range(2):
 """
     done = run_in_pages(tmp_path, 60, script)
     assert (done.returncode, done.stdout.split("\n")[:4]) == (0, ["1 1", "1 0", "2 1", "2 0"]), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("pages", "labels"), [(1, 10), (17, 2000), (25, 2000)])
+def test_a_process_returns_to_its_file_when_there_is_room(tmp_path: Path, pages: int, labels: int) -> None:
+    """It started while the disk was full, or needed more room then."""
+    script = f"""
+from config.lib import metric_files
+import os, subprocess
+metric_files._RETRY_SECONDS = 0
+metric_files.share()
+from prometheus_client import CollectorRegistry, Counter, multiprocess
+def total():
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    value = registry.get_sample_value("a_total", dict(label="x" * 100 + "0"))
+    return value and int(value)
+counter = Counter("a", "b", ["label"])
+for number in range({labels}):
+    counter.labels("x" * 100 + str(number)).inc()
+counter.labels("x" * 100 + "0").inc()
+before = total()
+folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+subprocess.run(["mount", "-o", "remount,size=4m", folder], check=True)
+counter.labels("x" * 100 + "0").inc()
+print(before != 3, total())
+counter.labels("x" * 100 + "0").inc()
+for number in range(4000):
+    counter.labels("y" * 100 + str(number)).inc()
+print(total(), len(os.listdir(folder)))
+for number in range({labels}):
+    counter.labels("x" * 100 + str(number)).inc()
+print(total(), int(counter.labels("x" * 100 + str({labels} - 1))._value.get()))
+"""
+    done = run_in_pages(tmp_path, pages, script)
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["True 3", "4 1", "5 2"]), done.stderr
+
+
+def test_it_continues_the_counts_of_an_earlier_process_with_its_id(tmp_path: Path) -> None:
+    """If it cannot open that file, it does not replace it later either."""
+    script = """
+from config.lib import metric_files
+import os, resource
+metric_files._RETRY_SECONDS = 0
+metric_files.share()
+from prometheus_client import CollectorRegistry, Counter, multiprocess, values
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+def total():
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return int(registry.get_sample_value("a_total"))
+folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+earlier = MmapedDict(f"{folder}/counter_{metric_files.HOST}-{os.getpid()}.db")
+earlier.write_value(mmap_key("a", "a_total", [], [], "b"), 5, 0)
+earlier.close()
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+counter = Counter("a", "b")
+counter.inc()
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+counter.inc()
+print(total(), counter._value.get())
+"""
+    done = run_in_pages(tmp_path, 60, script)
+    assert (done.returncode, done.stdout) == (0, "5 2.0\n"), done.stderr
