@@ -152,6 +152,30 @@ print(total(), int(counter.labels("x" * 100 + str({labels} - 1))._value.get()))
     assert (done.returncode, done.stdout.splitlines()) == (0, ["True 3", "4 1", "5 2"]), done.stderr
 
 
+def test_a_file_that_cannot_be_deleted_is_added_once(tmp_path: Path) -> None:
+    """Nobody can delete or rename a file on which another one is mounted."""
+    script = """
+import os, subprocess, sys
+from pathlib import Path
+from prometheus_client import CollectorRegistry
+from monitoring.stats.process_counters import SharedCollector
+folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+count = "from config.lib import metric_files as m; m.share(); from prometheus_client import Counter;"
+count += "Counter(chr(97), chr(98)).inc()"
+subprocess.run([sys.executable, "-c", count], check=True)
+file, = folder.glob("*.db")
+subprocess.run(["mount", "--bind", file, file], check=True)
+registry = CollectorRegistry()
+registry.register(SharedCollector(folder))
+for _ in range(3):
+    print(registry.get_sample_value("a_total"))
+subprocess.run(["umount", file], check=True)
+print(registry.get_sample_value("a_total"), len(list(folder.iterdir())))
+"""
+    done = run_in_pages(tmp_path, 60, script)
+    assert (done.returncode, done.stdout.split()) == (0, ["1.0", "1.0", "1.0", "1.0", "2"]), done.stderr[-2000:]
+
+
 def test_it_continues_the_counts_of_an_earlier_process_with_its_id(tmp_path: Path) -> None:
     """If it cannot open that file, it does not replace it later either."""
     script = """
