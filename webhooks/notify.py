@@ -14,6 +14,7 @@ import psycopg
 from django.conf import settings
 
 from config.postgres.base import DeadlineConnection, parameters, statement_deadline
+from config.postgres.pooler import closed_on_error
 from webhooks.inbox import InboxConnection, connect
 
 CHANNEL = "webhook_inbox"
@@ -114,8 +115,9 @@ def listen() -> DeadlineConnection:
     Through a pooler it would receive none, because LISTEN belongs to a session; so it uses DATABASE_DIRECT_URL, if set.
     """
     listener = DeadlineConnection.connect(**parameters(settings.DATABASE_DIRECT), autocommit=True)
-    if not listener.pooling.is_pooled:
-        listener.execute(f"LISTEN {CHANNEL}")
+    with closed_on_error(listener):
+        if not listener.pooling.is_pooled:
+            listener.execute(f"LISTEN {CHANNEL}")
     return listener
 
 

@@ -5,6 +5,8 @@ import mmap
 import os
 import socket
 import struct
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import disable_created_metrics, values
@@ -17,6 +19,25 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 HOST = socket.gethostname().replace("_", "-").replace("/", "-")
 _process = f"{HOST}-{os.getpid()}"
 _SIZE = 64 * 1024
+# Between two attempts to return from memory to a file.
+_RETRY_SECONDS = 60.0
+
+
+def create(path: Path, size: int, content: bytes = b"") -> None:
+    """Create or replace a file with this content and blocks for ``size`` bytes; raise OSError if that fails.
+
+    It gets its name when it is complete: its process may be killed before, or there may be no room.
+    """
+    new = path.with_suffix(".new")
+    try:
+        with new.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            file.write(content)
+        new.replace(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
+        raise
 
 
 def allocate(path: Path, size: int) -> None:
@@ -25,14 +46,14 @@ def allocate(path: Path, size: int) -> None:
     prometheus_client maps sparse files. A process that writes to a block for which a full disk has no room is killed
     (SIGBUS).
     """
-    # Without O_APPEND, which posix_fallocate refuses on file systems that cannot allocate blocks.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        # Without O_APPEND, which posix_fallocate refuses on file systems that cannot allocate blocks.
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        create(path, size)
+        return
     try:
         os.posix_fallocate(descriptor, 0, max(os.fstat(descriptor).st_size, size))
-    except OSError:
-        if not os.fstat(descriptor).st_size:
-            path.unlink(missing_ok=True)
-        raise
     finally:
         os.close(descriptor)
 
@@ -40,22 +61,33 @@ def allocate(path: Path, size: int) -> None:
 class _AllocatedDict(MmapedDict):
     """Values in a mapped file whose blocks are allocated before they are written, or in memory if there is no room.
 
-    What a process counts in memory is missing in `/metrics` until it is restarted; its file, if it had one already,
+    What a process counts in memory is missing in `/metrics` until there is room again; its file, if it had one already,
     keeps its last values.
     """
 
+    _share_at = 0.0
+
     def __init__(self, filename: str) -> None:
+        path = Path(filename)
+        # A process that ended had the same ID; this one continues its counts, if it can read them.
+        self._is_file_of_another = path.exists()
         self._is_shared = True
         try:
-            allocate(Path(filename), _SIZE)
+            allocate(path, _SIZE)
+            super().__init__(filename)  # type: ignore[no-untyped-call]
         except OSError as error:
             # There is no file to close.
             vars(self).update(_f=None, _fname=filename)
             self._positions: dict[str, int] = {}
             self._use_memory(_SIZE, struct.pack("i", 8), error)
             self._used = 8
-        else:
-            super().__init__(filename)  # type: ignore[no-untyped-call]
+
+    def write_value(self, key: str, value: float, timestamp: float) -> None:
+        super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
+        if not self._is_shared and time.monotonic() >= self._share_at:
+            self._share_at = time.monotonic() + _RETRY_SECONDS
+            with suppress(OSError):
+                self._share_again()
 
     def _init_value(self, key: str) -> None:
         # At most 40 bytes are added to a key.
@@ -77,9 +109,24 @@ class _AllocatedDict(MmapedDict):
     def _use_memory(self, size: int, content: bytes, error: OSError | None = None) -> None:
         if error:
             logger.warning("metrics not shared", extra={"event": "metrics_not_shared", "error": error.strerror})
+            self._share_at = time.monotonic() + _RETRY_SECONDS
         self._is_shared = False
         self._m, self._capacity = mmap.mmap(-1, size), size
         self._m[: len(content)] = content
+
+    def _share_again(self) -> None:
+        if self._f is None and self._is_file_of_another:
+            return
+        create(Path(self._fname), self._capacity, self._m[:])
+        file = Path(self._fname).open("r+b")  # noqa: SIM115 (close() closes it)
+        try:
+            shared = mmap.mmap(file.fileno(), self._capacity)
+        except OSError:
+            file.close()
+            raise
+        self.close()  # type: ignore[no-untyped-call]
+        self._f, self._m, self._is_shared = file, shared, True
+        logger.info("metrics shared again", extra={"event": "metrics_shared"})
 
 
 def share() -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import requests
 import urllib3
@@ -25,7 +25,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 # A lookup cannot be cancelled: its thread goes on until the resolver gives up, usually after ten seconds.
 _lookups = threading.BoundedSemaphore(16)
 _T = TypeVar("_T")
-# For the host's own name, which is looked up once.
+# For the host's own name, which is looked up until the resolver has answered once.
 _OWN_NAME_SECONDS = 1.0
 
 
@@ -59,12 +59,14 @@ def _in_time(ask: Callable[[], _T], ends_at: float) -> _T:
     return found.result(max(ends_at - time.monotonic(), 0))
 
 
-def own_name(ends_at: float) -> str:
-    """Return this host's full name; the short one if the resolver has not answered at ``ends_at``, or fails."""
+def own_name(ends_at: float) -> str | None:
+    """Return this host's full name; None if the resolver has not answered at ``ends_at`` (monotonic), or fails."""
     try:
-        return _in_time(socket.getfqdn, ends_at)
+        name, others, _ = _in_time(lambda: socket.gethostbyaddr(socket.gethostname()), ends_at)
     except OSError:
-        return socket.gethostname()
+        return None
+    # As socket.getfqdn() chooses, which returns the short name if the resolver fails.
+    return next((full for full in (name, *others) if "." in full), name)
 
 
 def connect(
@@ -207,10 +209,14 @@ class _SmtpOverTls(smtplib.SMTP_SSL, _Smtp):
 class EmailBackend(smtp.EmailBackend):
     """Send e-mail by SMTP; EMAIL_TIMEOUT is the time for a whole session, not for each line."""
 
+    _own_name: ClassVar[str | None] = None
+
     def open(self) -> Any:
         # Django looks up this host's name for the first e-mail of a process, without a limit, and keeps it.
-        if not hasattr(DNS_NAME, "_fqdn"):
-            DNS_NAME._fqdn = punycode(own_name(time.monotonic() + _OWN_NAME_SECONDS))  # noqa: SLF001 (no other way)
+        if EmailBackend._own_name is None:
+            EmailBackend._own_name = own_name(time.monotonic() + _OWN_NAME_SECONDS)
+            # Until the resolver has answered, the short name, also in the Message-IDs.
+            DNS_NAME._fqdn = punycode(EmailBackend._own_name or socket.gethostname())  # noqa: SLF001 (no other way)
         return super().open()
 
     @property

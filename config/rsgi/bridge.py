@@ -22,7 +22,7 @@ from config.lib.http import error_pages
 from config.postgres.base import statement_deadline
 from config.rsgi.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
 from config.rsgi.intake import Intake, NotRead
-from config.rsgi.wsgi_environ import has_readable_type, lost_headers, set_body, wsgi_environ
+from config.rsgi.wsgi_environ import lost_headers, set_body, unreadable_part, wsgi_environ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,8 +138,8 @@ class Bridge:
         environ, refused = wsgi_environ(scope), None
         if lost := lost_headers(scope):
             refused = refusal(HTTPStatus.BAD_REQUEST, f"Headers must be ASCII: {', '.join(sorted(lost))}.", CLOSE)
-        elif not has_readable_type(environ):
-            refused = refusal(HTTPStatus.BAD_REQUEST, "The Content-Type is malformed or too long.", CLOSE)
+        elif unreadable := unreadable_part(environ):
+            refused = refusal(HTTPStatus.BAD_REQUEST, unreadable, CLOSE)
         elif is_import and self._imports >= MOST_IMPORTS:
             refused = BUSY
         if not is_import or refused:

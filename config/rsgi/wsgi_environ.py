@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import TooManyFieldsSent
 from django.http import HttpRequest, QueryDict
 
 from config.lib import request_id
@@ -46,19 +47,26 @@ class _ContentType(HttpRequest):
         self._set_content_type_params(wsgi)  # type: ignore[attr-defined]
 
 
-def has_readable_type(wsgi: WSGIEnvironment) -> bool:
-    """Return whether Django can read the Content-Type, and the query in its charset.
+def unreadable_part(wsgi: WSGIEnvironment) -> str:
+    """Return what is wrong if Django cannot read the Content-Type, or the query in its charset; otherwise, "".
 
-    Otherwise, it would fail before any of its error handlers.
+    Django would fail before any of its error handlers.
     """
+    malformed = "The Content-Type is malformed or too long."
     if len(wsgi["CONTENT_TYPE"]) > LONGEST_PARSED:
-        return False
+        return malformed
     try:
         if charset := _ContentType(wsgi).encoding:
-            QueryDict(wsgi["QUERY_STRING"], encoding=charset)
-    except (LookupError, ValueError, SuspiciousOperation):
-        return False
-    return True
+            # Python's decoder takes the square of the length, in the event loop and again in Django.
+            if codecs.lookup(charset).name == "punycode":
+                return malformed
+            # Bytes, as Django passes them: it decodes all of them, and those of a string only where it contains "%".
+            QueryDict(wsgi["QUERY_STRING"].encode(), encoding=charset)
+    except TooManyFieldsSent:
+        return "The query has too many fields."
+    except (LookupError, ValueError):
+        return malformed
+    return ""
 
 
 def wsgi_environ(scope: Scope) -> WSGIEnvironment:

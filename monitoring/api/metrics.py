@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.db import DatabaseError
@@ -17,7 +18,7 @@ from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert, Channel, Delivery
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level, Round
-from monitoring.stats.process_counters import process_registry
+from monitoring.stats.process_counters import CountersError, process_registry
 from profiles import cache
 from profiles.rollout.decision import current_state
 from profiles.rollout.heartbeat import convergence
@@ -121,14 +122,20 @@ class _Snapshot(Collector):
 
 
 def exposition() -> bytes:
-    """Return all metrics as text for Prometheus; while PostgreSQL is unavailable, only those of processes and Redis."""
-    text = generate_latest(process_registry())
+    """Return all metrics as text for Prometheus; while PostgreSQL is unavailable, only those of processes and Redis.
+
+    Counters of processes that cannot be read are left out.
+    """
     try:
         readings = rounds.latest()
         parts = (_indicators(readings), _profiles(readings), _inbox(readings), _rollout(), _alerts())
-        return text + _text(*parts, _redis(readings["redis_connected"].data))
+        text = _text(*parts, _redis(readings["redis_connected"].data))
     except DatabaseError:
-        return text + _text(_redis(cache.health()))
+        text = _text(_redis(cache.health()))
+    # Last, because it may wait for a lock, which leaves less time for PostgreSQL.
+    with suppress(CountersError):
+        text = generate_latest(process_registry()) + text
+    return text
 
 
 def _text(*parts: Iterable[Metric]) -> bytes:

@@ -14,6 +14,7 @@ from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.labels import TITLES
 from monitoring.indicators.measurements import Measured, Sources
 from monitoring.indicators.models import IndicatorReading, Level, Round
+from monitoring.stats.process_counters import CountersError
 from profiles import failures
 from profiles.cache import CacheError
 from profiles.max_api.client import MaxError
@@ -93,7 +94,7 @@ def measure(names: Iterable[str], known: Readings | None = None, *, is_worker: b
     for name in names:
         try:
             readings[name] = _reading(name, sources, now, earlier.get(name), is_worker=is_worker)
-        except (DatabaseError, CacheError, MaxError) as error:
+        except (DatabaseError, CacheError, MaxError, CountersError) as error:
             if savepoint:
                 transaction.savepoint_rollback(savepoint)
                 transaction.set_rollback(False)

@@ -9,37 +9,85 @@ import logging
 import mmap
 import os
 import re
-import sys
+import struct
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from django.conf import settings
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from config.lib.metric_files import FOLDER, HOST, allocate
+from config.lib.metric_files import FOLDER, HOST, create
 
-_OWN_FILE = re.compile(rf"(\w+?)_(?:live\w+_)?{re.escape(HOST)}-(\d+)\.db")
+_OWN_FILE = re.compile(rf"(\w+?)_(?:live\w+_)?{re.escape(HOST)}-(\d+)\.(db|new|added)")
 _ARCHIVE = "dead"
+_LOCK_SECONDS = 1.0
+# What prometheus_client raises for a file that is not as it writes them. Earlier releases left empty ones.
+_DAMAGED = (struct.error, RuntimeError, ValueError, TypeError, AttributeError, LookupError)
 
 logger = logging.getLogger(__name__)
 
 
+class CountersError(Exception):
+    """Raised when the counters of this machine's processes cannot be read."""
+
+
 class SharedCollector(MultiProcessCollector):
-    """Collect the metrics from the shared directory."""
+    """Collect the metrics from the shared directory; raise CountersError if that fails."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         super().__init__(None, str(folder))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterable[Metric]:
-        # Without a lock, another process could count a file that is in the archive but not yet deleted twice.
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            _archive_dead(self.folder)
-            return list(super().collect())  # type: ignore[no-untyped-call]
+        try:
+            # Without a lock, another process could count a file that is in the archive but not yet deleted twice.
+            with (self.folder / "lock").open("w") as lock:
+                _lock(lock)
+                _archive_dead(self.folder)
+                return _merged([str(path) for path in self.folder.glob("*.db")])
+        except OSError as error:
+            logger.warning("counters not read", extra={"event": "counters_not_read", "error": type(error).__name__})
+            raise CountersError from error
+
+
+def _lock(file: IO[str]) -> None:
+    """Wait for the lock; raise TimeoutError after _LOCK_SECONDS, because the process that holds it may be frozen."""
+    ends_at = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= ends_at:
+                raise TimeoutError from None
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _merged(files: list[str]) -> list[Metric]:
+    """Return the metrics in the files, without the files that cannot be read."""
+    try:
+        return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+    except (FileNotFoundError, PermissionError, *_DAMAGED):
+        return list(MultiProcessCollector.merge([file for file in files if _is_readable(file)]))  # type: ignore[no-untyped-call]
+
+
+def _is_readable(file: str) -> bool:
+    try:
+        MultiProcessCollector.merge([file])  # type: ignore[no-untyped-call]
+    except (FileNotFoundError, PermissionError, *_DAMAGED) as error:
+        _log_loss(error)
+        return False
+    return True
+
+
+def _log_loss(error: Exception) -> None:
+    logger.warning("unreadable file of metrics", extra={"event": "metrics_lost", "error": type(error).__name__})
 
 
 def _archive_dead(folder: Path) -> None:
@@ -47,13 +95,14 @@ def _archive_dead(folder: Path) -> None:
 
     A file for which the archive has no room, because the disk is full, stays until there is room.
     """
-    for path in folder.glob(f"*_{HOST}-*.db"):
+    # Those that end with ".added" come first: a later process with the same ID may have a file too.
+    for path in sorted(folder.glob(f"*_{HOST}-*"), key=lambda path: path.suffix):
         match = _OWN_FILE.fullmatch(path.name)
-        if match and not _is_alive(int(match[2])):
-            with suppress(OSError):
-                if match[1] in ("counter", "histogram"):
-                    _add(path, folder / f"{match[1]}_{HOST}-{_ARCHIVE}.db")
-                path.unlink()
+        with suppress(OSError):
+            if match and match[3] == "added":
+                _replace_archive(path)
+            elif match and not _is_alive(int(match[2])):
+                _add(path) if match[1] in ("counter", "histogram") and match[3] == "db" else path.unlink()
 
 
 def _is_alive(pid: int) -> bool:
@@ -63,22 +112,49 @@ def _is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def _add(path: Path, archive: Path) -> None:
-    allocate(archive, max(_used(archive) + _used(path), mmap.PAGESIZE))
-    total = MmapedDict(str(archive))  # type: ignore[no-untyped-call]
-    for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
-        before, _ = total.read_value(key)  # type: ignore[no-untyped-call]
-        total.write_value(key, before + value, timestamp)  # type: ignore[no-untyped-call]
+def _add(path: Path) -> None:
+    """Add a file to the archive, once, also if this process is killed, or may not delete the file.
+
+    The file counts until its name ends with ".added"; from then on, the sum beside it, which becomes the archive.
+    """
+    totals = dict[str, tuple[float, float]]()
+    for file in (_archive_of(path), path):
+        for key, value, timestamp, _ in _values(file):
+            totals[key] = totals.get(key, (0.0, 0.0))[0] + value, timestamp
+    both = path.with_suffix(".sum")
+    # At most 40 bytes are added to a key.
+    create(both, max(8 + sum(len(key.encode()) + 40 for key in totals), mmap.PAGESIZE))
+    total = MmapedDict(str(both))  # type: ignore[no-untyped-call]
+    for key, (value, timestamp) in totals.items():
+        total.write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
     total.close()  # type: ignore[no-untyped-call]
+    added = path.with_suffix(".added")
+    path.replace(added)
+    _replace_archive(added)
 
 
-def _used(path: Path) -> int:
-    """Return how many bytes of a file are in use, which its first four bytes say."""
+def _replace_archive(added: Path) -> None:
+    both = added.with_suffix(".sum")
+    if both.exists():
+        both.replace(_archive_of(added))
+    added.unlink()
+
+
+def _archive_of(path: Path) -> Path:
+    return path.with_name(f"{path.name.partition('_')[0]}_{HOST}-{_ARCHIVE}.db")
+
+
+def _values(path: Path) -> list[tuple[str, float, float, int]]:
+    """Return a file's keys, values, timestamps and positions; none if it does not exist or is damaged."""
     try:
-        with path.open("rb") as file:
-            return int.from_bytes(file.read(4), sys.byteorder)
+        # Also reads the keys: one damaged key would make the whole archive unreadable.
+        MultiProcessCollector.merge([str(path)])  # type: ignore[no-untyped-call]
+        return list(MmapedDict.read_all_values_from_file(str(path)))  # type: ignore[no-untyped-call]
     except FileNotFoundError:
-        return 0
+        return []
+    except _DAMAGED as error:
+        _log_loss(error)
+        return []
 
 
 def process_registry() -> CollectorRegistry:

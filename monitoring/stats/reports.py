@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from config.lib import clock
 from monitoring.stats import cached, recommendations, rollups
-from monitoring.stats.process_counters import counted
+from monitoring.stats.process_counters import CountersError, counted
 from profiles import cache
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
@@ -218,7 +218,9 @@ def cache_health() -> dict[str, Any]:
     last = None if health["redis_connected"] else cached.cache_health()
     if last:
         health = health | {name: last.value[name] for name in _LAST_KNOWN}
-    operations = Counter(counted("cache_operations"))
+    operations = Counter[tuple[str, ...]]()
+    with suppress(CountersError):
+        operations.update(counted("cache_operations"))
     if health["redis_connected"]:
         with suppress(cache.CacheError):
             operations = Counter(cache.operation_totals())

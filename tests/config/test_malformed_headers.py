@@ -1,6 +1,9 @@
 """No header of a request, however malformed or long, makes the server fail."""
 
+import json
+import time
 from collections.abc import Iterable
+from encodings.aliases import aliases
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from config.rsgi.bridge import Bridge
-from config.rsgi.wsgi_environ import has_readable_type, wsgi_environ
+from config.rsgi.wsgi_environ import unreadable_part, wsgi_environ
 from tests import loops
 from tests.webhooks import sending
 from tests.webhooks.sending import Protocol, Reply, RequestScope
@@ -19,6 +22,7 @@ from tests.webhooks.sending import Protocol, Reply, RequestScope
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 ROUTES = (
     ("GET", "/employees"),
+    ("GET", "/employees?limit=5"),
     ("GET", "/employees?search=x&y=%D0%AF"),
     ("POST", "/employees"),
     ("POST", "/api/token"),
@@ -66,6 +70,8 @@ PARTS = (
     ),
     *("http://", "127.0.0.1", "::1", "sessionid", "django_language", "csrftoken", "ru", "xn--", "00-", "chunked"),
 )
+# All that Python knows, also those that are no text encodings.
+CHARSETS = sorted(set(aliases.values()) | {"undefined", "punycode", "idna", "unicode_escape", "raw_unicode_escape"})
 _PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
 VALUES = st.builds(
     lambda parts, times: "".join(parts)[:200] * times if times > 1 else "".join(parts),
@@ -98,7 +104,7 @@ def respond(method: str, path: str, headers: dict[str, str]) -> Reply:
 KNOWN: list[dict[str, str]] = [
     {"content-type": "a/b; x*=undefined''y"},
     {"content-type": f"a/b; x*{'9' * 900}=y"},
-    *({"content-type": f"application/json; charset={name}"} for name in ("undefined", "hex", "zlib", "idna", "utf-16")),
+    *({"content-type": f"application/json; charset={name}"} for name in CHARSETS),
     {"accept": "a;b*=bogus''x"},
     {"accept": "*/*; a=\"b; c*=bogus''x\""},
     {"accept": ";" * 60_000},
@@ -143,6 +149,17 @@ def test_a_content_type_that_cannot_be_read_is_400(route: tuple[str, str], value
     assert (reply.status, reply.code, reply.headers["x-request-id"]) == (400, "VALIDATION_ERROR", "given")
 
 
+def test_a_charset_that_is_slow_to_decode_is_refused_at_once() -> None:
+    started = time.thread_time()
+    reply = respond("GET", f"/employees?{'9' * 60_000}", {"content-type": "a/b; charset=Punycode"})
+    assert (reply.status, time.thread_time() - started < 0.5) == (400, True)
+
+
+def test_too_many_fields_of_a_query_are_named() -> None:
+    reply = respond("GET", f"/employees?{'a&' * 1001}", {"content-type": "a/b; charset=utf-8"})
+    assert (reply.status, json.loads(reply.body)["error"]["message"]) == (400, "The query has too many fields.")
+
+
 @pytest.mark.parametrize(
     "value", ["application/json", 'application/json; Charset="utf-8"', "a/b; x*=utf-8''y", ";", ""]
 )
@@ -155,7 +172,7 @@ def test_the_event_loop_builds_no_request(monkeypatch: pytest.MonkeyPatch, heade
     """The loop serves all connections, so it leaves that to Django's threads."""
     built = list[Any]()
     monkeypatch.setattr(WSGIRequest, "__init__", lambda _, environ: built.append(environ))
-    assert has_readable_type(wsgi_environ(RequestScope("GET", "/", headers)))  # type: ignore[arg-type]
+    assert not unreadable_part(wsgi_environ(RequestScope("GET", "/", headers)))  # type: ignore[arg-type]
     assert not built
 
 

@@ -136,37 +136,52 @@ def test_a_kernel_without_ipv6_uses_the_other_addresses(monkeypatch: pytest.Monk
 def forgotten_name(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have the process send its first e-mail: Django keeps the host's name after that."""
     monkeypatch.delattr(DNS_NAME, "_fqdn", raising=False)
+    monkeypatch.setattr(outgoing.EmailBackend, "_own_name", None)
     yield
     DNS_NAME.__dict__.pop("_fqdn", None)
+
+
+def message_id() -> str:
+    """Return the Message-ID of an e-mail that cannot be sent, because nothing listens."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(ConnectionRefusedError):
+        outgoing.EmailBackend(host="127.0.0.1", port=port, timeout=1).open()
+    return str(EmailMessage("x", "y", to=["x@example.ru"]).message()["Message-ID"])
 
 
 @pytest.mark.usefixtures("forgotten_name")
 def test_the_hosts_own_name_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     is_over = threading.Event()
     monkeypatch.setattr(outgoing, "_OWN_NAME_SECONDS", 0.2)
-    monkeypatch.setattr(socket, "getfqdn", lambda: is_over.wait(10) and "late.example.ru")
+    monkeypatch.setattr(socket, "gethostbyaddr", lambda _: is_over.wait(10) and ("late.example.ru", [], []))
     started = time.monotonic()
-    with closing(socket.create_server(("127.0.0.1", 0))) as closed:
-        port = closed.getsockname()[1]
-    backend = outgoing.EmailBackend(host="127.0.0.1", port=port, timeout=1)
-    with pytest.raises(ConnectionRefusedError):
-        backend.open()
-    message_id = EmailMessage("x", "y", to=["x@example.ru"]).message()["Message-ID"]
+    assert message_id().endswith(f"@{socket.gethostname()}>")
     assert time.monotonic() - started < 3
-    assert message_id.endswith(f"@{socket.gethostname()}>")
     is_over.set()
+    monkeypatch.setattr(outgoing, "_OWN_NAME_SECONDS", 5)
+    assert message_id().endswith("@late.example.ru>"), "it asks again, as long as the resolver has not answered"
+    monkeypatch.setattr(socket, "gethostbyaddr", lambda _: ("other.example.ru", [], []))
+    assert message_id().endswith("@late.example.ru>")
 
 
-@pytest.mark.usefixtures("forgotten_name")
-@pytest.mark.parametrize("name", ["directory.example.ru", OSError("no such host")])
-def test_the_hosts_own_name(monkeypatch: pytest.MonkeyPatch, name: Any) -> None:
-    def look_up() -> str:
-        if isinstance(name, OSError):
-            raise name
-        return str(name)
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (("directory.example.ru", ["directory"], []), "directory.example.ru"),
+        (("directory", ["directory.example.ru"], []), "directory.example.ru"),
+        (("directory", [], []), "directory"),
+        (socket.herror("no such host"), None),
+        (socket.gaierror("no answer"), None),
+    ],
+)
+def test_the_hosts_own_name(monkeypatch: pytest.MonkeyPatch, answer: Any, expected: str | None) -> None:
+    def look_up(_host: str) -> Any:
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
 
-    monkeypatch.setattr(socket, "getfqdn", look_up)
-    expected = socket.gethostname() if isinstance(name, OSError) else name
+    monkeypatch.setattr(socket, "gethostbyaddr", look_up)
     assert outgoing.own_name(time.monotonic() + 5) == expected
 
 

@@ -2,19 +2,31 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
 
 from config.dev.processes import BASE_DIR
+from config.lib.metric_files import HOST
 from monitoring.indicators import rounds
-from monitoring.stats.process_counters import counted
+from monitoring.indicators.models import Level
+from monitoring.management.commands import serve_metrics
+from monitoring.stats import reports
+from monitoring.stats.process_counters import SharedCollector, counted
 from tests.profiles.people import add_profile
 from tests.webhooks.sending import send
 from webhooks.processing import process_inbox
@@ -95,6 +107,8 @@ def test_it_has_the_counters_without_postgresql(client: Client) -> None:
     assert "profile_total" not in text
 
 
+# Linux has no process ID above 2**22.
+DEAD, LIVING = 2**22 + 1, os.getpid()
 COUNTING = """
 from django.conf import settings
 settings.DEBUG
@@ -113,6 +127,15 @@ def test_it_archives_the_counts_of_ended_processes(tmp_path: Path, monkeypatch: 
     for _ in range(2):
         assert counted("seen") == {("me",): 7}
     assert [path.name.rpartition("-")[2] for path in tmp_path.glob("*.db")] == ["dead.db"]
+
+
+def test_it_leaves_the_files_of_other_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    names = {f"counter_{host}-{DEAD}.{end}" for host in (f"{HOST}-2", f"2-{HOST}") for end in ("added", "sum", "new")}
+    for name in names:
+        (tmp_path / name).touch()
+    assert counted("seen") == {}
+    assert {path.name for path in tmp_path.iterdir()} == names | {"lock"}
 
 
 def test_it_works_when_the_directory_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
@@ -141,6 +164,137 @@ def test_a_living_process_keeps_its_file(tmp_path: Path, monkeypatch: pytest.Mon
         child.communicate(b"\n")
     assert counted("seen") == {("me",): 3}
     assert not list(tmp_path.glob("gauge_*.db"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from config.lib import metric_files
+metric_files.share()
+from prometheus_client import CollectorRegistry, Counter
+from monitoring.stats.process_counters import SharedCollector
+seen, folder = Counter("seen", "x"), Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+registry, left = CollectorRegistry(), 0
+registry.register(SharedCollector(folder))
+def kill(event, args):
+    global left
+    if event in ("open", "os.rename", "os.remove") and str(folder) in str(args[0]):
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
+def run_child(call):
+    child = os.fork()
+    if not child:
+        call()
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+step, total, status = 0, 0, 1
+while status:
+    step += 1
+    total += step
+    run_child(lambda: seen.inc(step))
+    left = step
+    status = run_child(lambda: registry.get_sample_value("seen_total"))
+    left = 0
+    assert status in (0, signal.SIGKILL), status
+    assert registry.get_sample_value("seen_total") == total, step
+print(step, *sorted(path.name.rpartition(metric_files.HOST)[2] for path in folder.iterdir()), os.getpid())
+"""
+
+
+def test_a_collector_killed_at_any_step_counts_the_dead_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    command = [sys.executable, "-W", "ignore", "-c", KILLED]
+    done = subprocess.run(command, cwd=BASE_DIR, env=os.environ, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    steps, *files, pid = done.stdout.split()
+    assert (int(steps) > 10, files) == (True, [f"-{pid}.db", "-dead.db", "lock"])
+
+
+CREATING = """
+import os, signal
+from config.lib import metric_files
+metric_files.share()
+from prometheus_client import Counter
+os.posix_fallocate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Counter("a", "b").inc()
+"""
+
+
+def test_a_process_killed_while_it_creates_its_file_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    killed = subprocess.run([sys.executable, "-c", CREATING], cwd=BASE_DIR, env=os.environ, check=False)  # noqa: S603
+    assert (killed.returncode, list(tmp_path.glob("*.db"))) == (-signal.SIGKILL, [])
+    assert list(tmp_path.iterdir())
+    assert counted("a") == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+@settings_of(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@example(kept=0, kind="counter", pid=LIVING, noise={})
+@example(kept=0, kind="counter", pid=DEAD, noise={})
+@example(kept=0, kind="histogram", pid=LIVING, noise={})
+@example(kept=7, kind="gauge_livesum", pid=DEAD, noise={})
+@example(kept=112, kind="counter", pid=DEAD, noise={12: 0})
+@given(
+    st.integers(0, 200),
+    st.sampled_from(["counter", "histogram", "gauge_livesum", "gauge_all"]),
+    st.sampled_from([LIVING, DEAD]),
+    st.dictionaries(st.integers(0, 199), st.integers(0, 255), max_size=5),
+)
+def test_a_damaged_file_spoils_no_other(
+    tmp_path_factory: pytest.TempPathFactory, kept: int, kind: str, pid: int, noise: dict[int, int]
+) -> None:
+    """It is cut off, as by a process killed while it created the file, or has wrong bytes."""
+    folder = tmp_path_factory.mktemp("metrics")
+    key = mmap_key("bad", "bad_total", ["process"], ["me"], "x" * 40)
+    for name, good in ((f"counter_{HOST}-{LIVING}7.db", "good"), (f"{kind}_{HOST}-{pid}.db", "")):
+        file = MmapedDict(str(folder / name))  # type: ignore[no-untyped-call]
+        file.write_value(mmap_key(good, f"{good}_total", [], [], "x") if good else key, 5.0, 0.0)  # type: ignore[no-untyped-call]
+        file.close()  # type: ignore[no-untyped-call]
+    content = bytearray((folder / name).read_bytes())
+    for place, byte in noise.items():
+        content[place] = byte
+    (folder / name).write_bytes(content[:kept] if kept < 200 else content)
+    registry = CollectorRegistry()
+    registry.register(SharedCollector(folder))
+    for _ in range(2):
+        assert registry.get_sample_value("good_total") == 5
+    assert (folder / name).exists() == (pid == LIVING)
+
+
+def test_a_frozen_collector_delays_nobody_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    rounds.take_round()
+    statuses = list[str]()
+    holding = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", holding, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:  # noqa: S603
+        assert holder.stdout
+        holder.stdout.readline()
+        holder.send_signal(signal.SIGSTOP)
+        started = time.monotonic()
+        giving_up = threading.Timer(30, holder.kill)
+        giving_up.start()
+        try:
+            answer = client.get("/metrics")
+            health = reports.cache_health()
+            readings = rounds.take_round()
+            serve_metrics.respond({"PATH_INFO": "/metrics"}, lambda status, _headers: statuses.append(status))  # type: ignore[arg-type]
+        finally:
+            giving_up.cancel()
+            holder.kill()
+    assert time.monotonic() - started < 20
+    assert statuses == ["503 Service Unavailable"]
+    assert (answer.status_code, b"rollout_percent" in answer.content, health["redis_connected"]) == (200, True, True)
+    levels = (readings["secret_failures"].level, readings["dead_letters"].level)
+    assert levels == (Level.ERROR, Level.OK)
+    assert rounds.take_round()["secret_failures"].level == Level.OK
 
 
 SERVING = """

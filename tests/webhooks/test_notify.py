@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django.fixtures import Settings
 
-from config.postgres.base import DatabaseWrapper
+from config.postgres.base import DatabaseWrapper, DeadlineConnection
 from profiles.rollout.heartbeat import heartbeat_thread
 from tests import loops
 from tests.webhooks.inbox_rows import row
@@ -76,6 +76,23 @@ def test_without_a_connection_it_waits_and_connects_again(settings: Settings, mo
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'", [])
     listener.wait(0.1)
     listener.close()
+
+
+def test_a_deadline_before_listen_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = list[DeadlineConnection]()
+    connect = DeadlineConnection.connect
+
+    def connect_late(**options: Any) -> DeadlineConnection:
+        opened.append(connect(**options))
+        time.sleep(1)
+        return opened[0]
+
+    monkeypatch.setattr(DeadlineConnection, "connect", connect_late)
+    monkeypatch.setattr(notify, "_CONNECT_SECONDS", 1)
+    listener = Listener()
+    listener.wait(0)
+    listener.close()
+    assert [one.closed for one in opened] == [True]
 
 
 def test_the_inbox_is_processed_without_listen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, ThreadingWSGIServe
 
 from config.lib.commands import BaseCommand
 from monitoring.api.access import bears_token, is_open
-from monitoring.stats.process_counters import process_registry
+from monitoring.stats.process_counters import CountersError, process_registry
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -51,5 +51,10 @@ def respond(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iter
     if not (is_open() or bears_token(environ.get("HTTP_AUTHORIZATION", ""))):
         start_response("401 Unauthorized", [("WWW-Authenticate", "Bearer")])
         return [b""]
+    try:
+        text = generate_latest(process_registry())
+    except CountersError:
+        start_response("503 Service Unavailable", [])
+        return [b""]
     start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
-    return [generate_latest(process_registry())]
+    return [text]
