@@ -60,6 +60,8 @@ STANDBY_LASTS_SECONDS, STANDBY_COUNTS_AS = 5.0, 121.0
 # Each single wait may be short, because requests give up: it lasts if another round has found one in this time.
 STANDBY_WINDOW = timedelta(minutes=1)
 _STANDBY_STATE = "waiting for a standby"
+# The key of the seconds that commits have waited for a standby, also in a reading about another session.
+_STANDBY_WAIT = "standby_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,8 +354,8 @@ def standby_wait() -> locks.Session | None:
     if waiting is None:
         return None
     is_recent = Q(round_at__gt=timezone.now() - STANDBY_WINDOW, round_at__lte=timezone.now())
-    found = IndicatorReading.objects.filter(is_recent, name="blocking_session", data__state=_STANDBY_STATE)
-    last = found.order_by("-round_at").values_list("round_at", "data__seconds").first()
+    found = IndicatorReading.objects.filter(is_recent, name="blocking_session", data__has_key=_STANDBY_WAIT)
+    last = found.order_by("-round_at").values_list("round_at", f"data__{_STANDBY_WAIT}").first()
     seconds = last[1] + clock.age(last[0]).total_seconds() if last else 0
     return waiting._replace(seconds=max(waiting.seconds, seconds))
 
@@ -368,16 +370,17 @@ def blocking_session(sources: Sources) -> Measured:
     If commits have waited for a synchronous standby for STANDBY_LASTS_SECONDS, return at least STANDBY_COUNTS_AS.
     """
     waiting, session = standby_wait(), locks.blocking_session()
+    wait = {_STANDBY_WAIT: round(waiting.seconds)} if waiting else {}
     # A short wait does not hide a lock.
     if waiting and (waiting.seconds >= STANDBY_LASTS_SECONDS or session is None):
         seconds = max(waiting.seconds, STANDBY_COUNTS_AS) if waiting.seconds >= STANDBY_LASTS_SECONDS else 0
         data = {"pid": waiting.pid, "application": waiting.name, "state": _STANDBY_STATE}
         data |= {"seconds": round(waiting.seconds)}
-        return Measured(seconds, message=standby_message(waiting), data=data)
+        return Measured(seconds, message=standby_message(waiting), data=data | wait)
     if session is None:
         return Measured(0)
     fields = {"pid": session.pid, "application": session.name, "state": session.state}
-    return Measured(session.seconds, params=fields, data=fields | {"seconds": round(session.seconds)})
+    return Measured(session.seconds, params=fields, data=fields | wait | {"seconds": round(session.seconds)})
 
 
 def rollout_held(sources: Sources) -> Measured:
