@@ -25,7 +25,7 @@ from employees.models import University
 from monitoring.dashboard import held
 from monitoring.dashboard.access import may, page, screen
 from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, controller, gates, preview, rollback
-from monitoring.rollout_control.presenters import conditions, effect
+from monitoring.rollout_control.presenters import conditions
 from monitoring.rollout_control.rollback import NotVerified
 from profiles.rollout import changes, plans, presenters, rules
 from profiles.rollout.approvals import APPROVAL_NEEDED, ApprovalNeeded
@@ -34,6 +34,7 @@ from profiles.rollout.models import Action, OnBreach, Rollout
 from profiles.rollout.monitored_period import last_raise
 from profiles.rollout.phases import PHASES, TITLES
 from profiles.rollout.presenters import audit_rows
+from profiles.rollout.presenters.effects import effect
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused, RolloutHeld
 
