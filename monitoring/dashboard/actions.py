@@ -377,7 +377,7 @@ def emergency_stop(request: HttpRequest) -> HttpResponse:
             context["named"] = held.named_since(request, last_raise()) if is_shown else ""
             return page(request, "stopped.html", _("Emergency stop"), **context | _stop(request, is_shown=is_shown))
         except ChangeRefused as refused:
-            context["refusal"] = rollback.refusal(refused, is_shown=is_shown)
+            context["refusal"] = presenters.refusal(refused, is_shown=is_shown)
     result = preview_of(Action.EMERGENCY)
     context |= {"lines": presenters.outcome(result) if is_shown else [], "is_change": result.is_change}
     return page(request, "emergency.html", _("Emergency stop"), **context)
@@ -394,5 +394,5 @@ def _stop(request: HttpRequest, *, is_shown: bool) -> dict[str, Any]:
     except NotVerified as failed:
         doubt = str(failed)
     if not is_shown:
-        lines, doubt = ([], _("not verified")) if doubt else ([str(rollback.STOP_VERIFIED)], "")
+        lines, doubt = ([], str(rollback.STOP_NOT_VERIFIED)) if doubt else ([str(rollback.STOP_VERIFIED)], "")
     return {"took": took, "lines": lines, "doubt": doubt, "took_verified": time.perf_counter() - started}
