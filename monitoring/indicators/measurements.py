@@ -62,6 +62,10 @@ STANDBY_WINDOW = timedelta(minutes=1)
 _STANDBY_STATE = "waiting for a standby"
 # The key of the seconds that commits have waited for a standby, also in a reading about another session.
 _STANDBY_WAIT = "standby_seconds"
+# The key of the figures of a university with wrong names: the one compared most.
+FIGURES = "figures"
+# The previous release stored this message in readings and audit rows: it keeps its translation.
+_FORMER = gettext_noop("universities with wrong cached names: %(count)d; the one compared most: %(why)s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,16 +313,17 @@ def conflicts(sources: Sources) -> Measured:
 def universities_standing_out(sources: Sources) -> Measured:
     """Count the universities whose own comparisons prove that too many of their cached names are wrong.
 
-    The message names no university, because users who are limited to another one see it too. ``data`` has the IDs, the
-    one with the lowest agreement first; presenters name those that the reader may see.
+    The message neither names a university nor has figures of a single one, because users who are limited to another
+    one see it too. ``data`` has the IDs, the one with the lowest agreement first, and the figures of the one compared
+    most; presenters add what the reader may see.
     """
     bad = {pk: stats for pk, stats in sources.by_university.items() if stats.is_proven_bad}
     if not bad:
         return Measured(0)
-    params = {"count": len(bad), "why": max(bad.values(), key=attrgetter("n")).favourable_bounds()}
-    message = Message("universities with wrong cached names: %(count)d; the one compared most: %(why)s", params)
+    message = Message("universities with wrong cached names: %(count)d", {"count": len(bad)})
+    figures = max(bad.values(), key=attrgetter("n")).favourable_bounds().as_json()
     worst = sorted(bad, key=lambda pk: (bad[pk].agreement_bounds[1], pk))
-    return Measured(len(bad), message=message, data={UNIVERSITIES: worst})
+    return Measured(len(bad), message=message, data={UNIVERSITIES: worst, FIGURES: figures})
 
 
 def reason_against(sources: Sources) -> Measured:

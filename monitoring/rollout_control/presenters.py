@@ -56,7 +56,7 @@ class Condition:
 
     @classmethod
     def of(cls, result: GateResult, may_see: Collection[int] | None = None) -> Self:
-        """Return the result for display; ``may_see`` limits the named universities, None allows all of them."""
+        """Return the result for display, naming only universities in ``may_see``; None allows all, and figures."""
         value = limit = ""
         if result.value is not None and result.unit != "bool":
             value = with_unit(result.value, result.unit)
@@ -65,8 +65,14 @@ class Condition:
             if result.comparison and result.limit is not None:
                 limit = with_unit(result.limit, result.unit)
         title, verdict = str(GATES[result.gate]), str(result.verdict.label)
-        labels = (title, verdict, TONES[result.verdict], str(result.message) + _named(result.universities, may_see))
+        labels = (title, verdict, TONES[result.verdict], str(result.message) + _details(result, may_see))
         return cls(result.gate, *labels, value, result.comparison if value else "", limit, result.n)
+
+
+def _details(result: GateResult, may_see: Collection[int] | None) -> str:
+    """Return the figures, and the names of the first of the universities that the reader may see."""
+    figures = _("; the one compared most: %(figures)s") % {"figures": result.figures} if result.figures else ""
+    return (figures if may_see is None else "") + _named(result.universities, may_see)
 
 
 def _named(universities: Iterable[int], may_see: Collection[int] | None) -> str:
