@@ -29,4 +29,5 @@ FORMER_MESSAGES = (
     _("p95 %(mine)s ms by the cache, %(theirs)s ms by the direct API"),
     _("alerts were not checked recently: is the worker running?"),
     _("the direct API has not been checked: no worker has called it yet, or MAX_BOT_TOKEN is not set"),
+    _("universities with wrong cached names: %(count)d; the one compared most: %(why)s"),
 )

@@ -115,8 +115,15 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
     ),
     Kind.ROLLOUT_HELD: (
-        _("Read the reason on the page Rollout. The percentages stay as they are and cannot be increased for now."),
-        _("If employees are getting wrong names, or you do not know, lower the percentage or stop everything."),
+        _("Read on the page Rollout whether it is a pause or an emergency stop, and why. No phase can go up for now."),
+        _(
+            "Emergency stop: all names come from the direct API, and updates are only stored. Resume only when the"
+            " cause is fixed: phases 1 and 2 then return, and phase 3 at 1% at most."
+        ),
+        _(
+            "Pause: the percentages stay as they are. If employees are getting wrong names, or you do not know, lower"
+            " the percentage or stop everything."
+        ),
         _("Look at the conflicts and at the people who got a name from the cache after the step, and fix the cause."),
         _("Resume with a reason. A new monitored period starts: earlier breaches and comparisons no longer count."),
     ),

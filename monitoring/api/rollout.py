@@ -211,7 +211,7 @@ def _verification(*, is_shown: bool) -> list[str]:
     try:
         lines = list(rollback.verify("emergency"))
     except NotVerified as doubt:
-        return [f"not verified: {doubt}" if is_shown else _("not verified")]
+        return [f"not verified: {doubt}" if is_shown else str(rollback.STOP_NOT_VERIFIED)]
     return lines if is_shown else [str(rollback.STOP_VERIFIED)]
 
 
@@ -239,7 +239,7 @@ def _api_error(refused: ChangeRefused, request: Request) -> APIException:
         return PermissionDenied(str(refused))
     if isinstance(refused, Busy):
         return JobRunning(str(refused))
-    return serializers.ValidationError([rollback.refusal(refused, is_shown=request.user.has_perm(SEE_ROLLOUT))])
+    return serializers.ValidationError([presenters.refusal(refused, is_shown=request.user.has_perm(SEE_ROLLOUT))])
 
 
 class ApprovalsView(DeadlineView):

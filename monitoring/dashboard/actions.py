@@ -25,7 +25,7 @@ from employees.models import University
 from monitoring.dashboard import held
 from monitoring.dashboard.access import may, page, screen
 from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, controller, gates, preview, rollback
-from monitoring.rollout_control.presenters import conditions, effect
+from monitoring.rollout_control.presenters import conditions
 from monitoring.rollout_control.rollback import NotVerified
 from profiles.rollout import changes, plans, presenters, rules
 from profiles.rollout.approvals import APPROVAL_NEEDED, ApprovalNeeded
@@ -34,6 +34,7 @@ from profiles.rollout.models import Action, OnBreach, Rollout
 from profiles.rollout.monitored_period import last_raise
 from profiles.rollout.phases import PHASES, TITLES
 from profiles.rollout.presenters import audit_rows
+from profiles.rollout.presenters.effects import effect
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused, RolloutHeld
 
@@ -376,7 +377,7 @@ def emergency_stop(request: HttpRequest) -> HttpResponse:
             context["named"] = held.named_since(request, last_raise()) if is_shown else ""
             return page(request, "stopped.html", _("Emergency stop"), **context | _stop(request, is_shown=is_shown))
         except ChangeRefused as refused:
-            context["refusal"] = rollback.refusal(refused, is_shown=is_shown)
+            context["refusal"] = presenters.refusal(refused, is_shown=is_shown)
     result = preview_of(Action.EMERGENCY)
     context |= {"lines": presenters.outcome(result) if is_shown else [], "is_change": result.is_change}
     return page(request, "emergency.html", _("Emergency stop"), **context)
@@ -393,5 +394,5 @@ def _stop(request: HttpRequest, *, is_shown: bool) -> dict[str, Any]:
     except NotVerified as failed:
         doubt = str(failed)
     if not is_shown:
-        lines, doubt = ([], _("not verified")) if doubt else ([str(rollback.STOP_VERIFIED)], "")
+        lines, doubt = ([], str(rollback.STOP_NOT_VERIFIED)) if doubt else ([str(rollback.STOP_VERIFIED)], "")
     return {"took": took, "lines": lines, "doubt": doubt, "took_verified": time.perf_counter() - started}

@@ -37,9 +37,13 @@ def reasons(facts: Mapping[str, Any]) -> list[str]:
     A reason apart from the percentages comes first. A sentence follows for each phase that the percentages decide: 3
     and 4, up to the first one that does not include the person.
     """
+    return [*(_("Reason: %(reason)s.") % {"reason": reason} for reason in _apart(facts)), *_phases(facts)]
+
+
+def _apart(facts: Mapping[str, Any]) -> list[str]:
+    """Return the reason apart from the percentages, which begins with a small letter; none if there is none."""
     reason = Reason(facts["reason"])
-    named = _("Reason: %(reason)s.") % {"reason": reason.label}
-    return [*([] if reason in _BY_PERCENTAGE else [named]), *_phases(facts)]
+    return [] if reason in _BY_PERCENTAGE else [str(reason.label)]
 
 
 def _phases(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -52,6 +56,9 @@ def _phases(facts: Mapping[str, Any]) -> Iterator[str]:
             yield sentence % params
         elif percent < entry:
             yield _("Phase %(phase)d is at %(percent)s, so no later phase includes anybody.") % params
+        if percent != facts["configured"][number - 1] and (number >= CACHE_FIRST or percent < entry):
+            params["percent"] = _share(facts["configured"][number - 1])
+            yield _("An override applies: without it, phase %(phase)d would be at %(percent)s.") % params
         if percent < entry:
             return
 
@@ -64,7 +71,9 @@ def rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of ``rollout explain``: a title and a text, such as “Stage” and “2”."""
     yield _("Stage"), str(facts["stage"])
     yield _("Source"), source(facts)
-    yield _("Reason"), " ".join(reasons(facts))
+    # Beside this title, the word “Reason” would be there twice.
+    apart = [f"{reason[0].upper()}{reason[1:]}." for reason in _apart(facts)]
+    yield _("Reason"), " ".join([*apart, *_phases(facts)])
     yield _("Name"), facts["served"]
     if employee := facts["employee"]:
         source_of_name = _("source of the name: %(source)s") % {"source": employee.get_profile_source_display()}

@@ -62,6 +62,10 @@ STANDBY_LASTS_SECONDS, STANDBY_COUNTS_AS = 5.0, 121.0
 # Each single wait may be short, because requests give up: it lasts if another round has found one in this time.
 STANDBY_WINDOW = timedelta(minutes=1)
 _STANDBY_STATE = "waiting for a standby"
+# The key of the seconds that commits have waited for a standby, also in a reading about another session.
+_STANDBY_WAIT = "standby_seconds"
+# The key of the figures of a university with wrong names: the one compared most.
+FIGURES = "figures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,16 +320,17 @@ def conflicts(sources: Sources) -> Measured:
 def universities_standing_out(sources: Sources) -> Measured:
     """Count the universities whose own comparisons prove that too many of their cached names are wrong.
 
-    The message names no university, because users who are limited to another one see it too. ``data`` has the IDs, the
-    one with the lowest agreement first; presenters name those that the reader may see.
+    The message neither names a university nor has figures of a single one, because users who are limited to another
+    one see it too. ``data`` has the IDs, the one with the lowest agreement first, and the figures of the one compared
+    most; presenters add what the reader may see.
     """
     bad = {pk: stats for pk, stats in sources.by_university.items() if stats.is_proven_bad}
     if not bad:
         return Measured(0)
-    params = {"count": len(bad), "why": max(bad.values(), key=attrgetter("n")).favourable_bounds()}
-    message = Message("universities with wrong cached names: %(count)d; the one compared most: %(why)s", params)
+    message = Message("universities with wrong cached names: %(count)d", {"count": len(bad)})
+    figures = max(bad.values(), key=attrgetter("n")).favourable_bounds().as_json()
     worst = sorted(bad, key=lambda pk: (bad[pk].agreement_bounds[1], pk))
-    return Measured(len(bad), message=message, data={UNIVERSITIES: worst})
+    return Measured(len(bad), message=message, data={UNIVERSITIES: worst, FIGURES: figures})
 
 
 def reason_against(sources: Sources) -> Measured:
@@ -361,8 +366,8 @@ def standby_wait() -> locks.Session | None:
     if waiting is None:
         return None
     is_recent = Q(round_at__gt=timezone.now() - STANDBY_WINDOW, round_at__lte=timezone.now())
-    found = IndicatorReading.objects.filter(is_recent, name="blocking_session", data__state=_STANDBY_STATE)
-    last = found.order_by("-round_at").values_list("round_at", "data__seconds").first()
+    found = IndicatorReading.objects.filter(is_recent, name="blocking_session", data__has_key=_STANDBY_WAIT)
+    last = found.order_by("-round_at").values_list("round_at", f"data__{_STANDBY_WAIT}").first()
     seconds = last[1] + clock.age(last[0]).total_seconds() if last else 0
     return waiting._replace(seconds=max(waiting.seconds, seconds))
 
@@ -377,16 +382,17 @@ def blocking_session(sources: Sources) -> Measured:
     If commits have waited for a synchronous standby for STANDBY_LASTS_SECONDS, return at least STANDBY_COUNTS_AS.
     """
     waiting, session = standby_wait(), locks.blocking_session()
+    wait = {_STANDBY_WAIT: round(waiting.seconds)} if waiting else {}
     # A short wait does not hide a lock.
     if waiting and (waiting.seconds >= STANDBY_LASTS_SECONDS or session is None):
         seconds = max(waiting.seconds, STANDBY_COUNTS_AS) if waiting.seconds >= STANDBY_LASTS_SECONDS else 0
         data = {"pid": waiting.pid, "application": waiting.name, "state": _STANDBY_STATE}
         data |= {"seconds": round(waiting.seconds)}
-        return Measured(seconds, message=standby_message(waiting), data=data)
+        return Measured(seconds, message=standby_message(waiting), data=data | wait)
     if session is None:
         return Measured(0)
     fields = {"pid": session.pid, "application": session.name, "state": session.state}
-    return Measured(session.seconds, params=fields, data=fields | {"seconds": round(session.seconds)})
+    return Measured(session.seconds, params=fields, data=fields | wait | {"seconds": round(session.seconds)})
 
 
 def rollout_held(sources: Sources) -> Measured:

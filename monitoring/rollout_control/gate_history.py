@@ -59,8 +59,8 @@ def _trend(result: GateResult, moments: list[Moment], since: datetime, until: da
     # With too small a sample, the gate's number is the size of the sample.
     if result.value == result.n:
         moments = [Moment(moment.at, moment.n) for moment in moments]
-    elif result.unit == "%":
-        # An earlier release stored the sample as the value of a share.
+    elif result.gate == "cohort_agreement":
+        # An earlier release stored the sample as its value. Other values may exceed 100%, such as those of evictions.
         moments = [moment for moment in moments if moment.value is None or moment.value <= 1]
     return Trend.of(moments, [result.limit], partial(with_unit, unit=result.unit), since=since, until=until)
 

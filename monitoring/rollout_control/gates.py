@@ -15,11 +15,20 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from config.lib import clock
-from config.lib.messages import Message, from_columns, join_messages, percent_of, thousands, title_message, to_columns
+from config.lib.messages import (
+    Message,
+    from_columns,
+    join_messages,
+    parse_message,
+    percent_of,
+    thousands,
+    title_message,
+    to_columns,
+)
 from monitoring.alerts import engine
 from monitoring.indicators import rounds
 from monitoring.indicators.definitions import INDICATORS
-from monitoring.indicators.measurements import NOT_CHECKED, SAMPLE_NEEDED, UNIVERSITIES
+from monitoring.indicators.measurements import FIGURES, NOT_CHECKED, SAMPLE_NEEDED, UNIVERSITIES
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.rollout_control.labels import GATES, INDICATOR_OF
 from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
@@ -84,7 +93,8 @@ class GateResult:
     are in the base unit of ``unit``; shares are 0 to 1. ``comparison`` is the operator, such as ≤, by which a good
     value compares with the limit. ``n`` is the size of the sample. ``needed`` is the size at which the gate may pass if
     the share stays as it is: infinity if it cannot pass at any size, None if its result does not depend on the size.
-    ``universities`` are the IDs of the universities that the gate fails for, the worst first.
+    ``universities`` are the IDs of the universities that the gate fails for, the worst first, and ``figures`` a message
+    with the figures of one of them.
     """
 
     gate: str
@@ -98,6 +108,7 @@ class GateResult:
     n: int | None = None
     needed: float | None = None
     universities: tuple[int, ...] = ()
+    figures: Message | None = None
 
     def as_json(self) -> dict[str, Any]:
         message, sentence = to_columns(self.message, MESSAGE_LENGTH)
@@ -237,7 +248,8 @@ def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
     stored = reading.data.get(SAMPLE_NEEDED, 0)
     needed: float | None = math.inf if stored is None else stored or None
     result = GateResult(gate, verdict, reading.sentence, reading.value, n=reading.n, needed=needed)
-    result = replace(result, universities=tuple(reading.data.get(UNIVERSITIES, ())))
+    figures = parse_message(reading.data.get(FIGURES))
+    result = replace(result, universities=tuple(reading.data.get(UNIVERSITIES, ())), figures=figures)
     if reading.level == Level.UNKNOWN and indicator.least > 1:
         return replace(result, value=reading.n, limit=indicator.least, comparison="≥")
     return replace(result, unit=indicator.unit, limit=reading.warning_limit, comparison=indicator.comparison)

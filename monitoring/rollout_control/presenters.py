@@ -56,7 +56,7 @@ class Condition:
 
     @classmethod
     def of(cls, result: GateResult, may_see: Collection[int] | None = None) -> Self:
-        """Return the result for display; ``may_see`` limits the named universities, None allows all of them."""
+        """Return the result for display, naming only universities in ``may_see``; None allows all, and figures."""
         value = limit = ""
         if result.value is not None and result.unit != "bool":
             value = with_unit(result.value, result.unit)
@@ -65,8 +65,14 @@ class Condition:
             if result.comparison and result.limit is not None:
                 limit = with_unit(result.limit, result.unit)
         title, verdict = str(GATES[result.gate]), str(result.verdict.label)
-        labels = (title, verdict, TONES[result.verdict], str(result.message) + _named(result.universities, may_see))
+        labels = (title, verdict, TONES[result.verdict], str(result.message) + _details(result, may_see))
         return cls(result.gate, *labels, value, result.comparison if value else "", limit, result.n)
+
+
+def _details(result: GateResult, may_see: Collection[int] | None) -> str:
+    """Return the figures, and the names of the first of the universities that the reader may see."""
+    figures = _("; the one compared most: %(figures)s") % {"figures": result.figures} if result.figures else ""
+    return (figures if may_see is None else "") + _named(result.universities, may_see)
 
 
 def _named(universities: Iterable[int], may_see: Collection[int] | None) -> str:
@@ -100,42 +106,6 @@ def forced_past(row: ChangeRecord) -> str:
 
 def failed_gates(row: ChangeRecord) -> str:
     return ", ".join(str(GATES[item["gate"]]) for item in row.evidence if item["verdict"] != Verdict.PASS)
-
-
-# What a step of phases 1 to 4 does, up and down; the number of people is shown beside it.
-_EFFECTS: tuple[tuple[Promise, Promise], ...] = (
-    (
-        T("Everything is switched on, but all names still come from the direct API."),
-        T("Employees whose names come from the cache move back to the direct API."),
-    ),
-    (
-        T("Updates create profiles, and names are compared. All names still come from the direct API."),
-        T("Updates are only stored. Employees whose names come from the cache move back to the direct API."),
-    ),
-    (
-        T(
-            "The names of these employees come from the cache, or from the direct API if the cache has no fresh full"
-            " name."
-        ),
-        T("These employees move back to the direct API."),
-    ),
-    (
-        T("These employees lose the fallback: the direct API is called only for people without a profile."),
-        T("The fallback is restored for these employees: the direct API is called again for stale and partial names."),
-    ),
-)
-_PEOPLE: tuple[tuple[Promise, Promise], ...] = (
-    (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
-    (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
-    (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
-    (T("Employees who lose the fallback"), T("Employees whose fallback is restored")),
-)
-
-
-def effect(phase: int, *, is_raise: bool) -> tuple[str, str]:
-    """Return a description of what a step of the phase does, and a label for the number of affected employees."""
-    up_or_down = 0 if is_raise else 1
-    return str(_EFFECTS[phase - 1][up_or_down]), str(_PEOPLE[phase - 1][up_or_down])
 
 
 @dataclass(frozen=True, slots=True)

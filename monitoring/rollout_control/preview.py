@@ -194,6 +194,7 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
     state = current_state()
     return {
         "phases": state.phases,
+        "configured": state.configured,
         "bucket": bucket(state.salts.get("phase3_cache_first", ""), phone),
         "stage": decision.stage,
         "reason": decision.reason,

@@ -22,7 +22,6 @@ from profiles.rollout import changes, presenters
 from profiles.rollout.change_request import ChangeRequest
 from profiles.rollout.decision import Reason, decide, forget_state, is_collecting, is_monitored, is_processing
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.lock import Busy
 from profiles.rollout.models import Action, UniversityRule, university_name
 from profiles.rollout.rules import ChangeRefused
 
@@ -44,18 +43,15 @@ _OPEN_RUNS = {
 
 
 STOP_VERIFIED = gettext_lazy("verified: the stop has taken effect everywhere")
+# For people who may not view the rollout, and so not the reason either.
+STOP_NOT_VERIFIED = gettext_lazy(
+    "not verified: the stop is saved, but not every process has confirmed it yet. Repeat the stop, or ask somebody who"
+    " may view the rollout."
+)
 
 
 class NotVerified(Exception):
     """Raised when a change was written, but a check could not confirm that it is in force."""
-
-
-def refusal(refused: ChangeRefused, *, is_shown: bool) -> str:
-    """Return why a change is refused; without ``is_shown``, no message that has values of the rollout."""
-    has_no_values = isinstance(refused, Busy) or (isinstance(refused.text, Message) and not refused.text.params)
-    if is_shown or has_no_values:
-        return str(refused)
-    return _("The rules or gates of the rollout refuse this change.")
 
 
 def verify(part: str) -> Iterator[str]:

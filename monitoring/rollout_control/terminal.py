@@ -20,7 +20,7 @@ from monitoring.indicators.models import Round
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.guide.checklist import checklist_status
 from monitoring.rollout_control.labels import GATES
-from monitoring.rollout_control.presenters import Phase, conditions, effect, forced_past, phases, timelines
+from monitoring.rollout_control.presenters import Phase, conditions, forced_past, phases, timelines
 from monitoring.rollout_control.preview import Preview
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import ComparisonStats
@@ -32,6 +32,7 @@ from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Approval, Change, ChangeRecord, Rollout
 from profiles.rollout.phases import EMERGENCY_STOP
 from profiles.rollout.presenters import audit_rows, percentage
+from profiles.rollout.presenters.effects import effect
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 

@@ -13,7 +13,7 @@ from config.lib.messages import Message, Text
 from profiles.rollout import rules
 from profiles.rollout.models import Action, Flag, UniversityRule
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES
-from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.rules import InvalidValue
 
 _WITH_PHASE = (Action.SET, Action.ADVANCE, Action.ROLL_BACK, Action.PLAN)
 _WITH_PERCENT = (Action.SET, Action.FLAG)
@@ -97,7 +97,7 @@ class ChangeRequest:
         """
         switch = rest.get("switch")
         if action == Action.SWITCH and switch not in (*SWITCHES, EMERGENCY_STOP):
-            raise ChangeRefused(Message("There is no switch “%(name)s”.", {"name": str(switch)[:50]}))
+            raise InvalidValue(Message("There is no switch “%(name)s”.", {"name": str(switch)[:50]}))
         if switch == EMERGENCY_STOP and rest["is_on"]:
             action = Action.EMERGENCY
         has_phase = action in _WITH_PHASE and (phase or action != Action.ADVANCE)

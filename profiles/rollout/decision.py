@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -63,8 +64,8 @@ class RolloutState:
     """The flags, switches and university rules as read from PostgreSQL at ``read_at`` (monotonic seconds).
 
     ``percents`` and ``phases`` are in hundredths of a percent; ``phases`` has the values of phases 1 to 4 that result
-    from percentages and overrides. ``allowed`` maps a university's ID to the last phase to which a rule admits it,
-    ``denied`` to the first phase from which a rule excludes it.
+    from percentages and overrides, ``configured`` those without the overrides. ``allowed`` maps a university's ID to
+    the last phase to which a rule admits it, ``denied`` to the first phase from which a rule excludes it.
     """
 
     revision: int = 0
@@ -72,6 +73,7 @@ class RolloutState:
     salts: dict[str, str] = field(default_factory=dict)
     switches: dict[str, bool] = field(default_factory=dict)
     phases: tuple[int, ...] = (0, 0, 0, 0)
+    configured: tuple[int, ...] = (0, 0, 0, 0)
     allowed: dict[int, int] = field(default_factory=dict)
     denied: dict[int, int] = field(default_factory=dict)
     read_at: float = float("-inf")
@@ -81,6 +83,7 @@ class RolloutState:
         revision, flags, switches, rules = row[0], *(json.loads(text or "[]") for text in row[1:])
         everyone = {name: is_on for name, _, is_on, _ in flags if is_on is not None}
         percents = {name: round(percent * 100) for name, percent, _, _ in flags}
+        configured = tuple(accumulate((percents.get(name, 0) for name in PHASES), min))
         percents |= {name: BUCKETS if is_on else 0 for name, is_on in everyone.items()}
         allowed: dict[int, int] = {}
         denied: dict[int, int] = {}
@@ -101,6 +104,7 @@ class RolloutState:
             salts={name: salt for name, _, _, salt in flags},
             switches=dict(switches),
             phases=tuple(phases),
+            configured=configured,
             allowed=allowed,
             denied=denied,
             read_at=time.monotonic(),

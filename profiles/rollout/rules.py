@@ -34,6 +34,10 @@ class ChangeRefused(ValidationError):
         return str(self.text)
 
 
+class InvalidValue(ChangeRefused):
+    """Raised for a request that is invalid whatever the state of the rollout, which the text does not show."""
+
+
 class RolloutHeld(ChangeRefused):
     """Raised for an increase while the rollout is paused or stopped."""
 
@@ -48,10 +52,10 @@ def reason(text: Text) -> Text:
         return text
     cleaned = clean(text)
     if not is_visible(cleaned):
-        raise ChangeRefused(Message("A reason is required."))
+        raise InvalidValue(Message("A reason is required."))
     if len(cleaned) > REASON_LENGTH:
         params = {"limit": REASON_LENGTH}
-        raise ChangeRefused(Message("A reason must be text of at most %(limit)d characters.", params))
+        raise InvalidValue(Message("A reason must be text of at most %(limit)d characters.", params))
     return cleaned
 
 
@@ -66,7 +70,7 @@ def revision(value: object) -> int | None:
     # Check the length as well, since int() raises ValueError for a very long number.
     if not (text.isdecimal() and len(text) <= _REVISION_DIGITS):
         params = {"digits": _REVISION_DIGITS}
-        raise ChangeRefused(Message("A revision must be a whole number of at most %(digits)d digits.", params))
+        raise InvalidValue(Message("A revision must be a whole number of at most %(digits)d digits.", params))
     return int(text)
 
 
@@ -124,7 +128,7 @@ def phase_name(phase: object) -> str:
     for number, name in enumerate(PHASES, start=1):
         if text in (str(number), name, name.partition("_")[0]):
             return name
-    raise ChangeRefused(Message("There is no phase “%(phase)s”: choose 1, 2, 3 or 4.", {"phase": text[:50]}))
+    raise InvalidValue(Message("There is no phase “%(phase)s”: choose 1, 2, 3 or 4.", {"phase": text[:50]}))
 
 
 def phase_number(name: str) -> int:
@@ -137,7 +141,7 @@ def percentage(value: object) -> Decimal:
     is_number = PERCENTAGE.fullmatch(text) if isinstance(value, str) else not isinstance(value, bool)
     percent = Decimal(text.replace(",", ".")) if is_number else Decimal("NaN")
     if not percent.is_finite() or not 0 <= percent <= 100 or percent != round(percent, 2):
-        raise ChangeRefused(Message("A percentage must be a number from 0 to 100 with at most two decimals."))
+        raise InvalidValue(Message("A percentage must be a number from 0 to 100 with at most two decimals."))
     return round(percent, 2)
 
 
@@ -153,7 +157,7 @@ def set_phase(before: Mapping[str, Decimal], name: str, value: object) -> Percen
     """
     percent, number = percentage(value), phase_number(name)
     if number <= 2 and percent not in (0, 100):
-        raise ChangeRefused(Message("Phase %(phase)d can only be at 0%% or 100%%.", {"phase": number}))
+        raise InvalidValue(Message("Phase %(phase)d can only be at 0%% or 100%%.", {"phase": number}))
     for earlier in PHASES[: number - 1]:
         if percent > before[earlier]:
             params = {"phase": number, "percent": format_percent(percent)}

@@ -14,7 +14,9 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
+from hypothesis import given
+from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from employees.credentials.admin import API_PERMISSIONS
@@ -22,7 +24,11 @@ from employees.credentials.models import ApiKey
 from employees.models import Employee, Membership, University
 from monitoring.rollout_control.rollback import NotVerified
 from profiles.models import PhoneLink, Profile
+from profiles.rollout import presenters
+from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_state
+from profiles.rollout.models import Action
+from profiles.rollout.rules import ChangeRefused
 from tests.access.matrix import API, Row, all_rows
 from tests.access.test_matrix import World
 from tests.conftest import Phases, client_of
@@ -196,6 +202,63 @@ def test_who_stops_the_rollout_sees_whether_it_is_stopped(
     assert len(lines) == 1
     assert lines[0].startswith(sign)
     assert not re.search("[0-9]", lines[0])
+    assert ("Repeat the stop" in lines[0]) == bool(doubt)
+    for language, step in (("en", "Repeat the stop, or ask somebody"), ("ru", "Повторите остановку или попросите")):
+        browser = client_who_may_only_stop(language)
+        word = "STOP" if language == "en" else "СТОП"
+        page = browser.post("/admin/emergency/", _REASON | {"word": word}).content.decode()
+        assert (step in page) == bool(doubt), page
+        browser.logout()
+        User.objects.get(username="stopper").delete()
+
+
+def client_who_may_only_stop(language: str) -> Client:
+    user = User.objects.create_user("stopper", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=("stop_rollout", "view_screens")))
+    client = Client(headers={"accept-language": language})
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("language", "refusals"),
+    [
+        ("en", ("A reason must be text of at most 500 characters.", "A revision must be a whole number of at most 19")),
+        ("ru", ("Причина должна быть текстом не длиннее 500", "Номер изменения должен быть целым числом")),
+    ],
+)
+def test_who_may_only_stop_sees_what_to_correct(world: World, language: str, refusals: tuple[str, str]) -> None:
+    browser, word = client_who_may_only_stop(language), "STOP" if language == "en" else "СТОП"
+    forms = ({"reason": "x" * 501}, {"reason": "r", "revision": "1.5"})
+    for form, refusal in zip(forms, refusals, strict=True):
+        page = browser.post("/admin/emergency/", form | {"word": word}).content.decode()
+        assert refusal in page, page
+    stale = browser.post("/admin/emergency/", {"reason": "r", "revision": "987", "word": word}).content.decode()
+    assert gettext_in(language, "The rules or gates of the rollout refuse this change.") in stale
+
+
+def gettext_in(language: str, text: str) -> str:
+    with translation.override(language):
+        return translation.gettext(text)
+
+
+_INVALID = st.text(max_size=30) | st.integers() | st.sampled_from(["x" * 501, "9" * 20, "-1", "1.5", "101", "37.555"])
+
+
+@given(reason=_INVALID, revision=_INVALID, phase=_INVALID, percent=_INVALID, switch=_INVALID)
+@pytest.mark.parametrize("action", [Action.EMERGENCY, Action.SET, Action.PLAN, Action.SWITCH])
+def test_what_is_wrong_with_a_request_is_no_secret(action: Action, **sent: Any) -> None:
+    """Without reading the rollout, a refusal can only be about the request itself."""
+    values = {name: sent[name] for name in ("phase", "percent", "switch")}
+    refused: ChangeRefused | None = None
+    try:
+        ChangeRequest.of(
+            action, Source.API, by="t", reason=str(sent["reason"]), expected_revision=sent["revision"],
+            is_on=True, **values,
+        )  # fmt: skip
+    except ChangeRefused as error:
+        refused = error
+    assert refused is None or presenters.refusal(refused, is_shown=False) == str(refused)
 
 
 def test_the_response_to_a_create_has_what_was_sent(world: World) -> None:

@@ -219,3 +219,24 @@ def test_a_short_wait_does_not_hide_a_lock(waiting: Callable[[float], None], mon
     waiting(0.6)
     monkeypatch.setattr(locks, "blocking_session", lambda: locks.Session(2, "psql", "idle", 300.0))
     assert (measured().value, measured().data["pid"]) == (300, 2)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "phases")
+@pytest.mark.parametrize("pid", [4711, 2])
+def test_a_blocked_session_does_not_hide_a_lost_standby(
+    waiting: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, pid: int
+) -> None:
+    """A commit that waits for a standby keeps its locks, so it is often itself the session that blocks others."""
+    now = timezone.now().replace(microsecond=0)
+    waiting(2.0)
+    monkeypatch.setattr(locks, "blocking_session", lambda: locks.Session(pid, "directory-inbox", "active", 2.0))
+    with time_machine.travel(now, tick=False) as clock:
+        readings = []
+        for _ in range(10):
+            readings.append(rounds.take_round()["blocking_session"])
+            clock.shift(30)
+        found = [(reading.level, reading.data["seconds"]) for reading in readings]
+        assert found == [("ok", 2), *(("critical", 2 + 30 * number) for number in range(1, 10))]
+        engine.check_alerts()
+        assert Alert.objects.get(kind=Kind.LOCK_HELD).message == SENTENCE % 302

@@ -206,3 +206,25 @@ def test_anonymous_users_are_sent_to_the_login() -> None:
     for path in PAGES:
         answer = Client().get(f"/admin/{path.format(update=1)}")
         assert answer["Location"].startswith("/admin/login/")
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize("path", ["rollout/", "live/rollout/", "steer/3/preview/?percent=1"])
+def test_the_figures_of_another_university_are_hidden(
+    own: Client, university: University, phases: Phases, path: str, language: str
+) -> None:
+    phases(100, 100)
+    other = University.objects.create(name="Другой")
+    compared(700, "conflict", university_id=other.pk)
+    compared(1400, university_id=university.pk)
+    whole = operator("whole")
+    pages = {}
+    for name, client in (("own", own), ("whole", whole)):
+        client.cookies["django_language"] = language
+        pages[name] = client.get(f"/admin/{path}").content.decode()
+    count = {"en": "universities with wrong cached names: 1", "ru": "вузов с неверными именами в кэше: 1"}[language]
+    assert count in pages["own"]
+    assert count in pages["whole"]
+    assert "n = 700" in pages["whole"]
+    assert "n = 700" not in pages["own"]
+    assert other.name not in pages["own"]

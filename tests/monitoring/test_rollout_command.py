@@ -21,11 +21,13 @@ from django.utils.translation import gettext
 from waffle.models import Switch
 
 from employees.models import Employee, University
+from monitoring.dashboard import explanation
 from monitoring.indicators import probe, rounds
 from monitoring.indicators.models import IndicatorReading, RoundTrip
 from monitoring.rollout_control.guide.checklist import CHECKS, TO_SIGN, checklist_status
 from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from monitoring.rollout_control.preview import preview
+from profiles.models import Comparison
 from profiles.models.comparison import Pattern
 from profiles.rollout.decision import Reason, bucket, current_state, decide, forget_state
 from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
@@ -173,7 +175,61 @@ def test_a_denied_university_is_the_reason_in_words(directory: list[Employee], p
     rule = UniversityRule(university_id=directory[0].university_id, phase=3, is_allowed=False, reason="pilot")
     UniversityRule.objects.bulk_create([rule])
     output = " ".join(run("rollout", "explain", "--phone", directory[0].phone).split())
-    assert "Reason: a rule denies the university. Phase 3 is at 100%; a percentage of" in output
+    assert "Reason A rule denies the university. Phase 3 is at 100%; a percentage of" in output
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason not in (Reason.SPLIT, Reason.DEFAULT)])
+def test_the_reason_is_named_once(reason: Reason, language: str) -> None:
+    facts = {"reason": reason, "stage": 0, "bucket": 5, "phases": (0,) * 4, "configured": (0,) * 4}
+    facts |= dict.fromkeys(("served", "employee", "max_id", "claimed_id", "redis", "record", "age", "api"))
+    with translation.override(language):
+        title = gettext("Reason")
+        shown = dict(explanation.rows(facts | {"record": "", "revision": 1}))[title]
+        assert shown.casefold().startswith(str(reason.label).casefold())
+        assert shown[0].isupper()
+        assert explanation.reasons(facts)[0] == f"{title}: {reason.label}."
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [
+        ("en", "An override applies: without it, phase {number} would be at {percent}."),
+        ("ru", "Действует переопределение: без него фаза {number} охватывала бы {percent}."),
+    ],
+)
+@pytest.mark.parametrize(
+    ("percents", "everyone", "expected"),
+    [
+        ((100, 100, 5, 0), {3: True}, {3: 5}),
+        ((100, 100, 5, 0), {4: True}, {3: 5, 4: 0}),
+        ((0, 0, 0, 0), {3: True}, {3: 0}),
+        ((100, 100, 100, 100), {2: False}, {2: 100}),
+        ((100, 100, 100, 30), {1: False}, {1: 100}),
+        ((100, 100, 5, 0), {}, {}),
+        ((100, 100, 100, 0), {3: True}, {}),
+        ((100, 100, 5, 0), {4: False}, {}),
+    ],
+)
+def test_an_override_is_explained(
+    phases: Phases, admin_client: Client, percents: tuple[int, ...], everyone: dict[int, bool],
+    expected: dict[int, int], language: str, sentence: str,
+) -> None:  # fmt: skip
+    phases(*percents)
+    for number, is_on in everyone.items():
+        Flag.objects.filter(name=PHASES[number - 1]).update(everyone=is_on)
+    forget_state()
+    with translation.override(language):
+        shares = {number: percentage(Decimal(percent)) for number, percent in expected.items()}
+        output = " ".join(run("rollout", "explain", "--phone", "+79161234567").split())
+        page = admin_client.post(
+            reverse("screens:person"), {"who": "+79161234567"}, headers={"Accept-Language": language}
+        )
+    shown = " ".join(html.unescape(strip_tags(page.content.decode())).split())
+    for text in (output, shown):
+        for number, share in shares.items():
+            assert " ".join(sentence.format(number=number, percent=share).split()) in text
+        assert text.count(sentence.split(":", maxsplit=1)[0]) == len(expected), text
 
 
 def test_a_university_is_let_in_and_kept_out(directory: list[Employee]) -> None:
@@ -194,7 +250,13 @@ def test_a_university_is_let_in_and_kept_out(directory: list[Employee]) -> None:
 def test_a_replay_and_the_comparisons(phases: Phases) -> None:
     compared(200)
     compared(10, "conflict", pattern="script")
-    assert "Conflicts                           5" in run("rollout", "replay", "--percent", 50)
+    University.objects.create(pk=1, name="Горный")
+    compared(10, university_id=987)
+    replayed = run("rollout", "replay", "--percent", 50)
+    assert "Conflicts                           5" in replayed
+    table = replayed.partition("UNIVERSITY")[2].splitlines()[1:]
+    assert [line.split("  ")[0] for line in table] == ["Горный", "deleted university"]
+    Comparison.objects.filter(university_id=987).delete()
     output = run("rollout", "gates", "--phase", 3, "--dry-run")
     assert "agreement 95.2%, coverage 100.0%, errors 0.0% (n = 210)" in output
     assert f"conflicts: {Pattern.SCRIPT.label} 10" in output

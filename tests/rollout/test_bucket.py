@@ -1,13 +1,18 @@
 """The bucket of a phone is the same in Python and in SQL."""
 
+import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from profiles.rollout.decision import BUCKETS, bucket
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES
 
 pytestmark = pytest.mark.django_db
 
@@ -36,6 +41,14 @@ def test_python_and_sql_agree(pairs: list[tuple[str, str]]) -> None:
 def test_both_use_every_bucket() -> None:
     keys = [f"+7916{number:07d}" for number in range(20 * BUCKETS)]
     assert set(in_sql([""] * len(keys), keys)) == set(range(BUCKETS))
+
+
+def test_the_document_has_the_percentage_of_its_example() -> None:
+    document = (django_settings.BASE_DIR / "docs/how-to/move-the-rollout.md").read_text()
+    (phone,) = re.findall(r"rollout explain --phone (\+[0-9]+)", document)
+    (example,) = re.findall(r"“Phase 3 is at[^”]*”", document)
+    entry = bucket(Flag.objects.get(name=PHASES[2]).salt, phone) + 1
+    assert re.findall(r"([0-9.]+)%", example)[1:] == [f"{Decimal(entry) / 100}"]
 
 
 def test_without_a_key_there_is_no_bucket() -> None:

@@ -32,7 +32,7 @@ from profiles.rollout import changes, plans, presenters, rules
 from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.changes import GatesNotPassed
-from profiles.rollout.models import Action, OnBreach, UniversityRule
+from profiles.rollout.models import Action, OnBreach, UniversityRule, university_name
 from profiles.rollout.phases import SWITCHES
 from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rules import ChangeRefused
@@ -168,7 +168,7 @@ class Command(BaseCommand):
             yield f"  {'Kinds of conflicts':<36}{terminal.counts(Pattern, patterns)}"
         rows = terminal.table("UNIVERSITY", "COMPARISONS")
         for university, compared in sorted(universities.items(), key=lambda item: -item[1].total):
-            rows.add_row(str(university or "—"), terminal.stats_line(compared))
+            rows.add_row(university_name(university) if university else "—", terminal.stats_line(compared))
         yield rows
 
     def on_history(self, limit: int, **_: Any) -> Iterable[Any]:

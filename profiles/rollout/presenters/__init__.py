@@ -15,14 +15,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext
 
 from config.lib import shell_user, times
-from config.lib.messages import localize
+from config.lib.messages import Message, localize
 from profiles.rollout import rules
 from profiles.rollout.approvals import APPROVAL_NEEDED
 from profiles.rollout.heartbeat import Convergence
+from profiles.rollout.lock import Busy
 from profiles.rollout.models import OnBreach
 from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, TITLES
 from profiles.rollout.rollout_settings import ChangeResult
+from profiles.rollout.rules import ChangeRefused, InvalidValue
 
 T = gettext_lazy
 SWITCHES: dict[str, Promise] = {
@@ -122,6 +124,14 @@ def outcome(result: ChangeResult) -> list[str]:
     if result.is_resume:
         lines.append(restart(timezone.now() if result.is_dry_run else monitored_since()))
     return lines
+
+
+def refusal(refused: ChangeRefused, *, is_shown: bool) -> str:
+    """Return why a change is refused; without ``is_shown``, no message that may have values of the rollout."""
+    has_no_values = isinstance(refused.text, Message) and not refused.text.params
+    if is_shown or has_no_values or isinstance(refused, InvalidValue | Busy):
+        return str(refused)
+    return _("The rules or gates of the rollout refuse this change.")
 
 
 def restart(resumed_at: datetime) -> str:

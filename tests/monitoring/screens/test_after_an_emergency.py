@@ -1,14 +1,18 @@
 """After an emergency stop, no page or alert describes the percentages from before it, or a step that is not next."""
 
 import io
+import re
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
+from django.utils import translation
 
 from monitoring.alerts import engine
+from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
+from monitoring.alerts.runbook import STEPS
 from monitoring.indicators import rounds
 from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.models import Level
@@ -40,6 +44,32 @@ def test_a_stop_without_a_pause_fires_the_alert(phases: Phases) -> None:
     assert (reading.value, reading.level) == (1, Level.WARNING)
     engine.check_alerts()
     assert "the emergency stop is on" in Alert.objects.get(kind="rollout_held").text
+
+
+@pytest.mark.parametrize(
+    ("language", "label", "stop", "pause"),
+    [
+        ("en", "rollout held", "Emergency stop: all names come from the direct API", "Pause: the percentages stay"),
+        ("ru", "переход приостановлен или остановлен", "Аварийная остановка: все имена", "Пауза: проценты фаз не"),
+    ],
+)
+@pytest.mark.parametrize("action", ["pause", "emergency"])
+def test_the_alert_page_describes_a_stop_and_a_pause(
+    operator: Client, phases: Phases, action: str, language: str, label: str, stop: str, pause: str
+) -> None:
+    """The alert is of both: no step or title may apply to one only without its name."""
+    phases(100, 100, 25)
+    change(action)
+    rounds.take_round()
+    engine.check_alerts()
+    alert = Alert.objects.get(kind="rollout_held")
+    operator.cookies["django_language"] = language
+    page = operator.get(f"/admin/monitoring/alert/{alert.pk}/change/").content.decode()
+    for text in (label, stop, pause):
+        assert text in page, text
+    with translation.override(language):
+        unconditional = [str(step) for step in STEPS[Kind.ROLLOUT_HELD] if not str(step).startswith((stop, pause))]
+        assert not re.search(r"stay as they are|не меняются|системой", f"{Kind.ROLLOUT_HELD.label} {unconditional}")
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/rollout/"])

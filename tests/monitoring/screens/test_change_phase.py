@@ -169,7 +169,7 @@ def test_who_may_only_stop_sees_no_percentages(phases: Phases) -> None:
     client = Client()
     client.force_login(user)
     asked = client.get("/admin/emergency/")
-    stale = client.post("/admin/emergency/", given(word="STOP", revision="-1"))
+    stale = client.post("/admin/emergency/", given(word="STOP", revision="987654"))
     stopped = client.post("/admin/emergency/", given(word="STOP"))
     assert RolloutSettings.read(Rollout.current()).is_latched
     assert "verified: the stop has taken effect everywhere" in stopped.content.decode()

@@ -1,6 +1,7 @@
 """A gate shows its last hours with its limit, its sample, and a forecast from the rate of the last hour."""
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -11,10 +12,14 @@ from django.utils import timezone
 
 from employees.models import University
 from monitoring.indicators import probe, rounds
+from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.models import IndicatorReading
 from monitoring.indicators.trends import Moment, Trend
+from monitoring.indicators.units import with_unit
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.gate_history import GateHistory, history
+from monitoring.rollout_control.gates import Evaluation
+from monitoring.rollout_control.labels import INDICATOR_OF
 from monitoring.rollout_control.models import GateCheck
 from monitoring.stats.comparison_stats import sample_needed, wilson
 from profiles.models import Comparison
@@ -111,6 +116,23 @@ def test_a_resume_begins_the_history(clock: Clock, phases: Phases) -> None:
     found = of("agreement")
     assert str(found.forecast) == "≈ 659 more needed, no forecast of the time yet: too few measurements"
     assert found.trend is None
+
+
+@pytest.mark.parametrize("worst", [0.3, 1.0, 1.5, 40.0])
+@pytest.mark.parametrize("gate", sorted(gate for gate, name in INDICATOR_OF.items() if INDICATORS[name].unit == "%"))
+def test_the_chart_has_the_worst_values(clock: Clock, phases: Phases, gate: str, worst: float) -> None:
+    """A share of the cached profiles may exceed 100%: Redis may evict each of them several times in a day."""
+    phases(100, 100)
+    for value in (0.001, worst, 0.002):
+        rounds.take_round()
+        found = IndicatorReading.objects.filter(name=INDICATOR_OF[gate]).order_by("-pk")
+        found.filter(pk=found[0].pk).update(value=value)
+        clock.shift(timedelta(minutes=10))
+    step, readings = gates.transition_step(3, Decimal(1)), rounds.latest()
+    result = replace(gates.run_gate(gate, step, readings), value=0.002, n=None, unit="%", limit=None)
+    trend = history(Evaluation(step, [result], readings.at))[gate].trend
+    assert trend is not None
+    assert trend.highest == with_unit(worst, "%")
 
 
 def test_a_gap_ends_the_line() -> None:

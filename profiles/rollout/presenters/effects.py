@@ -1,0 +1,40 @@
+"""Texts that say what a step of a phase does, up and down."""
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
+
+T = gettext_lazy
+# What a step of phases 1 to 4 does, up and down; the number of people is shown beside it.
+_EFFECTS: tuple[tuple[Promise, Promise], ...] = (
+    (
+        T("Everything is switched on, but all names still come from the direct API."),
+        T("Employees whose names come from the cache move back to the direct API."),
+    ),
+    (
+        T("Updates create profiles, and names are compared. All names still come from the direct API."),
+        T("Updates are only stored. Employees whose names come from the cache move back to the direct API."),
+    ),
+    (
+        T(
+            "The names of these employees come from the cache, or from the direct API if the cache has no fresh full"
+            " name."
+        ),
+        T("These employees move back to the direct API."),
+    ),
+    (
+        T("These employees lose the fallback: the direct API is called only for people without a profile."),
+        T("The fallback is restored for these employees: the direct API is called again for stale and partial names."),
+    ),
+)
+_PEOPLE: tuple[tuple[Promise, Promise], ...] = (
+    (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
+    (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
+    (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
+    (T("Employees who lose the fallback"), T("Employees whose fallback is restored")),
+)
+
+
+def effect(phase: int, *, is_raise: bool) -> tuple[str, str]:
+    """Return a description of what a step of the phase does, and a label for the number of affected employees."""
+    up_or_down = 0 if is_raise else 1
+    return str(_EFFECTS[phase - 1][up_or_down]), str(_PEOPLE[phase - 1][up_or_down])
