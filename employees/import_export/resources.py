@@ -21,7 +21,7 @@ from import_export.results import Result
 from config.lib import text as texts
 from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
-from employees.import_export.cells import read_id, read_phone, read_text, write
+from employees.import_export.cells import read_code, read_id, read_phone, read_text, write
 from employees.import_export.headings import COLUMNS, heading_of
 from employees.import_export.tables import ROW_NUMBER
 from employees.import_export.workbook import Cell
@@ -55,7 +55,7 @@ def _max_id(cell: Cell) -> str:
 
 
 def _role(cell: Cell) -> str:
-    text = read_id(cell)
+    text = read_code(cell)
     # A longer text is no role, and its key would take long.
     role = _roles().get(texts.look_alike_key(text[:100]), "") if text else ""
     if text and not role:
@@ -76,7 +76,7 @@ def _roles() -> dict[str, str]:
 
 
 def _code(validate: RegexValidator, cell: Cell) -> str:
-    text = read_id(cell)
+    text = read_code(cell)
     if text:
         validate(text)
     return text

@@ -214,6 +214,15 @@ def test_it_names_every_row_and_phone_at_once(admin: Client, name: str) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("word", ["Да", "yes", "no", "unknown", "нет", "TBD", "(неизвестно)", "n o t  s e t"])
+@pytest.mark.parametrize("heading", ["Роль", "ИНН", "КПП"])
+def test_a_word_in_a_column_of_codes_is_refused(admin: Client, heading: str, word: str) -> None:
+    """Such a word stands for none only in the column of MAX IDs."""
+    page = upload(admin, f"Телефон;Вуз;{heading}\n89160912001;Вуз ошибок;{word}\n".encode()).content.decode()
+    assert f"Строка 2: {heading}: " in page
+
+
+@pytest.mark.django_db
 def test_every_error_is_listed(admin: Client) -> None:
     rows = "\n".join(f"8916{number}" for number in range(300))
     page = upload(admin, f"Телефон\n{rows}\n".encode()).content.decode()
