@@ -55,5 +55,5 @@ def typed(text: str) -> str:
     typed_values.refuse_numbers(value)
     typed_values.refuse_logical_values(value)
     if typed_values.is_no_id(value):
-        raise ValueError(_("“%s” stands for a missing value. Enter the ID, or leave the field empty.") % value[:50])
+        raise ValueError(_("“%s” stands for a missing value. Enter the ID if there is one.") % value[:50])
     return user_id_of(value)

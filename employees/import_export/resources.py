@@ -21,7 +21,7 @@ from import_export.results import Result
 from config.lib import text as texts
 from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
-from employees.import_export.cells import read_code, read_id, read_phone, read_text, write
+from employees.import_export.cells import LONGEST, read_code, read_id, read_phone, read_text, write
 from employees.import_export.headings import COLUMNS, heading_of
 from employees.import_export.tables import ROW_NUMBER
 from employees.import_export.workbook import Cell
@@ -40,6 +40,7 @@ from employees.models import (
 from employees.naming import NAMES
 from profiles import names
 from profiles.models import ProfileSource
+from profiles.typed_values import bare
 from profiles.user_ids import user_id_of
 
 _LONGEST_UNIVERSITY_NAME = 500
@@ -98,6 +99,13 @@ _READERS: dict[str, Callable[[Cell], str]] = {
     "kpp": partial(_code, validate_kpp),
     "university_name": _university_name,
 }
+
+
+def _is_stored_id(instance: Employee, column: str, cell: Cell) -> bool:
+    """Return whether the cell holds the stored MAX ID, which an earlier release may have taken for one."""
+    return column == "max_id" and isinstance(cell, str) and bare(cell[:LONGEST]) == instance.max_id
+
+
 _TEXTS = {*NAMES, "university_name"}
 
 
@@ -324,7 +332,8 @@ class EmployeeResource(ModelResource):
         values, errors = dict[str, str](), self.row_errors
         for column, read in _READERS.items():
             try:
-                values[column] = read(row.get(column, ""))
+                cell = row.get(column, "")
+                values[column] = (instance.max_id or "") if _is_stored_id(instance, column, cell) else read(cell)
             except ValidationError as error:
                 errors[column] = error.messages
             except ValueError as error:

@@ -43,6 +43,18 @@ def test_it_works(university: University, settings: Settings) -> None:
     assert "very-secret-indeed" not in text
 
 
+def test_it_names_employees_whose_id_is_none(university: University) -> None:
+    ids = ["7", "test_user", "TBD", "no", "2024-01-05", "yes.", None]
+    made = [
+        Employee.objects.create(phone=f"+1202555010{number}", max_id=max_id, university=university)
+        for number, max_id in enumerate(ids)
+    ]
+    of_none = [employee.pk for employee in made[2:6]]
+    assert json.loads(assess("--json"))["no_max_ids"] == of_none
+    listed = ", ".join(map(str, of_none))
+    assert f"Employees with a MAX ID that is none: 4. Clear it in the admin: {listed}" in assess()
+
+
 def test_it_names_what_blocks_phase_1(settings: Settings, redis_server: FaultyServer) -> None:
     settings.MONITORING_ENABLED = False
     redis_server.kill()

@@ -12,6 +12,7 @@ from config.lib.messages import shown_number
 from employees.assessment import assess
 from profiles.models import ProfileSource
 
+_MOST_SHOWN = 20
 # The names of the JSON's fields in words; settings keep the names of their variables.
 _TITLES: dict[str, str | Promise] = {
     "totals": "Totals",
@@ -58,6 +59,9 @@ class Command(BaseCommand):
             console.print(table)
         for pks in report["look_alike_universities"]:
             self.stdout.write(f"Universities with the same name: {', '.join(map(str, pks))}. Merge them by hand.")
+        if pks := report["no_max_ids"]:
+            shown = ", ".join(map(str, pks[:_MOST_SHOWN])) + (" …" if len(pks) > _MOST_SHOWN else "")
+            self.stdout.write(f"Employees with a MAX ID that is none: {len(pks)}. Clear it in the admin: {shown}")
         blockers = report["blockers"]
         self.stdout.write("Phase 1 is blocked by:" if blockers else "Nothing blocks phase 1.")
         for blocker in blockers:
