@@ -39,7 +39,7 @@ def user_id_of(value: object) -> str:
     raise ValueError(
         _(
             "Invalid MAX user ID: use a whole number from 1 to 9223372036854775807, or up to 64 characters"
-            " A-Z a-z 0-9 _ . - that are not all digits"
+            " A-Z a-z 0-9 _ . - that are not all digits."
         )
     )
 

@@ -94,7 +94,7 @@ def test_separators_without_quotes_start_no_column(
     delimiters: str, unknown: list[tuple[str, str]], part: str, is_first: bool, is_named: bool
 ) -> None:
     """No file gives other rows than those of its delimiter, whatever its unknown headings contain."""
-    delimiter, other = delimiters
+    delimiter, other = delimiters[0], delimiters[1]
     headings = [f"{word} ({note}{other} {part}" for word, note in unknown]
     known = ["Фамилия", "Имя", "Отчество", "Телефон"] if is_named else ["ФИО преподавателя"]
     values = ["Ли", "Ян", "", "89007771000"] if is_named else ["Ли"]
