@@ -18,13 +18,14 @@ from monitoring.dashboard import charts, held
 from monitoring.dashboard.access import SEE, may, screen
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level, Round
+from monitoring.rollout_control.approvals import Decider
 from monitoring.rollout_control.presenters import phases
 from monitoring.stats import reports, rollups
 from monitoring.stats.cached import statistic
 from monitoring.stats.models import Span
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Approval, Rollout
+from profiles.rollout.models import Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
 
 ALERTS_SHOWN = 3
@@ -96,7 +97,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "is_inbox_alive": spread.has_living("inbox"),
         "measured": readings,
         "held": held.banner(request, controls, readings),
-        "waiting": Approval.objects.waiting().of_universities(own).count(),
+        "waiting": Decider.of(request.user).visible().waiting().count(),
         "now": now(),
     }
 

@@ -162,13 +162,15 @@ def test_a_report_for_one_university_counts_no_other_employees(
         of_own = Employee.objects.filter(university__in=own)
         issues = {issue["type"]: issue for issue in limited[2]["data_issues"]}
         assert limited[0]["total_users"] == of_own.count()
-        unnamed, query = (issues.pop("unnamed_employees", {}).get(name) for name in ("count", "query"))
+        issue = issues.pop("unnamed_employees", {})
+        unnamed, query = issue.get("count"), issue.get("query")
         assert unnamed == (of_own.filter(profile_source="default").count() or None)
         if query:
             with connection.cursor() as cursor:
                 cursor.execute(query)
                 assert len(cursor.fetchall()) == unnamed
-        nameable = sum(row[3] for row in batches.preview_names(limit=0).rows if row[0] in own)
+        rows: list[Any] = batches.preview_names(limit=0).rows
+        nameable = sum(row[3] for row in rows if row[0] in own)
         assert issues.get("names_to_backfill", {}).get("count", 0) == nameable
         Employee.objects.exclude(university__in=own).delete()
         Profile.objects.exclude(user_id__in=Employee.objects.exclude(max_id=None).values("max_id")).delete()
