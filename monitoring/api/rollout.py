@@ -217,7 +217,7 @@ def _verification(*, is_shown: bool) -> list[str]:
     try:
         lines = list(rollback.verify("emergency"))
     except NotVerified as doubt:
-        return [f"not verified: {doubt}" if is_shown else _("not verified")]
+        return [_("not verified: %s") % doubt if is_shown else _("not verified")]
     return lines if is_shown else [str(rollback.STOP_VERIFIED)]
 
 
