@@ -4,9 +4,9 @@ from typing import IO, Any, cast
 
 from django.template.defaultfilters import filesizeformat
 from django.utils.functional import Promise
-from rich.console import Console
 from rich.table import Table
 
+from config.lib import terminal
 from config.lib.commands import BaseCommand
 from config.lib.messages import shown_number
 from employees.assessment import assess
@@ -34,6 +34,8 @@ _TITLES: dict[str, str | Promise] = {
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "—"
+    if name == "maxmemory_bytes" and not value:
+        return "none"
     if name.endswith("_bytes"):
         return filesizeformat(value)
     return shown_number(value) if isinstance(value, int) else str(value)
@@ -50,7 +52,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(report, ensure_ascii=False, indent=2))
             return
-        console = Console(file=cast("IO[str]", self.stdout), width=80, markup=False)
+        console = terminal.console(cast("IO[str]", self.stdout))
         for title in ("totals", "by_source", "configuration", "cache"):
             table = Table(str(_TITLES[title]), "", box=None, pad_edge=False, header_style="bold")
             for name, value in report[title].items():

@@ -7,7 +7,7 @@ from profiles.rollout.models.rollout import HELD_LENGTH, OnBreach, Rollout
 from profiles.rollout.models.university_rule import UniversityRule, university_name
 
 __all__ = [
-    "APPROVAL_LASTS", "HELD_LENGTH", "REASON_LENGTH", "Action", "Approval", "ApprovalQuerySet", "ApprovalState", "Change",
-    "ChangeQuerySet", "ChangeRecord", "Flag", "Heartbeat", "OnBreach", "PercentField", "Plan", "PlanState", "Rollout",
-    "UniversityRule", "approval_end", "flag_saving", "university_name",
+    "APPROVAL_LASTS", "HELD_LENGTH", "REASON_LENGTH", "Action", "Approval", "ApprovalQuerySet", "ApprovalState",
+    "Change", "ChangeQuerySet", "ChangeRecord", "Flag", "Heartbeat", "OnBreach", "PercentField", "Plan", "PlanState",
+    "Rollout", "UniversityRule", "approval_end", "flag_saving", "university_name",
 ]  # fmt: skip
