@@ -20,6 +20,7 @@ from employees.accounts import permission_scope
 from monitoring.api import access
 from monitoring.api.serializers import PlansSerializer, RolloutSerializer
 from monitoring.api.views import DeadlineView
+from monitoring.dashboard.access import visible_requests
 from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, approvals, rollback
 from monitoring.rollout_control.approvals import Decider, NotPermitted
 from monitoring.rollout_control.presenters import timelines
@@ -169,7 +170,7 @@ class RolloutView(DeadlineView):
 def _visible_requests(request: Request) -> ApprovalQuerySet:
     """Return the waiting requests that the user may see; all for the monitoring token."""
     waiting = Approval.objects.waiting()
-    return waiting if access.universities_of(request) is None else waiting & Decider.of(request.user).visible()
+    return waiting if access.universities_of(request) is None else waiting & visible_requests(request.user)
 
 
 class MayChange(BasePermission):
@@ -269,7 +270,7 @@ class DecisionView(APIView):
         serializer = ChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         decider = Decider.of(request.user)
-        if not decider.visible().filter(pk=pk).exists():
+        if not visible_requests(request.user).filter(pk=pk).exists():
             raise NotFound
         try:
             outcome = approvals.VERDICTS[self.verdict](pk, decider, **serializer.validated_data)

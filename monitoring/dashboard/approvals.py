@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from monitoring.dashboard.access import page, screen
+from monitoring.dashboard.access import page, screen, visible_requests
 from monitoring.rollout_control import OPERATE
 from monitoring.rollout_control.approvals import VERDICTS, Decider
 from monitoring.rollout_control.presenters import failed_gates
@@ -23,7 +23,7 @@ from profiles.rollout.rules import ChangeRefused
 def review(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a request for approval; on POST, approve it, refuse it, or withdraw it if it is the user's own."""
     decider = Decider.of(request.user)
-    approval = get_object_or_404(decider.visible(), pk=pk)
+    approval = get_object_or_404(visible_requests(request.user), pk=pk)
     reason, refusal = request.POST.get("reason", ""), ""
     if request.method == "POST":
         decide = VERDICTS.get(request.POST.get("verdict", ""), VERDICTS["refuse"])

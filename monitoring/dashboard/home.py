@@ -15,10 +15,9 @@ from config.lib.scope import scope_of
 from monitoring.alerts.engine import last_check
 from monitoring.alerts.models import Alert
 from monitoring.dashboard import charts, held
-from monitoring.dashboard.access import SEE, may, screen
+from monitoring.dashboard.access import SEE, may, screen, visible_requests
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level, Round
-from monitoring.rollout_control.approvals import Decider
 from monitoring.rollout_control.presenters import phases
 from monitoring.stats import reports, rollups
 from monitoring.stats.cached import statistic
@@ -97,7 +96,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "is_inbox_alive": spread.has_living("inbox"),
         "measured": readings,
         "held": held.banner(request, controls, readings),
-        "waiting": Decider.of(request.user).visible().waiting().count(),
+        "waiting": visible_requests(request.user).waiting().count(),
         "now": now(),
     }
 

@@ -20,11 +20,10 @@ from config.lib.times import clock, iso
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.dashboard import charts, held
-from monitoring.dashboard.access import may, page, screen
+from monitoring.dashboard.access import may, page, screen, visible_requests
 from monitoring.indicators import rounds
 from monitoring.indicators.trends import moments_of
 from monitoring.rollout_control import SEE_ROLLOUT
-from monitoring.rollout_control.approvals import Decider
 from monitoring.rollout_control.presenters import phases, timelines
 from monitoring.stats import comparison_stats
 from monitoring.stats.cached import statistic
@@ -62,7 +61,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         universities = list(limits.universities().values_list("pk", flat=True))
         rules, changes = rules.filter(university_id__in=universities), changes.of_universities(universities)
     names = dict(University.objects.filter(pk__in=[rule.university_id for rule in rules]).values_list("pk", "name"))
-    requests = Decider.of(request.user).visible().waiting()
+    requests = visible_requests(request.user).waiting()
     context = _live_context(request) | {
         "requests": [(approval, audit_rows.change(approval)) for approval in requests],
         "has_approvals": settings.ROLLOUT_APPROVALS,

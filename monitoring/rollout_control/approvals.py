@@ -16,7 +16,7 @@ from employees.accounts import permission_scope
 from monitoring.rollout_control import FORCE, OPERATE
 from profiles.rollout import approvals, changes, plans, rules
 from profiles.rollout.change_request import Approver, ChangeRequest
-from profiles.rollout.models import Action, Approval, ApprovalQuerySet, ApprovalState, Plan, PlanState, Rollout
+from profiles.rollout.models import Action, Approval, ApprovalState, Plan, PlanState, Rollout
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
@@ -41,10 +41,6 @@ class Decider:
         """Return the decider for a user or, with the permissions of an API key, for the key's owner."""
         person = Approver(user.get_username(), user.pk, getattr(user, user.USERNAME_FIELD))
         return cls(person, user.has_perm, permission_scope(user).university_ids())
-
-    def visible(self) -> ApprovalQuerySet:
-        """Return the requests that concern the decider's universities or all, and the decider's own."""
-        return Approval.objects.visible_to(self.person, self.universities)
 
     def may_decide(self, approval: Approval) -> bool:
         return all(map(self.has_perm, _permissions_of(approval.action, is_forced=approval.is_forced)))

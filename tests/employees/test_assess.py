@@ -46,7 +46,7 @@ def test_it_works(university: University, settings: Settings) -> None:
 
 
 def test_a_redis_without_a_limit_has_none(redis: Redis) -> None:
-    limit = redis.config_get("maxmemory")["maxmemory"]
+    limit = str(redis.config_get("maxmemory")["maxmemory"])
     redis.config_set("maxmemory", 0)
     try:
         assert json.loads(assess("--json"))["cache"]["maxmemory_bytes"] == 0
