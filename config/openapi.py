@@ -3,6 +3,7 @@
 The hook adds summaries, error responses and the views outside REST framework.
 """
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -140,7 +141,7 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
 
 def _complete_operation(path: str, verb: str, operation: dict[str, Any]) -> None:
     """Add a summary (the first sentence of the description), the error responses, and the common headers."""
-    operation["summary"] = operation["description"].partition(". ")[0].rstrip(".")
+    operation["summary"] = re.split(r"\.\s", operation["description"])[0].rstrip(".")
     operation.setdefault("security", [])
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "query":

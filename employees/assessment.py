@@ -13,7 +13,7 @@ from django.db.models import Count, Q
 from config.env import format_duration
 from employees.checks import check_default_locale, check_open_files
 from employees.models import Employee, University
-from profiles import cache, names
+from profiles import cache, names, user_ids
 from profiles.models import Profile
 
 # Measured: a million profiles take 325 MB, including keys and the overhead of the allocator.
@@ -39,7 +39,8 @@ WHERE NOT i.indisvalid AND t.relname IN ('employees', 'profile_cache')
 def assess() -> dict[str, Any]:
     """Return totals, employees by source, configuration, cache sizes in bytes, and the reasons not to start phase 1.
 
-    ``look_alike_universities`` holds groups of IDs of universities with look-alike names. For each secret, the
+    ``look_alike_universities`` holds groups of IDs of universities with look-alike names, and ``no_max_ids`` the IDs of
+    employees whose MAX ID would be refused today, such as TBD. For each secret, the
     configuration contains only whether it is set.
     """
     totals: dict[str, int] = Employee.objects.aggregate(
@@ -53,6 +54,7 @@ def assess() -> dict[str, Any]:
     return {
         "totals": totals,
         "look_alike_universities": University.objects.look_alikes(),
+        "no_max_ids": _no_max_ids(),
         "by_source": dict(Employee.objects.values_list("profile_source").annotate(n=Count("*")).order_by("-n")),
         "configuration": {
             name: format_duration(value) if isinstance(value, timedelta) else str(value)
@@ -65,6 +67,18 @@ def assess() -> dict[str, Any]:
         },
         "blockers": _blockers(health, projected),
     }
+
+
+def _no_max_ids() -> list[int]:
+    others = Employee.objects.exclude(max_id=None).exclude(max_id__regex="^[0-9]+$").order_by("pk")
+    return [pk for pk, max_id in others.values_list("pk", "max_id").iterator() if not _is_accepted(str(max_id))]
+
+
+def _is_accepted(max_id: str) -> bool:
+    try:
+        return user_ids.typed(max_id) == max_id
+    except ValueError:
+        return False
 
 
 def _blockers(health: dict[str, Any], projected: int) -> list[str]:

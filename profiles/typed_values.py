@@ -1,6 +1,7 @@
 """Clean and check phones, IDs and names as people and spreadsheets write them."""
 
 import re
+from typing import NoReturn
 
 import regex
 from django.utils.translation import gettext as _
@@ -27,12 +28,12 @@ def _letters(text: str) -> str:
 
 
 _BOOLEANS = frozenset(["true", "false", "истина", "ложь"])
+_LOGICAL_VALUES = _BOOLEANS | {"yes", "да"}
 # What people write into a column of IDs instead of leaving it empty, without punctuation.
-_NOT_AN_ID_WORDS = {
+_WORDS_FOR_NONE = {
     *(word for word in map(_letters, _PLACEHOLDERS) if len(word) > 1 and word.isalpha()),
-    *("no", "yes", "unknown", "tbd", "tba", "empty", "missing", "notavailable", "notapplicable", "notset", "notknown"),
-    *("да", "нет", "неизвестно", "неизвестен", "неизвестна", "отсутствует", "уточняется", "нету"),
-    *_BOOLEANS,
+    *("no", "unknown", "tbd", "tba", "empty", "missing", "notavailable", "notapplicable", "notset", "notknown"),
+    *("нет", "неизвестно", "неизвестен", "неизвестна", "отсутствует", "уточняется", "нету"),
 }
 _ENGLISH_MONTH = (
     "(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
@@ -73,7 +74,8 @@ def _not_an_id() -> str:
     """
     words = sorted(word for word in _PLACEHOLDERS_IN_ANY_CASE if re.fullmatch("[a-z0-9_.-]*[0-9][a-z0-9_.-]*", word))
     between = "[._-]*"
-    words += [f"{between}{between.join(word)}{between}" for word in sorted(filter(str.isascii, _NOT_AN_ID_WORDS))]
+    letters = sorted(filter(str.isascii, _WORDS_FOR_NONE | _LOGICAL_VALUES))
+    words += [f"{between}{between.join(word)}{between}" for word in letters]
     date = rf"[0-9]{{1,2}}[.-]{_ENGLISH_MONTH}\.?(?:[.-][0-9]{{2,4}})?|{_ENGLISH_MONTH}\.?[.-][0-9]{{1,4}}"
     in_lower_case = (
         rf"{'|'.join(words)}|-?inf(?:inity)?|[0-9_.-]*(?:[0-9][0-9_.-]*(?:e-?[0-9]+)?)?"
@@ -127,7 +129,7 @@ def is_placeholder(text: str, *, in_any_case: bool = True) -> bool:
 
 def is_no_id(text: str) -> bool:
     """Return whether a text in a field for an ID stands for a missing one, such as NULL, n.a. or -unknown-."""
-    return not any(map(str.isalnum, text)) or is_placeholder(text) or _letters(text) in _NOT_AN_ID_WORDS
+    return not any(map(str.isalnum, text)) or is_placeholder(text) or _letters(text) in _WORDS_FOR_NONE
 
 
 def is_number(text: str) -> bool:
@@ -139,11 +141,21 @@ def refuse_other_types(text: str) -> None:
     if _ERROR.fullmatch(text):
         raise ValueError(_("“%s” is a spreadsheet's error. Repair the formula, or clear the cell.") % text[:50])
     if text.casefold() in _BOOLEANS:
-        raise ValueError(_("“%s” is a logical value. Enter the intended value, or clear the cell.") % text)
+        _refuse_logical_value(text)
     if _DATE_OR_TIME.fullmatch(text):
         raise ValueError(_("“%s” is a date or time. Format the column as text and enter the value again.") % text)
     if _DECIMAL.fullmatch(text):
         refuse_numbers(text)
+
+
+def refuse_logical_values(text: str) -> None:
+    """Raise ValueError for a text in a field for an ID that is a yes or a boolean, in any punctuation."""
+    if _letters(text) in _LOGICAL_VALUES:
+        _refuse_logical_value(text)
+
+
+def _refuse_logical_value(text: str) -> NoReturn:
+    raise ValueError(_("“%s” is a logical value. Enter the intended value, or clear the cell.") % text[:50])
 
 
 def refuse_numbers(text: str) -> None:

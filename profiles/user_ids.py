@@ -39,7 +39,7 @@ def user_id_of(value: object) -> str:
     raise ValueError(
         _(
             "Invalid MAX user ID: use a whole number from 1 to 9223372036854775807, or up to 64 characters"
-            " A-Z a-z 0-9 _ . - that are not all digits"
+            " A-Z a-z 0-9 _ . - that are not all digits."
         )
     )
 
@@ -53,6 +53,7 @@ def typed(text: str) -> str:
     value = typed_values.plain(text)
     typed_values.refuse_other_types(value)
     typed_values.refuse_numbers(value)
+    typed_values.refuse_logical_values(value)
     if typed_values.is_no_id(value):
-        raise ValueError(_("“%s” stands for a missing value. Enter the ID, or leave the field empty.") % value[:50])
+        raise ValueError(_("“%s” stands for a missing value. Enter the ID if there is one.") % value[:50])
     return user_id_of(value)

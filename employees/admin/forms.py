@@ -38,8 +38,10 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
         return _normalized(phones.normalize, self.cleaned_data["phone"])
 
     def clean_max_id(self) -> str | None:
-        max_id = self.cleaned_data["max_id"]
-        return _normalized(user_ids.typed, max_id) if max_id else None
+        """Return the ID; the stored one is accepted also if an earlier release let in what is no ID."""
+        max_id: str | None = self.cleaned_data["max_id"] or None
+        is_stored = max_id == self.instance.max_id
+        return max_id if is_stored or max_id is None else _normalized(user_ids.typed, max_id)
 
     def clean_role(self) -> str:
         role: str = self.cleaned_data["role"]

@@ -21,7 +21,7 @@ from import_export.results import Result
 from config.lib import text as texts
 from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
-from employees.import_export.cells import read_id, read_phone, read_text, write
+from employees.import_export.cells import LONGEST, read_code, read_id, read_phone, read_text, write
 from employees.import_export.headings import COLUMNS, heading_of
 from employees.import_export.tables import ROW_NUMBER
 from employees.import_export.workbook import Cell
@@ -40,6 +40,7 @@ from employees.models import (
 from employees.naming import NAMES
 from profiles import names
 from profiles.models import ProfileSource
+from profiles.typed_values import bare
 from profiles.user_ids import user_id_of
 
 _LONGEST_UNIVERSITY_NAME = 500
@@ -55,7 +56,7 @@ def _max_id(cell: Cell) -> str:
 
 
 def _role(cell: Cell) -> str:
-    text = read_id(cell)
+    text = read_code(cell)
     # A longer text is no role, and its key would take long.
     role = _roles().get(texts.look_alike_key(text[:100]), "") if text else ""
     if text and not role:
@@ -76,7 +77,7 @@ def _roles() -> dict[str, str]:
 
 
 def _code(validate: RegexValidator, cell: Cell) -> str:
-    text = read_id(cell)
+    text = read_code(cell)
     if text:
         validate(text)
     return text
@@ -98,6 +99,13 @@ _READERS: dict[str, Callable[[Cell], str]] = {
     "kpp": partial(_code, validate_kpp),
     "university_name": _university_name,
 }
+
+
+def _is_stored_id(instance: Employee, column: str, cell: Cell) -> bool:
+    """Return whether the cell holds the stored MAX ID, which an earlier release may have taken for one."""
+    return column == "max_id" and isinstance(cell, str) and bare(cell[:LONGEST]) == instance.max_id
+
+
 _TEXTS = {*NAMES, "university_name"}
 
 
@@ -324,7 +332,8 @@ class EmployeeResource(ModelResource):
         values, errors = dict[str, str](), self.row_errors
         for column, read in _READERS.items():
             try:
-                values[column] = read(row.get(column, ""))
+                cell = row.get(column, "")
+                values[column] = (instance.max_id or "") if _is_stored_id(instance, column, cell) else read(cell)
             except ValidationError as error:
                 errors[column] = error.messages
             except ValueError as error:

@@ -25,6 +25,8 @@ _RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^"\r\n]++|")++')
 # An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _DELIMITERS = ",;\t"
+# So many known headings, in addition to two for each that another delimiter finds in unknown ones, are no accident.
+_CLEARLY_KNOWN = 2
 # The column that only exports have.
 _EXPORTED = "profile_source"
 _MOST_INVISIBLE = 100
@@ -88,22 +90,53 @@ def _csv_rows(text: str) -> Iterator[Row]:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter by which the first filled record has a phone, then most known headings, then most cells."""
+    """Return the delimiter by which the first filled record has most known headings.
+
+    If two have the same number, it is the one by which the phone is among them, and then the one with most cells. Raise
+    UnreadableFile if it is unclear.
+    """
     for record in _RECORD.finditer(text):
         unquoted = _QUOTED.sub(lambda quoted: "" if _is_blank(quoted[1]) else "x", record[0])
         if not _is_blank(unquoted.strip(_DELIMITERS)):
-            return max(_DELIMITERS, key=lambda one: (*_known_headings(record[0], one), unquoted.count(one)))
+            ranks = {one: (*_known_headings(record[0], one), unquoted.count(one)) for one in _DELIMITERS}
+            best = max(_DELIMITERS, key=lambda one: ranks[one])
+            # A file without phones is refused in any case.
+            if ranks[best][1]:
+                _refuse_others(best, ranks[best][0], unquoted, text[record.end() :])
+            return best
     return _DELIMITERS[0]
 
 
-def _known_headings(record: str, delimiter: str) -> tuple[bool, int]:
-    """Return whether the phone is among the known headings of a record, and their number."""
+def _known_headings(record: str, delimiter: str) -> tuple[int, bool]:
+    """Return the number of known headings of a record, and whether the phone is among them."""
     try:
-        cells = next(csv.reader(StringIO(record, newline=""), delimiter=delimiter), [])
+        cells = next(csv.reader(StringIO(record, newline=""), delimiter=delimiter, strict=True), [])
     except csv.Error:
-        return False, 0
-    columns = [column_of(visible(cell[:LONGEST])) for cell in cells[:_MOST_COLUMNS]]
-    return "phone" in columns, len(columns) - columns.count(None)
+        return 0, False
+    headings = [visible(cell[:LONGEST]) for cell in cells[:_MOST_COLUMNS]]
+    return sum(map(_is_known, headings)), "phone" in map(column_of, headings)
+
+
+def _is_known(heading: str) -> bool:
+    return column_of(heading) is not None or is_whole_name(heading)
+
+
+def _refuse_others(delimiter: str, known: int, unquoted: str, rows: str) -> None:
+    """Raise UnreadableFile if another delimiter may be meant: one in an unknown heading without quotes and in the rows.
+
+    Headings such as “Position, department” are common: they are accepted among enough known ones.
+    """
+    cells = [cell.strip() for cell in unquoted.split(delimiter) if not _is_known(visible(cell[:LONGEST]))]
+    for other in _DELIMITERS.replace(delimiter, ""):
+        parts = [visible(part[:LONGEST]) for cell in cells if other in cell for part in cell.split(other)]
+        is_clear = known >= _CLEARLY_KNOWN + 2 * sum(map(_is_known, parts))
+        if parts and not is_clear and other in _QUOTED.sub("", rows):
+            names = {"one": delimiter.replace("\t", _("tab")), "other": other.replace("\t", _("tab"))}
+            message = _(
+                "It is unclear whether “%(one)s” or “%(other)s” separates the columns. Put the headings that contain"
+                " such a character in quotation marks, or rename them: %(headings)s"
+            )
+            raise UnreadableFile(message % (names | {"headings": texts.clean(unquoted[:200])}))
 
 
 def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:

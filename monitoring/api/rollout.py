@@ -20,6 +20,7 @@ from employees.accounts import permission_scope
 from monitoring.api import access
 from monitoring.api.serializers import PlansSerializer, RolloutSerializer
 from monitoring.api.views import DeadlineView
+from monitoring.dashboard.access import visible_requests
 from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, approvals, rollback
 from monitoring.rollout_control.approvals import Decider, NotPermitted
 from monitoring.rollout_control.presenters import timelines
@@ -30,7 +31,7 @@ from profiles.rollout import changes, plans, presenters, rules
 from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy
-from profiles.rollout.models import REASON_LENGTH, Action, Approval, Rollout
+from profiles.rollout.models import REASON_LENGTH, Action, Approval, ApprovalQuerySet, Rollout
 from profiles.rollout.phases import PHASES
 from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rollout_settings import ChangeResult
@@ -161,9 +162,15 @@ class RolloutView(DeadlineView):
         plans = [{"plan": steps[0].number, "steps": [step.row for step in steps]} for steps in shown]
         report = {
             "plans": PlansSerializer(plans, many=True).data,
-            "approvals_waiting": Approval.objects.waiting().of_universities(access.universities_of(request)).count(),
+            "approvals_waiting": _visible_requests(request).count(),
         }
         return Response({"degraded": False, **reports.rollout(), **report})
+
+
+def _visible_requests(request: Request) -> ApprovalQuerySet:
+    """Return the waiting requests that the user may see; all for the monitoring token."""
+    waiting = Approval.objects.waiting()
+    return waiting if access.universities_of(request) is None else waiting & visible_requests(request.user)
 
 
 class MayChange(BasePermission):
@@ -211,7 +218,7 @@ def _verification(*, is_shown: bool) -> list[str]:
     try:
         lines = list(rollback.verify("emergency"))
     except NotVerified as doubt:
-        return [f"not verified: {doubt}" if is_shown else str(rollback.STOP_NOT_VERIFIED)]
+        return [_("not verified: %s") % doubt if is_shown else str(rollback.STOP_NOT_VERIFIED)]
     return lines if is_shown else [str(rollback.STOP_VERIFIED)]
 
 
@@ -248,8 +255,7 @@ class ApprovalsView(DeadlineView):
     @extend_schema(responses=ApprovalSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Return the changes that wait for approval by a second person."""
-        waiting = Approval.objects.waiting().of_universities(access.universities_of(request))
-        return Response(ApprovalSerializer(waiting, many=True).data)
+        return Response(ApprovalSerializer(_visible_requests(request), many=True).data)
 
 
 class DecisionView(APIView):
@@ -264,7 +270,7 @@ class DecisionView(APIView):
         serializer = ChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         decider = Decider.of(request.user)
-        if not Approval.objects.of_universities(decider.universities).filter(pk=pk).exists():
+        if not visible_requests(request.user).filter(pk=pk).exists():
             raise NotFound
         try:
             outcome = approvals.VERDICTS[self.verdict](pk, decider, **serializer.validated_data)

@@ -128,7 +128,7 @@ class CoverageView(ReportView):
     def get(self, request: Request) -> Response:
         """Report how many people have a profile, and how many have a full name.
 
-        For users limited to one university, `employees_by_source` counts only its employees.
+        For users limited to one university, the users are only its employees; the profiles are those of all people.
         """
         return Response({"degraded": False, **reports.coverage(access.universities_of(request))})
 
@@ -138,7 +138,7 @@ class ProfileStatsView(ReportView):
     def get(self, request: Request) -> Response:
         """Report coverage, with the additional fields of the original service.
 
-        For users limited to one university, `employees_by_source` counts only its employees.
+        For users limited to one university, the users are only its employees; the profiles are those of all people.
         """
         return Response({"degraded": False, **reports.profile_stats(access.universities_of(request))})
 
@@ -146,12 +146,11 @@ class ProfileStatsView(ReportView):
 class QualityView(ReportView):
     @extend_schema(responses=QualitySerializer)
     def get(self, request: Request) -> Response:
-        """Report how complete and recent the profiles are. Users limited to one university see only its breakdown."""
-        report = reports.quality()
-        if (own := access.universities_of(request)) is not None:
-            rows = [row for row in report["university_breakdown"] if row["university_id"] in own]
-            report = report | {"university_breakdown": rows}
-        return Response({"degraded": False, **report})
+        """Report how complete and recent the profiles are.
+
+        For users limited to one university, the figures about employees are those of its employees.
+        """
+        return Response({"degraded": False, **reports.quality(access.universities_of(request))})
 
 
 _PERIOD = OpenApiParameter(

@@ -11,7 +11,9 @@ from django.template.response import TemplateResponse
 
 from config.lib.scope import View, scope_of
 from monitoring.rollout_control import FORCE, OPERATE, STOP
+from monitoring.rollout_control.approvals import Decider
 from monitoring.rollout_control.models import Signature
+from profiles.rollout.models import Approval, ApprovalQuerySet
 
 SEE = "monitoring.view_screens"
 LOOK_UP = "monitoring.look_up_person"
@@ -51,3 +53,9 @@ def may(request: HttpRequest) -> dict[str, bool]:
         "sign": admin.site.get_model_admin(Signature).has_add_permission(request),
     }
     return allowed | limited | {"rehearse": allowed["operate"], "all": sees_all}
+
+
+def visible_requests(user: Any) -> ApprovalQuerySet:
+    """Return the requests for approval that concern the user's universities or all, and the user's own."""
+    decider = Decider.of(user)
+    return Approval.objects.visible_to(decider.person, decider.universities)

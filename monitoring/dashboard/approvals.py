@@ -8,8 +8,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from employees.admin import admin_scope
-from monitoring.dashboard.access import page, screen
+from monitoring.dashboard.access import page, screen, visible_requests
 from monitoring.rollout_control import OPERATE
 from monitoring.rollout_control.approvals import VERDICTS, Decider
 from monitoring.rollout_control.presenters import failed_gates
@@ -23,11 +22,9 @@ from profiles.rollout.rules import ChangeRefused
 @screen(OPERATE)
 def review(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a request for approval; on POST, approve it, refuse it, or withdraw it if it is the user's own."""
-    rows, limits = Approval.objects.all(), admin_scope(request)
-    if limits:
-        rows = rows.of_universities(limits.universities().values_list("pk", flat=True))
-    approval = get_object_or_404(rows, pk=pk)
-    decider, reason, refusal = Decider.of(request.user), request.POST.get("reason", ""), ""
+    decider = Decider.of(request.user)
+    approval = get_object_or_404(visible_requests(request.user), pk=pk)
+    reason, refusal = request.POST.get("reason", ""), ""
     if request.method == "POST":
         decide = VERDICTS.get(request.POST.get("verdict", ""), VERDICTS["refuse"])
         try:

@@ -15,7 +15,7 @@ from config.lib.scope import scope_of
 from monitoring.alerts.engine import last_check
 from monitoring.alerts.models import Alert
 from monitoring.dashboard import charts, held
-from monitoring.dashboard.access import SEE, may, screen
+from monitoring.dashboard.access import SEE, may, screen, visible_requests
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level, Round
 from monitoring.rollout_control.presenters import phases
@@ -24,7 +24,7 @@ from monitoring.stats.cached import statistic
 from monitoring.stats.models import Span
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Approval, Rollout
+from profiles.rollout.models import Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
 
 ALERTS_SHOWN = 3
@@ -96,7 +96,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "is_inbox_alive": spread.has_living("inbox"),
         "measured": readings,
         "held": held.banner(request, controls, readings),
-        "waiting": Approval.objects.waiting().of_universities(own).count(),
+        "waiting": visible_requests(request.user).waiting().count(),
         "now": now(),
     }
 

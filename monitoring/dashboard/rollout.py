@@ -20,7 +20,7 @@ from config.lib.times import clock, iso
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.dashboard import charts, held
-from monitoring.dashboard.access import may, page, screen
+from monitoring.dashboard.access import may, page, screen, visible_requests
 from monitoring.indicators import rounds
 from monitoring.indicators.trends import moments_of
 from monitoring.rollout_control import SEE_ROLLOUT
@@ -31,7 +31,7 @@ from monitoring.stats.comparison_stats import ComparisonStats
 from profiles.models import ProfileSource
 from profiles.rollout import presenters
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Approval, Change, Rollout, UniversityRule
+from profiles.rollout.models import Change, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SWITCHES
 from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rollout_settings import RolloutSettings
@@ -61,9 +61,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         universities = list(limits.universities().values_list("pk", flat=True))
         rules, changes = rules.filter(university_id__in=universities), changes.of_universities(universities)
     names = dict(University.objects.filter(pk__in=[rule.university_id for rule in rules]).values_list("pk", "name"))
-    requests = Approval.objects.waiting()
-    if limits:
-        requests = requests.of_universities(universities)
+    requests = visible_requests(request.user).waiting()
     context = _live_context(request) | {
         "requests": [(approval, audit_rows.change(approval)) for approval in requests],
         "has_approvals": settings.ROLLOUT_APPROVALS,

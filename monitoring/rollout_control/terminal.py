@@ -9,11 +9,10 @@ from typing import Any
 from django.db.models import TextChoices
 from django.utils.formats import number_format
 from django.utils.translation import ngettext
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from config.lib import clock, times
+from config.lib import clock, terminal, times
 from config.lib.messages import shown_number, shown_percent
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
@@ -51,7 +50,7 @@ def rendered(parts: Iterable[Any], *, has_colour: bool, width: int = 110) -> str
     Strings are printed without markup: in a reason or a name, “[/x]” would be a markup error.
     """
     width = max(shutil.get_terminal_size((width, 24)).columns, 80) if has_colour else width
-    console = Console(file=io.StringIO(), width=width, force_terminal=has_colour, highlight=False, markup=False)
+    console = terminal.console(io.StringIO(), width=width, force_terminal=has_colour)
     for part in parts:
         console.print(part)
     return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined,no-any-return]

@@ -1,6 +1,6 @@
 """Derive data issues and recommended actions from the counts in the quality report."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -9,11 +9,16 @@ from django.utils.translation import gettext as _
 from monitoring.stats.cached import COMPLETE, EMPTY
 
 _PROFILES = "SELECT user_id FROM profile_cache p WHERE {} ORDER BY user_id"
-_EMPLOYEES = "SELECT id FROM employees WHERE profile_source = 'default' ORDER BY id"
+_EMPLOYEES = "SELECT id FROM employees WHERE profile_source = 'default'{} ORDER BY id"
 
 
-def data_issues(counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return the data issues with at least one affected row; ``query``, if present, is SQL that lists these rows."""
+def data_issues(counts: Mapping[str, int], universities: Collection[int] | None = None) -> list[dict[str, Any]]:
+    """Return the data issues with at least one affected row; ``query``, if present, is SQL that lists these rows.
+
+    ``universities`` are those whose employees were counted; None for all.
+    """
+    of_these = "" if universities is None else f" AND university_id = ANY ('{{{','.join(map(str, universities))}}}')"
+    unnamed = _EMPLOYEES.format(of_these)
     stale = f"p.last_updated <= now() - interval '{settings.PROFILE_TTL.total_seconds():.0f} seconds'"
     partial, guessed = f"NOT ({COMPLETE}) AND NOT ({EMPTY})", "p.first_name <> '' AND NOT p.is_first_name_real"
     to_backfill = _("Employees whose name is in the cache but not yet in the directory")
@@ -22,7 +27,7 @@ def data_issues(counts: Mapping[str, int]) -> list[dict[str, Any]]:
         ("empty_profiles", _("No name"), "empty", "critical", _PROFILES.format(EMPTY)),
         ("stale_profiles", _("Older than PROFILE_TTL, not served"), "stale", "warning", _PROFILES.format(stale)),
         ("guessed_first_names", _("Taken from a deprecated field"), "guessed", "info", _PROFILES.format(guessed)),
-        ("unnamed_employees", _("Employees without a name from any source"), "unnamed", "warning", _EMPLOYEES),
+        ("unnamed_employees", _("Employees without a name from any source"), "unnamed", "warning", unnamed),
         ("names_to_backfill", to_backfill, "to_backfill", "warning", ""),
     ]
     return [

@@ -54,11 +54,11 @@ def employees_by_source(universities: Collection[int] | None = None) -> tuple[di
 def coverage(universities: Collection[int] | None = None) -> dict[str, Any]:
     """Return the coverage report. Its users are all employees, plus MAX users with a profile who are not employees.
 
-    With ``universities``, ``employees_by_source`` counts only the employees of these.
+    With ``universities``, the users are only the employees of these; the profiles are all in any case.
     """
     users, profiles = (cached.statistic(name) for name in ("users", "profiles"))
     by_source, counted_at = employees_by_source(universities)
-    counts = _sums(users.value, "users", "named", "full_named")
+    counts = _sums(_rows_of(universities, users.value), "users", "named", "full_named")
     oldest = min(users.at, profiles.at, counted_at)
     return {
         "total_users": counts["users"],
@@ -73,13 +73,15 @@ def coverage(universities: Collection[int] | None = None) -> dict[str, Any]:
     }
 
 
-def quality() -> dict[str, Any]:
+def quality(universities: Collection[int] | None = None) -> dict[str, Any]:
+    """Return the quality report; with ``universities``, only the employees of these are counted, but all profiles."""
     profiles, users, nameable = (cached.statistic(name) for name in ("profiles", "users", "to_backfill"))
+    of_employees, to_backfill = (_rows_of(universities, statistic.value) for statistic in (users, nameable))
     counts = _sums(profiles.value, *_GRADES, "guessed")
     counts["partial"] = counts["count"] - counts["complete"] - counts["empty"]
-    counts |= _sums(users.value, "unnamed")
-    counts["to_backfill"] = sum(row["count"] for row in nameable.value)
-    counts["unnamed_to_backfill"] = sum(row["count"] for row in nameable.value if row["now"] == ProfileSource.DEFAULT)
+    counts |= _sums(of_employees, "unnamed")
+    counts["to_backfill"] = sum(row["count"] for row in to_backfill)
+    counts["unnamed_to_backfill"] = sum(row["count"] for row in to_backfill if row["now"] == ProfileSource.DEFAULT)
     scores = quality_scores(**{name: counts[name] for name in _GRADES})
     oldest = min((profiles, users, nameable), key=attrgetter("at"))
     return {
@@ -99,9 +101,9 @@ def quality() -> dict[str, Any]:
             }
             for row in profiles.value
         },
-        "university_breakdown": _university_breakdown(users.value),
+        "university_breakdown": _university_breakdown(of_employees),
         "recommended_actions": [*recommendations.recommended_actions(counts, scores["quality_score"])],
-        "data_issues": recommendations.data_issues(counts),
+        "data_issues": recommendations.data_issues(counts, universities),
     }
 
 
@@ -122,6 +124,11 @@ def _share(part: float, whole: float) -> float:
 
 
 _GRADES = ("count", "complete", "empty", "stale")
+
+
+def _rows_of(universities: Collection[int] | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of these universities; all rows for None."""
+    return rows if universities is None else [row for row in rows if row["university"] in universities]
 
 
 def _sums(rows: list[dict[str, Any]], *names: str) -> dict[str, int]:

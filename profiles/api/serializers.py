@@ -33,6 +33,9 @@ class UserIdField(serializers.CharField):
         super().__init__(max_length=64, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
+        """Return the ID; the stored one is accepted also if an earlier release let in what is no ID."""
+        if isinstance(data, str) and data == getattr(getattr(self.parent, "instance", None), str(self.source), None):
+            return data
         try:
             return user_ids.typed(data) if isinstance(data, str) else user_ids.user_id_of(data)
         except ValueError as error:

@@ -261,6 +261,18 @@ def test_what_is_wrong_with_a_request_is_no_secret(action: Action, **sent: Any) 
     assert refused is None or presenters.refusal(refused, is_shown=False) == str(refused)
 
 
+@pytest.mark.parametrize(("language", "sign"), [("en", "not verified: behind"), ("ru", "не подтверждено: behind")])
+def test_a_doubt_about_the_stop_is_in_one_language(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch, language: str, sign: str
+) -> None:
+    def behind(*args: object) -> None:
+        raise NotVerified("behind")
+
+    monkeypatch.setattr("monitoring.rollout_control.rollback.await_convergence", behind)
+    answer = api.post("/monitoring/rollout/emergency", _REASON, format="json", headers={"accept-language": language})
+    assert answer.json()["verification"] == [sign]
+
+
 def test_the_response_to_a_create_has_what_was_sent(world: World) -> None:
     body = {"phone": "8 (916) 555-00-01", "last_name": " Ким ", "university_id": int(world.own["university"])}
     client, reader = key_without("employees.view_employee"), key_without("employees.view_university")

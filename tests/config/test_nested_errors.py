@@ -1,11 +1,14 @@
 """The message of a refusal: the first error in words, however deep the field is."""
 
+import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
+from rest_framework.test import APIClient
 
 from config.lib.http import errors
 
@@ -45,3 +48,64 @@ def test_it_ends_with_a_sentence(details: Any) -> None:
 )
 def test_it_names_the_field(details: Any, text: str) -> None:
     assert message(details) == text
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/employees": {"phone": "89161234567", "role": "", "university_id": 1, "max_id": "5", "inn": "", "first_name": ""},
+    "/universities": {"name": "Вуз", "inn": "", "kpp": ""},
+    "/profiles/5/name": {"name": "Имя"},
+    "/api/token": {"username": "u", "password": "p"},
+    "/monitoring/rollout/plan": {
+        "reason": "r",
+        "phase": 3,
+        "when_gates_pass": False,
+        "hours": "",
+        "steps": [{"percent": 1, "at": "2099-01-01T00:00:00Z"}],
+    },
+    "/monitoring/rollout/set": {"phase": 3, "percent": 1, "reason": "r", "dry_run": True, "expect_revision": ""},
+    "/monitoring/rollout/cancel": {"plan": 1, "reason": "r"},
+}
+WRONG: list[Any] = [["x"], [1], {}, {"a": 1}, True, 1.5, "x", None, [[1]], [{"percent": ["x"]}]]
+INTERNALS = re.compile(
+    r"\b(dict|dictionary|list of items|str|int|float|bool|NoneType|pk|non_field_errors)\b|[\[{]['0-9\[]"
+)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis")
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize("path", BODIES)
+def test_no_message_shows_internals(api: APIClient, path: str, language: str) -> None:
+    """Whatever the type of the body or of one of its fields is."""
+    whole = BODIES[path]
+    bodies = [*WRONG, *({**whole, name: value} for name in whole for value in WRONG)]
+    refused = 0
+    for sent in bodies:
+        answer = api.post(path, sent, format="json", headers={"accept-language": language})
+        error = answer.json().get("error", {})
+        refused += answer.status_code == 400
+        details = (
+            json.dumps(list(error.get("details", {}).values()), ensure_ascii=False).replace("[[", "").replace("[{", "")
+        )
+        for text in (str(error.get("message")), *re.findall('"([^"]*[.])"', details)):
+            assert not INTERNALS.search(text), (sent, text)
+    assert refused > len(WRONG)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis")
+@pytest.mark.parametrize(
+    ("path", "sent", "text"),
+    [
+        ("/employees", {"role": ["x"]}, "role: Not one of the allowed values."),
+        ("/employees", {"university_id": {}}, "university_id: Enter the ID, a whole number."),
+        ("/employees", {"university_id": 987654321}, "university_id: There is none with this ID."),
+        ("/employees", [1], "Must be a JSON object."),
+        ("/monitoring/rollout/plan", {"steps": "x"}, "steps: Must be a list."),
+        ("/monitoring/rollout/plan", {"steps": ["x"]}, "steps.0: Must be a JSON object."),
+    ],
+)
+def test_wrong_types_are_refused_in_words(api: APIClient, path: str, sent: Any, text: str) -> None:
+    body = {**BODIES[path], **sent} if isinstance(sent, dict) else sent
+    answer = api.post(path, body, format="json", headers={"accept-language": "en"})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, text)

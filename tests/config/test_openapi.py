@@ -39,6 +39,15 @@ def test_the_committed_schema_is_the_one_of_the_code(capsys: pytest.CaptureFixtu
     assert "Warning" not in capsys.readouterr().err
 
 
+def test_a_summary_is_one_sentence_on_one_line() -> None:
+    for path, operations in COMMITTED["paths"].items():
+        for verb, operation in operations.items():
+            summary = operation["summary"]
+            assert "\n" not in summary, (path, verb)
+            assert ". " not in summary, (path, verb)
+            assert 3 < len(summary) <= 120, (path, verb)
+
+
 def test_it_is_served_without_being_generated(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SchemaGenerator, "get_schema", None)
     answer = client.get("/openapi.json")

@@ -1,11 +1,13 @@
 """manage.py assess: the guide's assessment as one report."""
 
 import json
+import re
 from io import StringIO
 
 import pytest
 from django.core.management import call_command
 from pytest_django.fixtures import Settings
+from redis import Redis
 
 from employees.models import Employee, University
 from tests.servers import FaultyServer
@@ -41,6 +43,28 @@ def test_it_works(university: University, settings: Settings) -> None:
     assert "Employees with a name" in text
     assert "_employees" not in text
     assert "very-secret-indeed" not in text
+
+
+def test_a_redis_without_a_limit_has_none(redis: Redis) -> None:
+    limit = str(redis.config_get("maxmemory")["maxmemory"])
+    redis.config_set("maxmemory", 0)
+    try:
+        assert json.loads(assess("--json"))["cache"]["maxmemory_bytes"] == 0
+        assert re.search(r"Memory limit +none", assess())
+    finally:
+        redis.config_set("maxmemory", limit)
+
+
+def test_it_names_employees_whose_id_is_none(university: University) -> None:
+    ids = ["7", "test_user", "TBD", "no", "2024-01-05", "yes.", None]
+    made = [
+        Employee.objects.create(phone=f"+1202555010{number}", max_id=max_id, university=university)
+        for number, max_id in enumerate(ids)
+    ]
+    of_none = [employee.pk for employee in made[2:6]]
+    assert json.loads(assess("--json"))["no_max_ids"] == of_none
+    listed = ", ".join(map(str, of_none))
+    assert f"Employees with a MAX ID that is none: 4. Clear it in the admin: {listed}" in assess()
 
 
 def test_it_names_what_blocks_phase_1(settings: Settings, redis_server: FaultyServer) -> None:

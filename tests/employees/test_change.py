@@ -3,8 +3,12 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
 from rest_framework.test import APIClient
 
+from employees.import_export.resources import EmployeeResource
+from employees.import_export.tables import read_csv
 from employees.models import Employee, University
 
 pytestmark = pytest.mark.django_db
@@ -54,6 +58,31 @@ def test_it_never_blanks(api: APIClient, employee: Employee, verb: str) -> None:
     assert (body["max_id"], body["profile_source"]) == ("7", "webhook")
     assert patch(api, employee, max_id=None).json()["max_id"] == "7"
     assert body["profile_last_updated"]
+
+
+@pytest.mark.parametrize("max_id", ["TBD", "no", "n.a.", "TRUE", "2024-01-05", "-unknown-", "1.5", "yes"])
+def test_a_stored_id_of_an_earlier_release_may_stay(
+    api: APIClient, employee: Employee, client: Client, superadmin: User, max_id: str
+) -> None:
+    Employee.objects.update(max_id=max_id)
+    client.force_login(superadmin)
+    whole = api.get(f"/employees/{employee.pk}").json()
+    for answer in (api.put(f"/employees/{employee.pk}", whole, format="json"), patch(api, employee, max_id=max_id)):
+        assert (answer.status_code, answer.json()["max_id"]) == (200, max_id)
+    refused = patch(api, employee, max_id="null")
+    assert (refused.status_code, "leave the field empty" in str(refused.json())) == (400, False)
+    page = f"/admin/employees/employee/{employee.pk}/change/"
+    form = dict(client.get(page).context["adminform"].form.initial)
+    form = {name: value for name, value in form.items() if value is not None} | {"last_name": "Ли"}
+    assert client.post(page, form).status_code == 302
+    employee.refresh_from_db()
+    assert (employee.last_name, employee.max_id) == ("Ли", max_id)
+    resource = EmployeeResource(university=employee.university)
+    table = read_csv(resource.export(Employee.objects.all()).csv.encode())
+    assert resource.import_data(table, dry_run=True).totals["skip"] == 1
+    assert client.post(page, form | {"max_id": ""}).status_code == 302
+    employee.refresh_from_db()
+    assert employee.max_id is None
 
 
 def test_the_same_names_keep_their_source(api: APIClient, employee: Employee) -> None:

@@ -1,5 +1,6 @@
 """Files of clerks, with Russian headings and roles: read as they were meant, or refused with every row and phone."""
 
+import html
 import re
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -211,6 +212,32 @@ def test_it_names_every_row_and_phone_at_once(admin: Client, name: str) -> None:
     if NAMED[name]:
         refused = len(set(NAMED[name]))
         assert f"изменится: 0 · без изменений: 0 · не приняты: {refused}" in " ".join(page.split())
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("word", ["Да", "yes", "no", "unknown", "нет", "TBD", "(неизвестно)", "n o t  s e t"])
+@pytest.mark.parametrize("heading", ["Роль", "ИНН", "КПП"])
+def test_a_word_in_a_column_of_codes_is_refused(admin: Client, heading: str, word: str) -> None:
+    """Such a word stands for none only in the column of MAX IDs."""
+    page = upload(admin, f"Телефон;Вуз;{heading}\n89160912001;Вуз ошибок;{word}\n".encode()).content.decode()
+    assert f"Строка 2: {heading}: " in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("language", ["ru", "en"])
+@pytest.mark.parametrize("column", COLUMNS)
+def test_an_error_is_a_sentence(admin: Client, language: str, column: str) -> None:
+    """The phone follows it on the same line."""
+    admin.cookies["django_language"] = language
+    cells = ["0", "x y", "12", "#N/A", "TRUE", "yes", "01.02.2024", "1,5", "NULL.", "я" * 1_001, "Èâàíîâ", "иВАНОВ", ""]
+    headings = ["phone", column] if column != "phone" else ["phone", "last_name"]
+    rows = [f"89160912001;{cell}" if column != "phone" else f"{cell};Ли" for cell in cells]
+    page = upload(admin, "\n".join([";".join(headings), *rows]).encode()).content.decode()
+    lines = [html.unescape(line) for line in re.findall(r"<li>\s*((?:Строка|Row) \d+: .*?)\s*</li>", page)]
+    assert len(lines) > 5
+    for line in lines:
+        error, _label, _phone = line.replace("Phone:", "Телефон:").rpartition(" Телефон: ")
+        assert (error or line).endswith("."), line
 
 
 @pytest.mark.django_db

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from employees.admin import directory
+from employees.import_export.headings import column_of
 from employees.import_export.stored_files import ImportFile
 from employees.import_export.tables import UnreadableFile, read, read_csv
 from employees.models import Employee, University
@@ -77,6 +78,55 @@ def test_separators_within_a_heading_do_not_count_either() -> None:
     assert "Фамилия, имя, отчество" in str(refused.value)
     table = read_csv("Телефон;Имя;Должность, отчество, фамилия\n89007771000;Ян;доцент\n".encode())
     assert [(row["phone"], row["first_name"]) for row in table.dict] == [("89007771000", "Ян")]
+
+
+NOTES = st.text(st.sampled_from("яN :/()"), max_size=8)
+
+
+@given(
+    st.sampled_from([",;", ",\t", ";,", ";\t", "\t,", "\t;"]),
+    st.lists(st.tuples(st.sampled_from(["Телефон", "Тел.:", "Примечание", "заметка"]), NOTES), min_size=1, max_size=3),
+    st.sampled_from(["моб.", "моб.)", "имя", "роль", "яN"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_separators_without_quotes_start_no_column(
+    delimiters: str, unknown: list[tuple[str, str]], part: str, is_first: bool, is_named: bool
+) -> None:
+    """No file gives other rows than those of its delimiter, whatever its unknown headings contain."""
+    delimiter, other = delimiters[0], delimiters[1]
+    headings = [f"{word} ({note}{other} {part}" for word, note in unknown]
+    known = ["Фамилия", "Имя", "Отчество", "Телефон"] if is_named else ["ФИО преподавателя"]
+    values = ["Ли", "Ян", "", "89007771000"] if is_named else ["Ли"]
+    notes = [f"8 495 111-11-11{other} 89007771001"] * len(headings)
+    rows = [[*headings, *known], [*notes, *values]] if is_first else [[*known, *headings], [*values, *notes]]
+    text = "\n".join(map(delimiter.join, rows))
+    try:
+        read = [(row["phone"], row["last_name"], row["first_name"]) for row in read_csv(text.encode()).dict]
+    except UnreadableFile:
+        assert not is_named or any(map(column_of, other.join(headings).split(other)))
+    else:
+        assert is_named
+        assert read == [("89007771000", "Ли", "Ян")]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("Имя;Телефон (раб., моб.)\nЯн;8 495 111-11-11, 8 916 123-45-67\n", "whether “,” or “;” separates the columns"),
+        ("Фамилия;Имя;Телефон (раб., моб.)\nЛи;Ян;8 495 111-11-11, 8 916 123-45-67\n", "no “Phone” column"),
+        ("Фамилия;Имя;Отчество;Телефон, моб.\nЛи;Ян;;8 916 123-45-67\n", "no “Phone” column"),
+        ('"Фамилия";"Имя";"Телефон, мобильный"\n"Ли";"Ян";"8 916 123-45-67"\n', "no “Phone” column"),
+        ('"Фамилия";"Телефон, мобильный"\n"Ли";"8 916 123-45-67"\n', "no “Phone” column"),
+        ("ФИО;Телефон, моб.\nЛи Ян;8 916 123-45-67\n", "whether “,” or “;” separates the columns"),
+        ("ФИО вуза;Телефон (раб., моб.)\nЛи Ян;8 495 111-11-11, 8 916 123-45-67\n", "whether “,” or “;” separates"),
+        ("ФИО вуза;Телефон, моб., роль\nЛи;8 495, 8 916 123-45-67,\n", "whether “,” or “;” separates the columns"),
+        ("Сотрудники\tТелефон, моб.\nЛи Ян\t8 916 123-45-67\n", "whether “,” or “tab” separates the columns"),
+    ],
+)
+def test_half_of_a_heading_is_no_phone(content: str, words: str) -> None:
+    with pytest.raises(UnreadableFile, match=words):
+        read_csv(content.encode())
 
 
 @pytest.mark.parametrize(

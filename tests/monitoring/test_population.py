@@ -150,6 +150,47 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cached, "SMALL_BYTES", -1)
 
 
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(profiles, max_size=8, unique_by=lambda fields: fields["user_id"]), st.lists(employees, max_size=8))
+def test_a_report_for_one_university_counts_no_other_employees(
+    people: list[dict[str, Any]], staff: list[dict[str, Any]]
+) -> None:
+    with transaction.atomic():
+        insert_people(people, [*staff, {"max_id": None, "profile_source": "default", "university": 0}])
+        own = {Employee.objects.latest("pk").university_id}
+        limited = [report(own) for report in (reports.coverage, reports.profile_stats, reports.quality)]
+        of_own = Employee.objects.filter(university__in=own)
+        issues = {issue["type"]: issue for issue in limited[2]["data_issues"]}
+        assert limited[0]["total_users"] == of_own.count()
+        issue = issues.pop("unnamed_employees", {})
+        unnamed, query = issue.get("count"), issue.get("query")
+        assert unnamed == (of_own.filter(profile_source="default").count() or None)
+        if query:
+            with connection.cursor() as cursor:
+                cursor.execute(query)
+                assert len(cursor.fetchall()) == unnamed
+        rows: list[Any] = batches.preview_names(limit=0).rows
+        nameable = sum(row[3] for row in rows if row[0] in own)
+        assert issues.get("names_to_backfill", {}).get("count", 0) == nameable
+        Employee.objects.exclude(university__in=own).delete()
+        Profile.objects.exclude(user_id__in=Employee.objects.exclude(max_id=None).values("max_id")).delete()
+        whole = [report() for report in (reports.coverage, reports.profile_stats, reports.quality)]
+        for of_all, of_these in zip(whole, limited, strict=True):
+            for name in (*recounted_coverage(), "employees_by_source", "university_breakdown"):
+                assert of_all.get(name) == of_these.get(name)
+        transaction.set_rollback(True)
+
+
+def test_the_own_university_is_among_the_many() -> None:
+    for number in range(reports.MOST_UNIVERSITIES + 2):
+        university, phones = University.objects.create(name=f"Вуз {number}"), [f"+79000000{number:03}"]
+        phones += [f"+79000001{number:03}"] * (number < reports.MOST_UNIVERSITIES + 1)
+        Employee.objects.bulk_create(Employee(phone=phone, university=university) for phone in phones)
+    own = University.objects.latest("pk").pk
+    assert own not in {row["university_id"] for row in reports.quality()["university_breakdown"]}
+    assert [row["university_id"] for row in reports.quality({own})["university_breakdown"]] == [own]
+
+
 @pytest.mark.usefixtures("large")
 def test_the_task_counts_large_tables_and_reports_show_the_age() -> None:
     insert_people([], [{"max_id": None, "profile_source": "api", "university": 0}])

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 from psycopg.errors import ReadOnlySqlTransaction, UndefinedColumn, UndefinedTable
-from rest_framework import exceptions, status
+from rest_framework import exceptions, fields, relations, serializers, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
 from rest_framework_simplejwt.exceptions import InvalidToken
@@ -42,6 +42,27 @@ _MESSAGES = {
     413: gettext_lazy("The request body is too large."),
     500: gettext_lazy("Internal server error."),
 }
+
+
+_NOT_A_LIST = gettext_lazy("Must be a list.")
+_NOT_AN_OBJECT = gettext_lazy("Must be a JSON object.")
+_NO_CHOICE = gettext_lazy("Not one of the allowed values.")
+# REST framework's own messages show types and values of Python: “got dict”, “"['x']" is not a valid choice”.
+_REPLACED: dict[Any, dict[str, Promise]] = {
+    serializers.Serializer: {"invalid": _NOT_AN_OBJECT},
+    serializers.ListSerializer: {"not_a_list": _NOT_A_LIST},
+    fields.ListField: {"not_a_list": _NOT_A_LIST},
+    fields.DictField: {"not_a_dict": _NOT_AN_OBJECT},
+    fields.ChoiceField: {"invalid_choice": _NO_CHOICE},
+    fields.MultipleChoiceField: {"invalid_choice": _NO_CHOICE, "not_a_list": _NOT_A_LIST},
+    relations.ManyRelatedField: {"not_a_list": _NOT_A_LIST},
+    relations.PrimaryKeyRelatedField: {
+        "incorrect_type": gettext_lazy("Enter the ID, a whole number."),
+        "does_not_exist": gettext_lazy("There is none with this ID."),
+    },
+}
+for _class, _messages in _REPLACED.items():
+    _class.default_error_messages = _class.default_error_messages | _messages
 
 
 class _Conflict(exceptions.APIException):
@@ -152,7 +173,7 @@ def _first_message(data: Any) -> str:
         items = list(data.items() if isinstance(data, dict) else enumerate(data))
         # In a list of objects, the valid ones have an empty entry.
         key, inner = next((item for item in items if item[1]), items[0])
-        if isinstance(data, dict) or isinstance(inner, dict | list):
+        if key != "non_field_errors" and (isinstance(data, dict) or isinstance(inner, dict | list)):
             path.append(str(key))
         data = inner
     text = str(data or "")

@@ -4,14 +4,15 @@ from typing import IO, Any, cast
 
 from django.template.defaultfilters import filesizeformat
 from django.utils.functional import Promise
-from rich.console import Console
 from rich.table import Table
 
+from config.lib import terminal
 from config.lib.commands import BaseCommand
 from config.lib.messages import shown_number
 from employees.assessment import assess
 from profiles.models import ProfileSource
 
+_MOST_SHOWN = 20
 # The names of the JSON's fields in words; settings keep the names of their variables.
 _TITLES: dict[str, str | Promise] = {
     "totals": "Totals",
@@ -33,6 +34,8 @@ _TITLES: dict[str, str | Promise] = {
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "—"
+    if name == "maxmemory_bytes" and not value:
+        return "none"
     if name.endswith("_bytes"):
         return filesizeformat(value)
     return shown_number(value) if isinstance(value, int) else str(value)
@@ -49,7 +52,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(report, ensure_ascii=False, indent=2))
             return
-        console = Console(file=cast("IO[str]", self.stdout), width=80, markup=False)
+        console = terminal.console(cast("IO[str]", self.stdout))
         for title in ("totals", "by_source", "configuration", "cache"):
             table = Table(str(_TITLES[title]), "", box=None, pad_edge=False, header_style="bold")
             for name, value in report[title].items():
@@ -58,6 +61,9 @@ class Command(BaseCommand):
             console.print(table)
         for pks in report["look_alike_universities"]:
             self.stdout.write(f"Universities with the same name: {', '.join(map(str, pks))}. Merge them by hand.")
+        if pks := report["no_max_ids"]:
+            shown = ", ".join(map(str, pks[:_MOST_SHOWN])) + (" …" if len(pks) > _MOST_SHOWN else "")
+            self.stdout.write(f"Employees with a MAX ID that is none: {len(pks)}. Clear it in the admin: {shown}")
         blockers = report["blockers"]
         self.stdout.write("Phase 1 is blocked by:" if blockers else "Nothing blocks phase 1.")
         for blocker in blockers:

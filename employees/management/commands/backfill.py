@@ -6,11 +6,10 @@ from typing import IO, Any, cast
 from django.core.management.base import CommandError
 from django.db import transaction
 from django.utils.translation import gettext
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from config.lib import shell_user, times
+from config.lib import shell_user, terminal, times
 from config.lib.commands import BaseCommand
 from config.lib.messages import shown_number
 from employees.backfill import batches
@@ -86,7 +85,7 @@ class Command(BaseCommand):
         shown = batches.preview_names(university, replaces_names=replaces_names, limit=limit)
         for name, before, after, count in shown.rows:
             table.add_row(name, before, after, shown_number(count))
-        console = Console(file=cast("IO[str]", self.stdout), markup=False, highlight=False, width=80)
+        console = terminal.console(cast("IO[str]", self.stdout))
         console.print(table)
         for change in shown.examples:
             console.print(f"{change.employee}: {change.before} → {change.after} ({change.university})")
@@ -159,8 +158,8 @@ class Command(BaseCommand):
 
     def _work(self, run: BackfillRun, *, is_detached: bool) -> None:
         if not is_detached:
+            console = terminal.console()
             columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-            console = Console(stderr=True)
             with Progress(TextColumn("{task.description}"), *columns, console=console, transient=True) as progress:
                 task = progress.add_task(f"backfill {run.pk}", total=run.rows_total)
                 while batches.run_batch(run):

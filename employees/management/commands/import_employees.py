@@ -3,14 +3,17 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
-from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from config.lib import terminal
 from config.lib.commands import BaseCommand
 from employees.import_export.resources import EmployeeResource
 from employees.import_export.tables import UnreadableFile, read
 from employees.models import University
 from profiles import phones
+
+# Without markup: a file's name is any text.
+_COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
 
 
 class Command(BaseCommand):
@@ -34,7 +37,7 @@ class Command(BaseCommand):
         except (OSError, UnreadableFile) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise CommandError(f"Cannot read {file}: {reason}") from None
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        with Progress(*_COLUMNS, console=terminal.console(), transient=True) as progress:
             task = progress.add_task(file.name, total=len(rows))
             resource = EmployeeResource(university=university, on_row=lambda: progress.advance(task))
             result = resource.import_data(rows, dry_run=dry_run, rollback_on_validation_errors=True)

@@ -1,5 +1,8 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from django.db import models
 from django.db.models import F, Q
@@ -8,6 +11,9 @@ from django.utils.translation import gettext_lazy as _
 
 from profiles.rollout.models.change import REASON_LENGTH, ChangeQuerySet, ChangeRecord
 from profiles.rollout.models.plan import Plan
+
+if TYPE_CHECKING:
+    from profiles.rollout.change_request import Approver
 
 APPROVAL_LASTS = timedelta(hours=24)
 
@@ -27,6 +33,11 @@ class ApprovalState(models.TextChoices):
 class ApprovalQuerySet(ChangeQuerySet):
     def waiting(self) -> Self:
         return self.filter(state=ApprovalState.WAITING, expires_at__gt=timezone.now())
+
+    def visible_to(self, person: Approver, universities: Iterable[int] | None) -> Self:
+        """Exclude what ``of_universities`` does, but not the person's own requests, which they may withdraw."""
+        own = self.filter(Q(account=person.account) | Q(by__in=[person.name, person.login]))
+        return self if universities is None else self.of_universities(universities) | own
 
 
 class Approval(ChangeRecord):

@@ -130,3 +130,30 @@ def test_requests_of_another_university_do_not_exist_for_who_is_limited(universi
         path = f"/monitoring/rollout/approvals/{approval.pk}/{verdict}"
         body = {"reason": "r", "dry_run": True}
         assert api("limited").post(path, body, format="json").status_code == status
+
+
+@pytest.mark.parametrize("is_in_shell", [False, True])
+@pytest.mark.parametrize("surface", ["api", "admin"])
+def test_a_requester_who_is_limited_later_withdraws(university: University, surface: str, is_in_shell: bool) -> None:
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    names = ("view_rollout", "view_screens", "operate_rollout", "change_scope")
+    clerk.user_permissions.set(Permission.objects.filter(codename__in=names))
+    rule = UniversityRule(university_id=university.pk, phase=3, is_allowed=True)
+    for by in ("clerk", "root"):
+        account = None if is_in_shell else User.objects.get(username=by).pk
+        with pytest.raises(ApprovalNeeded):
+            changes.apply(request("scope", rule=rule, by=by, account=account))
+    own, foreign = Approval.objects.order_by("pk")
+    Membership.objects.create(user=clerk, university=University.objects.create(name="Другой"))
+    assert api("clerk").get("/monitoring/rollout").json()["approvals_waiting"] == 1
+    assert [row["id"] for row in api("clerk").get("/monitoring/rollout/approvals").json()] == [own.pk]
+    assert browser("clerk").get("/admin/live/home/").context["waiting"] == 1
+    assert [row for row, _what in browser("clerk").get("/admin/rollout/").context["requests"]] == [own]
+    for approval, statuses in ((foreign, (404, 404)), (own, (200, 302))):
+        if surface == "api":
+            path = f"/monitoring/rollout/approvals/{approval.pk}/refuse"
+            assert api("clerk").post(path, {"reason": "r"}, format="json").status_code == statuses[0]
+        else:
+            form = {"reason": "r", "verdict": "refuse"}
+            assert browser("clerk").post(f"/admin/approvals/{approval.pk}/", form).status_code == statuses[1]
+    assert set(Approval.objects.values_list("by", "state")) == {("clerk", "withdrawn"), ("root", "waiting")}

@@ -9,9 +9,8 @@ from typing import Any
 import psycopg
 from django.core.management.base import CommandError
 from django.utils import timezone
-from rich.console import Console
 
-from config.lib import times
+from config.lib import terminal, times
 from config.lib.commands import BaseCommand
 from profiles.max_api import client
 from profiles.max_api.client import MaxError
@@ -37,7 +36,7 @@ class Command(BaseCommand):
         try:
             for item in subscription.subscriptions():
                 self.stderr.write(f"MAX sends updates to {item.url}: unsubscribe it to get them by long polling")
-            with Console(stderr=True).status("No updates yet. Ctrl-C to stop.") as status:
+            with terminal.console().status("No updates yet. Ctrl-C to stop.") as status:
                 for updates, reached in self.batches(marker, once=once):
                     asyncio.run(_store(updates))
                     count, next_marker = count + len(updates), reached

@@ -1,0 +1,19 @@
+"""Consoles of rich for texts that others wrote, such as names and reasons."""
+
+from typing import IO, Any
+
+from rich.console import Console
+
+# Wider than any line: a file or a pipe has no width, and a wrapped line cannot be searched.
+UNLIMITED = 10_000
+
+
+def console(file: IO[str] | None = None, **options: Any) -> Console:
+    """Return a console that prints texts as they are, without markup and codes of emoji, and wraps on terminals only.
+
+    It writes to ``file``, by default to standard error.
+    """
+    plain = Console(file=file, stderr=file is None, markup=False, emoji=False, highlight=False, **options)
+    if "width" not in options and not plain.is_terminal:
+        plain.width = UNLIMITED
+    return plain
