@@ -69,7 +69,7 @@ def test_a_page_without_an_answer_shows_its_age(watched: WatchedPage, path: str)
     assert not banner.is_visible()
     page.route("**/admin/live/**", lambda route: route.abort())
     banner.wait_for(timeout=9000)
-    assert re.search(r"\d\d:\d\d:\d\d (UTC|GMT)", banner.inner_text())
+    assert re.search(r"\d\d:\d\d:\d\d (UTC|GMT|МСК)", banner.inner_text())
     assert watched.faults() == []
     page.unroute("**/admin/live/**")
     banner.wait_for(state="hidden", timeout=9000)
@@ -85,7 +85,7 @@ def test_a_page_shows_that_its_user_is_logged_out(watched: WatchedPage, path: st
     Session.objects.all().delete()
     banner.wait_for(timeout=9000)
     assert not page.locator("[data-stale]").is_visible(), "the system does answer"
-    assert re.search(r"\d\d:\d\d:\d\d (UTC|GMT)", banner.inner_text())
+    assert re.search(r"\d\d:\d\d:\d\d (UTC|GMT|МСК)", banner.inner_text())
     assert watched.faults() == []
     banner.locator("a").click()
     page.wait_for_url(f"**/admin/login/?next={path}")
