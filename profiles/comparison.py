@@ -13,10 +13,11 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
 from django.utils.crypto import salted_hmac
 from prometheus_client import Counter
 
-from config.lib import clock
+from config.lib import clock, sql
 from profiles import cache, names
 from profiles.cache.cached_profile import CachedProfile
 from profiles.max_api import users
@@ -29,6 +30,7 @@ COMPARED_STAGES = (2, 3)
 CALLS_PER_SECOND = 5.0
 DROPPED_AFTER = timedelta(minutes=15)
 _BATCH = 20
+_LOCK = 0x636F6D70617265  # "compare"
 
 outcomes = Counter("comparisons", "Lookups compared, by outcome", ["outcome"])
 dropped = Counter("comparisons_dropped", "Lookups that waited too long to be compared")
@@ -51,33 +53,52 @@ def enqueue(lookup: WaitingComparison) -> None:
 def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep) -> int:
     """Compare waiting lookups, starting none after ``seconds``; return how many were compared.
 
-    Lookups that have waited longer than DROPPED_AFTER are deleted first.
+    Lookups that have waited longer than DROPPED_AFTER are deleted first. Only one process compares at a time; the
+    others return 0.
     """
-    old, _ = WaitingComparison.objects.filter(clock.is_older("asked_at", DROPPED_AFTER)).delete()
-    if old:
-        dropped.inc(old)
-        logger.warning("comparisons dropped", extra={"event": "comparisons_dropped", "count": old})
+    _drop_old()
     deadline, count = time.monotonic() + seconds, 0
-    while time.monotonic() < deadline and (batch := _take_batch()):
-        done: list[Comparison] = []
-        while batch and time.monotonic() < deadline:
-            waiting = batch.pop(0)
-            done.append(compare(waiting))
-            if not waiting.api_name and batch:
-                pause(1 / CALLS_PER_SECOND)
-        Comparison.objects.bulk_create(done)
-        for comparison in done:
-            outcomes.labels(comparison.outcome).inc()
-        WaitingComparison.objects.bulk_create(batch)
-        count += len(done)
+    if not WaitingComparison.objects.exists():
+        return 0
+    with sql.try_lock(_LOCK) as has_lock:
+        while has_lock and time.monotonic() < deadline and (batch := list(_next_batch())):
+            done: list[tuple[int, Comparison]] = []
+            for waiting in batch:
+                if time.monotonic() >= deadline:
+                    break
+                done.append((waiting.pk, compare(waiting)))
+                if not waiting.api_name and waiting != batch[-1]:
+                    pause(1 / CALLS_PER_SECOND)
+            count += _store(dict(done))
     return count
 
 
+def _drop_old() -> None:
+    # Counted before the commit, which may be stored although it raises.
+    with transaction.atomic():
+        old, _ = WaitingComparison.objects.filter(clock.is_older("asked_at", DROPPED_AFTER)).delete()
+        if old:
+            dropped.inc(old)
+            logger.warning("comparisons dropped", extra={"event": "comparisons_dropped", "count": old})
+
+
+def _next_batch() -> QuerySet[WaitingComparison]:
+    return WaitingComparison.objects.order_by("pk")[:_BATCH]
+
+
 @transaction.atomic
-def _take_batch() -> list[WaitingComparison]:
-    batch = list(WaitingComparison.objects.order_by("pk").select_for_update(skip_locked=True)[:_BATCH])
-    WaitingComparison.objects.filter(pk__in=[waiting.pk for waiting in batch]).delete()
-    return batch
+def _store(done: dict[int, Comparison]) -> int:
+    """Store the comparisons, by the IDs of their lookups, and delete these lookups; return how many were stored.
+
+    Lookups that were deleted meanwhile, such as by an erasure, are left out. If this fails, all are compared again.
+    """
+    waiting = WaitingComparison.objects.filter(pk__in=done).select_for_update()
+    ids = list(waiting.values_list("pk", flat=True))
+    stored = Comparison.objects.bulk_create(done[pk] for pk in ids)
+    WaitingComparison.objects.filter(pk__in=ids).delete()
+    for comparison in stored:
+        outcomes.labels(comparison.outcome).inc()
+    return len(stored)
 
 
 def compare(waiting: WaitingComparison) -> Comparison:

@@ -101,6 +101,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     idle_timeout_ms = 0
     # How long a commit may wait, as it does for a lost synchronous standby; infinite means no limit.
     commit_seconds = float("inf")
+    # The same for the current transaction only.
+    commit_limit = float("inf")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -117,6 +119,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         # The end of a transaction asks PostgreSQL for nothing. If it failed at the deadline, all that the connection
         # stores later, outside of transactions, would never be committed.
         token = _deadline.set(None if autocommit else _deadline.get())
+        self.commit_limit = float("inf")
         try:
             super()._set_autocommit(autocommit)
         finally:
@@ -130,7 +133,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                 raise
 
     def _commit(self) -> None:
-        with statement_deadline(self.commit_seconds) if self.commit_seconds < float("inf") else nullcontext():
+        seconds = min(self.commit_seconds, self.commit_limit)
+        with statement_deadline(seconds) if seconds < float("inf") else nullcontext():
             super()._commit()
 
     def _local_settings(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.utils.translation import gettext_noop
@@ -101,6 +101,12 @@ def limit_commits() -> None:
     A commit that waits longer raises OperationalError, although it is stored on this server.
     """
     DatabaseWrapper.commit_seconds = COMMIT_SECONDS
+
+
+def limit_commit() -> None:
+    """Limit the commit of the current transaction as limit_commits() does."""
+    current: Any = connection
+    current.commit_limit = COMMIT_SECONDS
 
 
 def is_lock_timeout(error: BaseException) -> bool:

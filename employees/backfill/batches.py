@@ -241,9 +241,11 @@ def work_on_open_run(until: float) -> None:
 
 def run_batch(run: BackfillRun) -> bool:
     """Fill or undo one batch; refresh ``run`` from the database, and return whether there may be more batches."""
+    after_id = run.last_id
     try:
         with transaction.atomic():
             context = _lock(run)
+            after_id = run.last_id
             if run.status == RunStatus.UNDOING:
                 return _undo_batch(run)
             if run.status != RunStatus.RUNNING:
@@ -259,7 +261,7 @@ def run_batch(run: BackfillRun) -> bool:
             run.batch_size = _next_batch_size(run.batch_size, took_ms, run.batch_target_ms)
             return _advance(run, until_id, seen)
     except DatabaseError as error:
-        return _record_failure(run, error)
+        return _record_failure(run, error, after_id)
 
 
 def _lock(run: BackfillRun) -> DecisionContext:
@@ -322,16 +324,20 @@ def _finish(run: BackfillRun, status: RunStatus) -> bool:
 
 
 @transaction.atomic
-def _record_failure(run: BackfillRun, error: DatabaseError) -> bool:
-    """Record that a batch failed, and skip it; return whether there may be more batches.
+def _record_failure(run: BackfillRun, error: DatabaseError, after_id: int) -> bool:
+    """Record that the batch after the ID ``after_id`` failed, and skip it; return whether there may be more batches.
 
     Pause the run if more than half of the last fifty batches have failed.
     """
-    logger.warning("backfill batch failed", extra={"event": "backfill_batch_failed", "error": type(error).__name__})
     _lock(run)
     if run.status != RunStatus.RUNNING:
         return run.status == RunStatus.UNDOING
     until_id, seen = _next_range(run)
+    # A commit that gives up, such as one that waits for a standby, is stored all the same. The next batch has not been
+    # tried then, and after the last one, the run must not begin again: it would replace the names kept for an undo.
+    if run.last_id != after_id or not seen:
+        return True
+    logger.warning("backfill batch failed", extra={"event": "backfill_batch_failed", "error": type(error).__name__})
     bounds = {"after_id": run.last_id, "until_id": until_id, "rows_seen": seen}
     run.batches.create(status=BatchStatus.FAILED, error=logs.error_line(error)[:200], **bounds)
     _advance(run, until_id, seen)

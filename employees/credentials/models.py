@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed
 
+from config.postgres.base import without_standby
 from employees.accounts import Group, UserScope, user_scope
 from employees.models import University
 
@@ -147,10 +148,13 @@ class ApiKey(models.Model):
         return key
 
     def record_use(self) -> None:
-        """Record the time of use, at most once a minute. While the database is read-only, do nothing."""
+        """Record the time of use, at most once a minute. While the database is read-only, do nothing.
+
+        It waits for no standby: the request, which may be an emergency stop, would have no time left.
+        """
         now = timezone.now()
         if self.last_used_at is None or self.last_used_at < now - USE_RECORDED_EVERY:
-            with suppress(DatabaseError), transaction.atomic():
+            with suppress(DatabaseError), without_standby(), transaction.atomic():
                 ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
 
     def limited_owner(self) -> User:

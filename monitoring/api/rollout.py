@@ -210,6 +210,8 @@ class RolloutChangeView(APIView):
             body |= {"is_change": not outcome.is_dry_run, "changes": [str(self.action.label)]}
         if self.action == Action.EMERGENCY and not outcome.is_dry_run:
             body["verification"] = _verification(is_shown=request.user.has_perm(SEE_ROLLOUT))
+        if outcome.is_here_only:
+            body["verification"] = [*body.get("verification", []), *presenters.durability(outcome)]
         return _response(request, body)
 
 

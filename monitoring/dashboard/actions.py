@@ -395,4 +395,5 @@ def _stop(request: HttpRequest, *, is_shown: bool) -> dict[str, Any]:
         doubt = str(failed)
     if not is_shown:
         lines, doubt = ([], str(rollback.STOP_NOT_VERIFIED)) if doubt else ([str(rollback.STOP_VERIFIED)], "")
+        lines += presenters.durability(result)
     return {"took": took, "lines": lines, "doubt": doubt, "took_verified": time.perf_counter() - started}

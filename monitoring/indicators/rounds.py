@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from config.lib import clock, sql
 from config.lib.messages import Message, title_message
+from config.postgres.base import without_standby
 from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.labels import TITLES
 from monitoring.indicators.measurements import Measured, Sources
@@ -57,6 +58,8 @@ def fresh(*, is_worker: bool = False) -> Round:
     return stored if stored and stored.age < FRESH else take_round(unless_fresh=True, is_worker=is_worker)
 
 
+# A page that shows the readings must not wait for a standby that is lost, to store what is measured again soon.
+@without_standby()
 def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
     """Measure every indicator, store the readings and return them as a round.
 

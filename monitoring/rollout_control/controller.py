@@ -17,6 +17,7 @@ from django.utils.translation import ngettext
 
 from config.lib import clock
 from config.lib.messages import Message, to_columns
+from config.postgres.base import without_standby
 from employees.models import BackfillRun
 from monitoring.indicators import probe
 from monitoring.indicators.models import RoundTrip
@@ -59,8 +60,9 @@ def run() -> list[str]:
 
 def check() -> list[str]:
     """Check the gates of the next step and the tripwires once, and store the results; return the lines to print."""
-    lines = check_next_step()
-    lines += _check_tripwires(_deepest(RolloutSettings.read(Rollout.current()).percents))
+    # While a standby is lost, a breach still pauses the rollout.
+    with without_standby():
+        lines = check_next_step() + _check_tripwires(_deepest(RolloutSettings.read(Rollout.current()).percents))
     for model in (GateCheck, RoundTrip, Comparison):
         model.objects.filter(clock.is_older("at", RETENTION)).delete()
     return lines

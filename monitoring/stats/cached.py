@@ -12,6 +12,7 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from config.lib import clock
+from config.postgres.base import without_standby
 from employees.backfill import batches
 from monitoring.stats.models import CachedStatistic
 from profiles import cache
@@ -103,6 +104,8 @@ def statistic(name: str) -> CachedStatistic:
     return last or store(name)
 
 
+# A page may store it, and must not wait for a standby that is lost.
+@without_standby()
 def store(name: str) -> CachedStatistic:
     """Compute a statistic and store it with the duration of the computation."""
     at, started = timezone.now(), time.perf_counter()

@@ -23,7 +23,7 @@ from django.utils import timezone
 from waffle.models import Switch
 
 from config.lib.messages import Message, Text
-from profiles.rollout import approvals, plans, rules
+from profiles.rollout import approvals, plans, rules, standby
 from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_changed_state
@@ -83,7 +83,7 @@ def apply(request: ChangeRequest) -> ChangeResult:
     emergency stop could set only its latch because of that lock.
     """
     try:
-        return _apply(_check_gates(_resolve_advance(request)))
+        return standby.confirmed(_apply(_check_gates(_resolve_advance(request))), request)
     except ApprovalNeeded as needed:
         needed.store()
         raise
@@ -93,13 +93,14 @@ def apply(request: ChangeRequest) -> ChangeResult:
         # Set only the latch, which turns the cache off and needs no lock on the rollout's row. The revision stays the
         # same, since incrementing it needs that lock; a repeated emergency stop does the rest.
         with transaction_with_lock_timeout(_LATCH_LOCK_TIMEOUT_MS):
+            standby.commit_here(request)
             Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
             _write_audit_row(Action.LATCH, request, Rollout.current(), _Edit())
         message = Message(
             "Stopped: all names come from the direct API. The percentages are unchanged: repeat the stop. %(busy)s",
             {"busy": busy.text},
         )
-        raise Latched(message) from None
+        raise Latched(standby.with_note(message)) from None
 
 
 def preview(request: ChangeRequest) -> ChangeResult:
@@ -164,6 +165,7 @@ def _apply(request: ChangeRequest) -> ChangeResult:
             return replace(result, needs_approval=waits)
         if edit and waits:
             raise ApprovalNeeded(approvals.approval_of(request, edit.before, edit.after, rollout.revision))
+        standby.commit_here(request)
         if edit:
             with approvals.judged():
                 edit.write()

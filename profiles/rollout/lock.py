@@ -7,6 +7,7 @@ from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable
 
 from config.lib.messages import Message
+from config.postgres.locks import limit_commit
 from profiles.rollout.models import Rollout
 from profiles.rollout.rules import ChangeRefused
 
@@ -31,6 +32,8 @@ def locked_rollout() -> Iterator[Rollout]:
     """Yield the rollout's row, locked in a transaction; raise Busy if another transaction holds the lock too long."""
     try:
         with transaction_with_lock_timeout(LOCK_TIMEOUT_MS):
+            # While a commit waits for a lost standby, nobody else can stop the rollout or pause it.
+            limit_commit()
             yield Rollout.locked()
     except OperationalError as error:
         if not isinstance(error.__cause__, LockNotAvailable):

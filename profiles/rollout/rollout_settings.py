@@ -64,7 +64,8 @@ class RolloutSettings:
 class ChangeResult:
     """The settings before and after a change; for a dry run, ``after`` is what they would be.
 
-    After a dry run, ``needs_approval`` means that the change would wait for a second person.
+    After a dry run, ``needs_approval`` means that the change would wait for a second person. ``is_here_only`` means
+    that no standby has confirmed it.
     """
 
     before: RolloutSettings
@@ -72,6 +73,7 @@ class ChangeResult:
     revision: int
     is_dry_run: bool
     needs_approval: bool = False
+    is_here_only: bool = False
 
     @property
     def is_change(self) -> bool:

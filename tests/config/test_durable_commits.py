@@ -80,7 +80,8 @@ def settings_of_writes() -> Iterator[list[str]]:
 def test_it_works(api: APIClient, path: str, body: Any, settings_of_writes: list[str]) -> None:
     answer = api.post(path, body, format="json") if body else api.delete(path)
     assert answer.status_code in (200, 201, 204), answer.content
-    assert set(settings_of_writes) == {"on"}
+    # A stop does not wait for a standby, but survives a crash as well.
+    assert set(settings_of_writes) in ({"on"}, {"on", "local"} if "emergency" in path else {"on"})
 
 
 @pytest.mark.usefixtures("careless")

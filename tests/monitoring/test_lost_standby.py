@@ -1,9 +1,11 @@
 """A synchronous standby that is lost is reported by /ready, `make health` and an alert, which do not wait for it."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,7 +16,7 @@ from django.utils import timezone, translation
 
 from config import celery
 from config.postgres import locks
-from config.postgres.base import DatabaseWrapper, statement_deadline, without_standby
+from config.postgres.base import DatabaseWrapper, DeadlineConnection, statement_deadline, without_standby
 from config.postgres.checks import check_durability
 from monitoring import tasks
 from monitoring.alerts import engine, outbox
@@ -240,3 +242,41 @@ def test_a_blocked_session_does_not_hide_a_lost_standby(
         assert found == [("ok", 2), *(("critical", 2 + 30 * number) for number in range(1, 10))]
         engine.check_alerts()
         assert Alert.objects.get(kind=Kind.LOCK_HELD).message == SENTENCE % 302
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", ["synchronous_standby_names = ''", "synchronous_commit = local"])
+def test_the_statements_of_the_runbook_end_the_waits(server: FaultyServer, way: str) -> None:
+    section = Path("docs/how-to/runbook.md").read_text().partition("\n## lock_held")[2].partition("\n## ")[0]
+    without, terminate = (
+        block for block in re.findall(r"```sql\n(.*?)```", section, re.DOTALL) if "AS age" not in block
+    )
+    assert f"ALTER SYSTEM SET {way}" in section
+    ended: list[str] = []
+
+    def command() -> None:
+        with suppress(psycopg.OperationalError), DeadlineConnection.connect(server.url, autocommit=True) as session:
+            session.execute(INSERT)
+        ended.append(way)
+
+    waiting = threading.Thread(target=command)
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        waiting.start()
+        deadline = time.monotonic() + 10
+        while not admin.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'").fetchone():
+            assert time.monotonic() < deadline
+        if way in without:
+            statements = without
+        else:
+            statements = f"ALTER SYSTEM SET {way}; SELECT pg_reload_conf(); SELECT pg_sleep(0.3); {terminate}"
+        for statement in filter(str.strip, statements.split(";")):
+            admin.execute(statement)
+        waiting.join(5)
+        is_over = bool(ended)
+        # Also if the runbook is wrong, so that the thread ends.
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        waiting.join()
+        assert is_over
+        assert admin.execute("SELECT count(*) FROM kept").fetchone() == (1,)
+    with statement_deadline(5), connection.cursor() as cursor:
+        cursor.execute(INSERT)

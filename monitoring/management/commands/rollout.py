@@ -14,9 +14,11 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError, OutputWrapper
+from django.db import OperationalError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import ngettext
+from psycopg.errors import QueryCanceled
 
 from config.env import parse_duration
 from config.lib import shell_user, times
@@ -36,6 +38,7 @@ from profiles.rollout.models import Action, OnBreach, UniversityRule, university
 from profiles.rollout.phases import SWITCHES
 from profiles.rollout.presenters import audit_rows
 from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.standby import HERE_ONLY
 
 LONGEST_LIST = 100_000
 # Without a terminal, these tables have sentences in several columns; in a terminal, all have its width.
@@ -264,6 +267,10 @@ def refusals_as_errors(output: OutputWrapper) -> Iterator[None]:
         raise CommandError(str(needed), returncode=4) from None
     except ChangeRefused as refused:
         raise CommandError(str(refused)) from None
+    except OperationalError as error:
+        if not isinstance(error.__cause__, QueryCanceled):
+            raise
+        raise CommandError(f"{HERE_ONLY} Check it with “rollout status”.") from None
 
 
 def add_terms(parser: ArgumentParser) -> None:

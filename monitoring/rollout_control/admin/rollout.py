@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from functools import partial
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -37,7 +38,7 @@ from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
 from profiles.models import Comparison
-from profiles.rollout import changes, presenters, rules
+from profiles.rollout import changes, presenters, rules, standby
 from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import (
@@ -345,6 +346,7 @@ class SwitchAdmin(WaffleAdmin, ChangeRequestAdmin):
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
         if obj.name in RESERVED:
             form.apply()
+            standby.warn_after_commit(partial(messages.warning, request))
         else:
             obj.save()
 

@@ -25,6 +25,7 @@ from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, TITLES
 from profiles.rollout.rollout_settings import ChangeResult
 from profiles.rollout.rules import ChangeRefused, InvalidValue
+from profiles.rollout.standby import HERE_ONLY
 
 T = gettext_lazy
 SWITCHES: dict[str, Promise] = {
@@ -117,13 +118,18 @@ def convergence(spread: Convergence) -> str:
 def outcome(result: ChangeResult) -> list[str]:
     """Return a line for each setting that the change has modified or, for a dry run, would modify."""
     if not result.is_change:
-        return [str(APPROVAL_NEEDED) if result.needs_approval else _("No changes")]
+        return [str(APPROVAL_NEEDED) if result.needs_approval else _("No changes"), *durability(result)]
     lines = [move(name, before, after) for name, before, after in result.differences()]
     if result.needs_approval:
         lines.append(str(APPROVAL_NEEDED))
     if result.is_resume:
         lines.append(restart(timezone.now() if result.is_dry_run else monitored_since()))
-    return lines
+    return [*lines, *durability(result)]
+
+
+def durability(result: ChangeResult) -> list[str]:
+    """Return a line for a change that no standby has confirmed, which those who may not view the rollout see too."""
+    return [str(HERE_ONLY)] if result.is_here_only else []
 
 
 def refusal(refused: ChangeRefused, *, is_shown: bool) -> str:

@@ -1,0 +1,53 @@
+"""Stops and pauses do without a synchronous standby that is lost, and say so; all other changes wait for it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from django.db import OperationalError, connection, transaction
+from django.utils.translation import gettext_noop
+
+from config.lib.messages import Message, join_messages
+from config.postgres.base import statement_deadline
+from profiles.rollout.change_request import ChangeRequest
+from profiles.rollout.models import Action
+from profiles.rollout.rollout_settings import ChangeResult
+
+HERE_ONLY = Message(
+    gettext_noop("Stored on this server only: the standby has not confirmed it, and a failover would lose it.")
+)
+_URGENT = (Action.EMERGENCY, Action.PAUSE, Action.ROLL_BACK)
+_CONFIRM_SECONDS = 1.0
+
+
+def commit_here(request: ChangeRequest) -> None:
+    """Let the current transaction take effect without the standby if the request stops or pauses the rollout."""
+    if request.action in _URGENT:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = local")
+
+
+def confirmed(result: ChangeResult, request: ChangeRequest) -> ChangeResult:
+    """Return the result of a change with ``is_here_only`` set if the standby does not confirm a stop or a pause."""
+    is_over = request.action in _URGENT and not request.is_dry_run and not connection.in_atomic_block
+    return replace(result, is_here_only=is_over and not _is_confirmed())
+
+
+def with_note(message: Message) -> Message:
+    """Return the message about a change that is stored, with HERE_ONLY if the standby does not confirm it."""
+    return message if connection.in_atomic_block or _is_confirmed() else join_messages([message, HERE_ONLY])
+
+
+def warn_after_commit(warn: Callable[[str], object]) -> None:
+    """Call ``warn`` with HERE_ONLY after the commit of the current transaction, if the standby does not confirm it."""
+    transaction.on_commit(lambda: None if _is_confirmed() else warn(str(HERE_ONLY)))
+
+
+def _is_confirmed() -> bool:
+    """Return whether the standby confirms, within _CONFIRM_SECONDS, all that this server has stored so far."""
+    try:
+        with statement_deadline(_CONFIRM_SECONDS), transaction.atomic(), connection.cursor() as cursor:
+            # A commit waits for the standby only if its transaction has written something. This writes to the log only.
+            cursor.execute("SELECT pg_logical_emit_message(true, 'directory', '')")
+    except OperationalError:
+        return False
+    return True

@@ -1,0 +1,203 @@
+"""While a synchronous standby is lost, the rollout can be stopped and paused at once, and every surface says so."""
+
+import io
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import OperationalError, connection
+from django.test import Client
+from django.utils import timezone
+from rest_framework.test import APIClient
+from waffle.models import Switch
+
+from config.dev import embedded
+from config.postgres import locks
+from config.postgres.base import DatabaseWrapper, DeadlineConnection, statement_deadline
+from employees.credentials.models import ApiKey
+from monitoring.rollout_control import controller, gates
+from monitoring.rollout_control.models import GateCheck, Verdict
+from profiles.rollout import changes
+from profiles.rollout.changes import Latched
+from profiles.rollout.models import Rollout
+from profiles.rollout.phases import EMERGENCY_STOP
+from tests.conftest import Phases
+from tests.database_dump import _BINARIES
+from tests.rollout.changing import change, request
+from tests.servers import FaultyServer, servers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HERE_ONLY = "Stored on this server only: the standby has not confirmed it"
+ROW = {"reason": "r"}
+PATIENCE = 8
+WRITE = "SELECT pg_logical_emit_message(true, 'test', '')"
+
+
+class Site(NamedTuple):
+    """The clients of all surfaces, and a connection that sees what others see."""
+
+    admin: Client
+    api: APIClient
+    key: ApiKey
+    others: psycopg.Connection
+
+    def sees(self) -> tuple[bool, bool]:
+        """Return whether the rollout is stopped, and whether it is paused."""
+        stopped = self.others.execute("SELECT active FROM waffle_switch WHERE name = %s", [EMERGENCY_STOP]).fetchone()
+        paused = self.others.execute("SELECT is_paused FROM rollout_rollout").fetchone()
+        return bool(stopped and stopped[0]), bool(paused and paused[0])
+
+
+def waits(url: str) -> bool:
+    """Return whether commits wait for the standby."""
+    with DeadlineConnection.connect(url, autocommit=True) as session:
+        try:
+            with statement_deadline(0.5):
+                session.execute(WRITE)
+        except psycopg.OperationalError:
+            return True
+    return False
+
+
+@pytest.fixture
+def site(
+    phases: Phases, superadmin: User, api: APIClient, redis: Any, durable_postgres: FaultyServer
+) -> Iterator[Site]:
+    """Have Django use a copy of the database on a server whose commits wait for a standby that does not exist."""
+    phases(100, 100, 5)
+    admin = Client()
+    admin.force_login(superadmin)
+    # What is imported for the first request takes seconds.
+    admin.get("/admin/rollout/")
+    key = ApiKey(name="k", owner=superadmin, expires_at=timezone.now() + timedelta(days=1))
+    key.generate()
+    key.save()
+    here = embedded.postgres_url(embedded.socket_path(servers.folder), str(connection.settings_dict["NAME"]))
+    dump = subprocess.run([_BINARIES / "pg_dump", here], check=True, stdout=subprocess.PIPE).stdout  # noqa: S603 (ours)
+    restore = [str(_BINARIES / "psql"), "-Xq1", "-v", "ON_ERROR_STOP=1", durable_postgres.url]
+    subprocess.run(restore, check=True, input=dump, stdout=subprocess.DEVNULL)  # noqa: S603 (ours)
+    with psycopg.connect(durable_postgres.url, autocommit=True) as others, pytest.MonkeyPatch.context() as patch:
+        others.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        others.execute("SELECT pg_reload_conf()")
+        while not waits(durable_postgres.url):
+            time.sleep(0.05)
+        connection.close()
+        patch.setitem(connection.settings_dict, "HOST", durable_postgres.url.partition("host=")[2])
+        patch.setitem(connection.settings_dict, "NAME", "directory")
+        try:
+            yield Site(admin, api, key, others)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def within(seconds: float, site: Site) -> Iterator[None]:
+    """Fail if the block takes longer, and end it then: without a limit, a commit waits until the standby is back."""
+    ended = threading.Event()
+
+    def end() -> None:
+        while not ended.wait(0.5):
+            with psycopg.connect(site.others.info.dsn, autocommit=True) as other:
+                other.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        ended.set()
+        timer.cancel()
+    assert time.monotonic() - started < seconds
+
+
+def command(*words: str) -> str:
+    output = io.StringIO()
+    call_command(*words, "--reason=r", stdout=output)
+    return output.getvalue()
+
+
+def switch_form(site: Site) -> str:
+    path = f"/admin/waffle/switch/{Switch.objects.get(name=EMERGENCY_STOP).pk}/change/"
+    return site.admin.post(path, ROW | {"active": "on"}, follow=True).content.decode()
+
+
+SURFACES: dict[str, Callable[[Site], str]] = {
+    "the API stops": lambda site: str(site.api.post("/monitoring/rollout/emergency", ROW, format="json").json()),
+    "a command stops": lambda site: command("rollback", "emergency"),
+    "the page stops": lambda site: site.admin.post("/admin/emergency/", ROW | {"word": "stop"}).content.decode(),
+    "the form stops": switch_form,
+    "the API pauses": lambda site: str(site.api.post("/monitoring/rollout/pause", ROW, format="json").json()),
+    "a command pauses": lambda site: command("rollout", "pause"),
+    "the page pauses": lambda site: site.admin.post("/admin/steer/pause/", ROW, follow=True).content.decode(),
+}
+
+
+@pytest.mark.parametrize("name", SURFACES)
+def test_each_surface_goes_on_and_warns(site: Site, name: str) -> None:
+    for _ in range(2):
+        with within(PATIENCE, site):
+            words = SURFACES[name](site)
+        assert site.sees() == (name.endswith("stops"), name.endswith("pauses"))
+        assert HERE_ONLY in words
+    site.others.execute("ALTER SYSTEM RESET synchronous_standby_names")
+    site.others.execute("SELECT pg_reload_conf()")
+    # It waits until the setting has taken effect.
+    site.others.execute(WRITE)
+    assert HERE_ONLY not in SURFACES[name](site)
+
+
+def test_a_latch_goes_on_and_warns(site: Site) -> None:
+    with psycopg.connect(site.others.info.dsn) as holder:
+        holder.execute("SELECT 1 FROM rollout_rollout FOR UPDATE")
+        with within(PATIENCE, site), pytest.raises(Latched, match=HERE_ONLY):
+            changes.apply(request("emergency"))
+        holder.rollback()
+    assert site.sees() == (True, False)
+
+
+def test_all_else_waits_for_it_but_not_for_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits holds the lock that a stop needs."""
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 1.0)
+    for words in (("rollout", "set", "--phase=3", "--percent=1"), ("rollout", "switch", "monitoring", "off")):
+        started = time.monotonic()
+        with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY):
+            command(*words)
+        assert time.monotonic() - started >= 1
+    with within(PATIENCE, site), pytest.raises(OperationalError):
+        change("resume")
+
+
+def test_a_key_is_used_without_it(site: Site) -> None:
+    with within(1, site):
+        site.key.record_use()
+    site.key.refresh_from_db()
+    assert site.key.last_used_at
+
+
+def test_the_controller_checks_without_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A breach pauses the rollout, although the worker gives up its commits."""
+
+    def breached(phase: int) -> gates.Evaluation:
+        found = check_tripwires(phase)
+        return replace(found, results=[replace(each, verdict=Verdict.FAIL) for each in found.results])
+
+    check_tripwires = gates.check_tripwires
+    monkeypatch.setattr(gates, "check_tripwires", breached)
+    monkeypatch.setattr(controller, "CHECKS_IN_A_ROW", 1)
+    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.3)
+    with within(PATIENCE, site):
+        controller.check()
+    assert GateCheck.objects.exists()
+    assert Rollout.current().is_paused
