@@ -326,7 +326,7 @@ def report_agrees(world: World) -> None:
     assert issues.get("names_to_backfill", 0) == number
     recommended = [action for action in report["recommended_actions"] if "backfill start" in action]
     assert len(recommended) == bool(number)
-    assert all(f": {number} (" in action for action in recommended)
+    assert all(f": {number}. " in action for action in recommended)
 
 
 def nameless_people_get_the_looked_up_name(world: World) -> None:
