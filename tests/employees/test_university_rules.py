@@ -138,7 +138,7 @@ def recommended(university: University, direct: FakeMax, tmp_path: Path) -> bool
     stored(university, ProfileSource.DEFAULT)
     report = reports.quality()
     counts = {issue["count"] for issue in report["data_issues"] if issue["type"] == "names_to_backfill"}
-    is_recommended = any("to backfill" in text for text in report["recommended_actions"])
+    is_recommended = any("backfill start" in text for text in report["recommended_actions"])
     assert (counts == {1}) == is_recommended
     return is_recommended
 
