@@ -95,10 +95,14 @@ class NameChange(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """The changes a run would make: tuples (university, current source, new source, row count), and some examples."""
+    """The changes a run would make: tuples (university, current source, new source, row count), and some examples.
+
+    ``counts`` has the same rows with the universities' IDs instead of their names.
+    """
 
     rows: list[tuple[str, str, str, int]]
     examples: list[NameChange]
+    counts: list[tuple[int, str, str, int]]
 
     @property
     def total(self) -> int:
@@ -228,7 +232,7 @@ def preview_names(university: University | None = None, *, replaces_names: bool 
         )
         for candidate, choice in first
     ]
-    return Preview(rows, examples)
+    return Preview(rows, examples, [(*key, number) for key, number in sorted(counts.items())])
 
 
 def work_on_open_run(until: float) -> None:

@@ -151,7 +151,7 @@ def _count(sql: str) -> list[dict[str, Any]]:
 
 def _to_backfill() -> list[dict[str, Any]]:
     columns = ("university", "now", "then", "count")
-    return [dict(zip(columns, row, strict=True)) for row in batches.preview_names(limit=0).rows]
+    return [dict(zip(columns, row, strict=True)) for row in batches.preview_names(limit=0).counts]
 
 
 def _first_day() -> datetime:
@@ -218,7 +218,7 @@ STATISTICS = {
     "ages": Computation(_ages, ("profile_cache",)),
     # Rows (day, outcome, is_cache_first, source of the name, number) of the comparisons in the last DAYS.
     "comparisons_by_day": Computation(lambda: _rows(_QUALITY, since=_first_day()), ("comparisons",)),
-    # Employees that a backfill would name, by university and by source now and then. The last, because the slowest:
+    # Employees that a backfill would name, by university ID and by source now and then. The last, because the slowest:
     # Python evaluates each row.
     "to_backfill": Computation(_to_backfill, ("profile_cache", "employees"), 20),
 }

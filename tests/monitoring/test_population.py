@@ -26,6 +26,8 @@ ACTIONS = ["data issues", "backfill start", "PROFILE_TTL", "batch-update-max-id"
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
 
+_FRESH = {"first_name": "Иван", "last_name": "Петров", "user_provided_name": None, "age": DAY}
+
 names = st.sampled_from([None, "", "Иван"])
 profiles = st.fixed_dictionaries(
     {
@@ -156,7 +158,10 @@ def test_a_report_for_one_university_counts_no_other_employees(
     people: list[dict[str, Any]], staff: list[dict[str, Any]]
 ) -> None:
     with transaction.atomic():
-        insert_people(people, [*staff, {"max_id": None, "profile_source": "default", "university": 0}])
+        # One of each university who can be named, and one who cannot; the last is one's own.
+        nameable = [{"max_id": "9", "profile_source": "default", "university": number} for number in (1, 0)]
+        nameless = [{"max_id": None, "profile_source": "default", "university": number} for number in (1, 0)]
+        insert_people([*people, _FRESH | {"user_id": "9"}], [*staff, *nameable, *nameless])
         own = {Employee.objects.latest("pk").university_id}
         limited = [report(own) for report in (reports.coverage, reports.profile_stats, reports.quality)]
         of_own = Employee.objects.filter(university__in=own)
@@ -169,16 +174,27 @@ def test_a_report_for_one_university_counts_no_other_employees(
             with connection.cursor() as cursor:
                 cursor.execute(query)
                 assert len(cursor.fetchall()) == unnamed
-        rows: list[Any] = batches.preview_names(limit=0).rows
-        nameable = sum(row[3] for row in rows if row[0] in own)
-        assert issues.get("names_to_backfill", {}).get("count", 0) == nameable
+        university = University.objects.get(pk__in=own)
+        number = batches.preview_names(university, limit=0).total
+        assert 0 < number < batches.preview_names(limit=0).total
+        assert issues["names_to_backfill"]["count"] == number
         Employee.objects.exclude(university__in=own).delete()
         Profile.objects.exclude(user_id__in=Employee.objects.exclude(max_id=None).values("max_id")).delete()
         whole = [report() for report in (reports.coverage, reports.profile_stats, reports.quality)]
         for of_all, of_these in zip(whole, limited, strict=True):
             for name in (*recounted_coverage(), "employees_by_source", "university_breakdown"):
                 assert of_all.get(name) == of_these.get(name)
+        assert about_employees(whole[2]) == about_employees(limited[2])
         transaction.set_rollback(True)
+
+
+def about_employees(report: dict[str, Any]) -> list[Any]:
+    """Return the numbers of a report's issues that are about employees, and the actions for them."""
+    kinds = ("unnamed_employees", "names_to_backfill")
+    numbers = [(issue["type"], issue["count"]) for issue in report["data_issues"] if issue["type"] in kinds]
+    actions = [text for text in report["recommended_actions"] if text.startswith("Employees ")]
+    assert (len(numbers), len(actions)) == (2, 2)
+    return numbers + actions
 
 
 def test_the_own_university_is_among_the_many() -> None:
@@ -252,10 +268,9 @@ def test_it_recommends_as_many_names_as_the_dry_run(
     phases: Phases, monkeypatch: pytest.MonkeyPatch, is_large: bool
 ) -> None:
     """Five employees without a name: stale, fresh, by a link, set by hand, at a denied university."""
-    fresh = {"first_name": "Иван", "last_name": "Петров", "user_provided_name": None, "age": DAY}
     nameless = {"profile_source": "default", "university": 0}
     insert_people(
-        [{"user_id": "1", **fresh, "age": 31 * DAY}, *({"user_id": user_id, **fresh} for user_id in "2345")],
+        [{"user_id": "1", **_FRESH, "age": 31 * DAY}, *({"user_id": user_id, **_FRESH} for user_id in "2345")],
         [
             *({"max_id": max_id, **nameless} for max_id in ("1", "2", None)),
             {"max_id": "4", **nameless, "profile_source": "manual"},
