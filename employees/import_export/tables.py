@@ -4,7 +4,8 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from io import StringIO
-from itertools import chain
+from itertools import chain, islice
+from typing import NamedTuple
 
 from django.utils.translation import gettext as _
 from openpyxl.utils import get_column_letter
@@ -92,33 +93,58 @@ def _csv_rows(text: str) -> Iterator[Row]:
 def _delimiter(text: str) -> str:
     """Return the delimiter by which the first filled record has most known headings.
 
-    If two have the same number, it is the one by which the phone is among them, and then the one with most cells. Raise
-    UnreadableFile if it is unclear.
+    If two have the same number, it is the one by which the phone is among them, then the one by which more of them are
+    one heading at most by all delimiters, and then the one with most cells. Raise UnreadableFile if it is unclear.
     """
     for record in _RECORD.finditer(text):
         unquoted = _QUOTED.sub(lambda quoted: "" if _is_blank(quoted[1]) else "x", record[0])
         if not _is_blank(unquoted.strip(_DELIMITERS)):
-            ranks = {one: (*_known_headings(record[0], one), unquoted.count(one)) for one in _DELIMITERS}
-            best = max(_DELIMITERS, key=lambda one: ranks[one])
+            ranks = {one: _known_headings(record[0], one) for one in _DELIMITERS}
+            best = max(_DELIMITERS, key=lambda one: (ranks[one], unquoted.count(one)))
             # A file without phones is refused in any case.
-            if ranks[best][1]:
-                _refuse_others(best, ranks[best][0], unquoted, text[record.end() :])
+            if ranks[best].has_phone:
+                for other in _DELIMITERS:
+                    if other != best and other in unquoted and ranks[other] == ranks[best]:
+                        # A comma, the first of the delimiters, is rather a part of a heading than another one is.
+                        raise _unclear(other, best, _headings_with(best, unquoted, other))
+                _refuse_others(best, ranks[best].known, unquoted, text[record.end() :])
             return best
     return _DELIMITERS[0]
 
 
-def _known_headings(record: str, delimiter: str) -> tuple[int, bool]:
-    """Return the number of known headings of a record, and whether the phone is among them."""
+class _Rank(NamedTuple):
+    """The number of known headings, whether the phone is among them, and how many have no known one as a part."""
+
+    known: int
+    has_phone: bool
+    whole: int
+
+
+def _known_headings(record: str, delimiter: str) -> _Rank:
+    """Return what is known of a record's headings; nothing if its quotes are broken."""
     try:
         cells = next(csv.reader(StringIO(record, newline=""), delimiter=delimiter, strict=True), [])
     except csv.Error:
-        return 0, False
+        return _Rank(0, False, 0)
     headings = [visible(cell[:LONGEST]) for cell in cells[:_MOST_COLUMNS]]
-    return sum(map(_is_known, headings)), "phone" in map(column_of, headings)
+    known = list(filter(_is_known, headings))
+    return _Rank(len(known), "phone" in map(column_of, known), sum(not _is_known_in_part(one) for one in known))
 
 
 def _is_known(heading: str) -> bool:
     return column_of(heading) is not None or is_whole_name(heading)
+
+
+def _is_known_in_part(heading: str) -> bool:
+    """Return whether a known heading, such as “Phone;personal”, means the same as one of its parts, here “Phone”."""
+    parts = re.split(f"[{_DELIMITERS}]", heading)
+    return len(parts) > 1 and column_of(heading) in map(column_of, filter(None, parts))
+
+
+def _headings_with(other: str, unquoted: str, delimiter: str) -> list[str]:
+    """Return the headings, as far as they are read, that contain another delimiter without quotes."""
+    cells = unquoted.split(delimiter, _MOST_COLUMNS)[:_MOST_COLUMNS]
+    return [cell[:LONGEST].strip() for cell in cells if other in cell[:LONGEST]]
 
 
 def _refuse_others(delimiter: str, known: int, unquoted: str, rows: str) -> None:
@@ -126,17 +152,23 @@ def _refuse_others(delimiter: str, known: int, unquoted: str, rows: str) -> None
 
     Headings such as “Position, department” are common: they are accepted among enough known ones.
     """
-    cells = [cell.strip() for cell in unquoted.split(delimiter) if not _is_known(visible(cell[:LONGEST]))]
     for other in _DELIMITERS.replace(delimiter, ""):
-        parts = [visible(part[:LONGEST]) for cell in cells if other in cell for part in cell.split(other)]
+        cells = [cell for cell in _headings_with(other, unquoted, delimiter) if not _is_known(visible(cell))]
+        # Not all of them: a thousand headings may have half a million parts.
+        parts = islice((visible(part) for cell in cells for part in cell.split(other)), _MOST_COLUMNS)
         is_clear = known >= _CLEARLY_KNOWN + 2 * sum(map(_is_known, parts))
-        if parts and not is_clear and other in _QUOTED.sub("", rows):
-            names = {"one": delimiter.replace("\t", _("tab")), "other": other.replace("\t", _("tab"))}
-            message = _(
-                "It is unclear whether “%(one)s” or “%(other)s” separates the columns. Put the headings that contain"
-                " such a character in quotation marks, or rename them: %(headings)s"
-            )
-            raise UnreadableFile(message % (names | {"headings": texts.clean(unquoted[:200])}))
+        if cells and not is_clear and other in _QUOTED.sub("", rows):
+            raise _unclear(delimiter, other, cells)
+
+
+def _unclear(delimiter: str, other: str, headings: list[str]) -> UnreadableFile:
+    message = _(
+        "It is unclear whether “%(one)s” or “%(other)s” separates the columns. Put the headings that contain"
+        " such a character in quotation marks, or rename them: %(headings)s"
+    )
+    names = {"one": delimiter.replace("\t", _("tab")), "other": other.replace("\t", _("tab"))}
+    listed = ", ".join(f"“{texts.clean(heading)}”" for heading in headings)[:200]
+    return UnreadableFile(message % (names | {"headings": listed}))
 
 
 def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:

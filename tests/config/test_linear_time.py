@@ -211,6 +211,20 @@ def test_a_row_of_headings_is_read_at_once(columns: int, length: int, words: str
     assert time.thread_time() - began < 3
 
 
+@pytest.mark.parametrize(
+    "headings",
+    [";" * 4_000_000, "я,я;" * 300_000, ";".join(["я," * 490] * 999), ";".join(["-," * 90 + "телефон"] * 999)],
+    ids=["empty", "of two parts", "of many parts", "with a known part"],
+)
+@pytest.mark.parametrize("delimiters", [";,", ",;", "\t;"])
+def test_headings_with_two_delimiters_are_read_at_once(headings: str, delimiters: str) -> None:
+    content = f"Телефон;{headings}\n89161117001;1,2\n".translate(str.maketrans(";,", delimiters)).encode()
+    began = time.thread_time()
+    with suppress(tables.UnreadableFile):
+        tables.read(content)
+    assert time.thread_time() - began < 3
+
+
 @pytest.mark.parametrize("length", [100, 1_000])
 def test_an_invisible_text_in_many_cells_is_read_at_once(length: int) -> None:
     shared = f"<si><t>{chr(0x3164) * length}</t></si>"

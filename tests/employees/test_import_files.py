@@ -80,6 +80,27 @@ def test_separators_within_a_heading_do_not_count_either() -> None:
     assert [(row["phone"], row["first_name"]) for row in table.dict] == [("89007771000", "Ян")]
 
 
+def test_a_heading_with_its_comment_is_one_heading() -> None:
+    """By the comma, “Телефон;Номер” would mean the phone as well."""
+    [row] = read_csv("Телефон;Номер, личный\n89007771000;5\n".encode()).dict
+    assert row["phone"] == "89007771000"
+
+
+@pytest.mark.parametrize(
+    ("headings", "named"),
+    [
+        ("Телефон, личный;Имя", "“Телефон, личный”"),
+        ("Телефон, личный, для связи;Имя", "“Телефон, личный, для связи”"),
+        ("Имя, обязательно;Телефон, личный;Фамилия, Отчество;ИНН", "“Фамилия, Отчество”"),
+        ('"Отдел";ФИО;Телефон;"Роль, проект";Телефон, роль', "“Телефон, роль”"),
+    ],
+)
+def test_it_names_the_headings_that_make_the_delimiter_unclear(headings: str, named: str) -> None:
+    with pytest.raises(UnreadableFile, match="separates the columns") as refused:
+        read_csv(f"{headings}\n89007771000, доб.;Ян, Ли\n".encode())
+    assert str(refused.value).endswith(f" {named}")
+
+
 NOTES = st.text(st.sampled_from("яN :/()"), max_size=8)
 
 
