@@ -45,8 +45,8 @@ _OPEN_RUNS = {
 STOP_VERIFIED = gettext_lazy("verified: the stop has taken effect everywhere")
 # For people who may not view the rollout, and so not the reason either.
 STOP_NOT_VERIFIED = gettext_lazy(
-    "not verified: the stop is saved, but not every process has confirmed it yet. Repeat the stop, or ask somebody who"
-    " may view the rollout."
+    "not verified: the stop is saved, but a check could not confirm that it has taken effect everywhere. Repeat the"
+    " stop, or ask somebody who may view the rollout."
 )
 
 

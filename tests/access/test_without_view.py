@@ -187,21 +187,29 @@ def test_no_change_of_the_rollout_shows_it_to_who_may_not_view_it(world: World) 
     assert statuses >= {200, 400}
 
 
-@pytest.mark.parametrize(("doubt", "sign"), [(None, "verified: "), ("0 of 3 processes", "not verified")])
+@pytest.mark.parametrize(
+    ("check", "doubt", "sign"),
+    [
+        (None, None, "verified: "),
+        ("await_convergence", "0 of 3 processes", "not verified: the stop is saved, but a check could not confirm"),
+        ("_probe", "answered by the cache", "not verified: the stop is saved, but a check could not confirm"),
+    ],
+)
 def test_who_stops_the_rollout_sees_whether_it_is_stopped(
-    world: World, monkeypatch: pytest.MonkeyPatch, doubt: str | None, sign: str
+    world: World, monkeypatch: pytest.MonkeyPatch, check: str | None, doubt: str | None, sign: str
 ) -> None:
-    if doubt:
+    """Whichever check failed, they must not see which one."""
+    if check:
 
-        def behind(*args: object) -> None:
+        def fail(*args: object) -> None:
             raise NotVerified(doubt)
 
-        monkeypatch.setattr("monitoring.rollout_control.rollback.await_convergence", behind)
+        monkeypatch.setattr(f"monitoring.rollout_control.rollback.{check}", fail)
     client = key_without("rollout.view_rollout")
     lines = client.post("/monitoring/rollout/emergency", _REASON, format="json").json()["verification"]
     assert len(lines) == 1
     assert lines[0].startswith(sign)
-    assert not re.search("[0-9]", lines[0])
+    assert not re.search("[0-9]|process|cache", lines[0])
     assert ("Repeat the stop" in lines[0]) == bool(doubt)
     for language, step in (("en", "Repeat the stop, or ask somebody"), ("ru", "Повторите остановку или попросите")):
         browser = client_who_may_only_stop(language)

@@ -47,13 +47,17 @@ _MESSAGES = {
 _NOT_A_LIST = gettext_lazy("Must be a list.")
 _NOT_AN_OBJECT = gettext_lazy("Must be a JSON object.")
 _NO_CHOICE = gettext_lazy("Not one of the allowed values.")
-# REST framework's own messages show types and values of Python: “got dict”, “"['x']" is not a valid choice”.
+_NO_MOMENT = gettext_lazy("Enter a date and time such as 2027-01-31T09:00:00+03:00.")
+# REST framework's own messages show types and values of Python: “got dict”, “"['x']" is not a valid choice”. Others
+# have no Russian translation.
 _REPLACED: dict[Any, dict[str, Promise]] = {
     serializers.Serializer: {"invalid": _NOT_AN_OBJECT},
     serializers.ListSerializer: {"not_a_list": _NOT_A_LIST},
     fields.ListField: {"not_a_list": _NOT_A_LIST},
     fields.DictField: {"not_a_dict": _NOT_AN_OBJECT},
     fields.ChoiceField: {"invalid_choice": _NO_CHOICE},
+    fields.BooleanField: {"invalid": gettext_lazy("Must be true or false.")},
+    fields.DateTimeField: dict.fromkeys(("invalid", "date", "make_aware", "overflow"), _NO_MOMENT),
     fields.MultipleChoiceField: {"invalid_choice": _NO_CHOICE, "not_a_list": _NOT_A_LIST},
     relations.ManyRelatedField: {"not_a_list": _NOT_A_LIST},
     relations.PrimaryKeyRelatedField: {
@@ -63,6 +67,8 @@ _REPLACED: dict[Any, dict[str, Promise]] = {
 }
 for _class, _messages in _REPLACED.items():
     _class.default_error_messages = _class.default_error_messages | _messages
+# REST framework's answer to a body that is null, which has no translation either.
+_NO_DATA = {"non_field_errors": ["No data provided"]}
 
 
 class _Conflict(exceptions.APIException):
@@ -162,6 +168,8 @@ def _message_and_details(data: Any) -> tuple[str, dict[str, Any]]:
     """Return the first message in REST framework's error data, with its field, and the messages by field."""
     if isinstance(data, list):
         return _first_message(data), {"non_field_errors": data}
+    if data == _NO_DATA:
+        data = {"non_field_errors": [str(_NOT_AN_OBJECT)]}
     if "detail" in data and set(data) <= {"detail", "code", "messages"}:
         return str(data["detail"]), {}
     return _first_message(data), data
