@@ -64,7 +64,8 @@ def test_it_names_employees_whose_id_is_none(university: University) -> None:
     of_none = [employee.pk for employee in made[2:6]]
     assert json.loads(assess("--json"))["no_max_ids"] == of_none
     listed = ", ".join(map(str, of_none))
-    assert f"Employees with a MAX ID that is none: 4. Clear it in the admin: {listed}" in assess()
+    text = "Employees whose MAX ID is a word, a date or a decimal number, which would be refused today: 4."
+    assert f"{text} Correct or clear it in the admin (all IDs: --json): {listed}" in assess()
 
 
 def test_it_names_what_blocks_phase_1(settings: Settings, redis_server: FaultyServer) -> None:

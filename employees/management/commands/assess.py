@@ -63,7 +63,10 @@ class Command(BaseCommand):
             self.stdout.write(f"Universities with the same name: {', '.join(map(str, pks))}. Merge them by hand.")
         if pks := report["no_max_ids"]:
             shown = ", ".join(map(str, pks[:_MOST_SHOWN])) + (" …" if len(pks) > _MOST_SHOWN else "")
-            self.stdout.write(f"Employees with a MAX ID that is none: {len(pks)}. Clear it in the admin: {shown}")
+            self.stdout.write(
+                "Employees whose MAX ID is a word, a date or a decimal number, which would be refused today:"
+                f" {len(pks)}. Correct or clear it in the admin (all IDs: --json): {shown}"
+            )
         blockers = report["blockers"]
         self.stdout.write("Phase 1 is blocked by:" if blockers else "Nothing blocks phase 1.")
         for blocker in blockers:
