@@ -9,9 +9,9 @@ UNLIMITED = 10_000
 
 
 def console(file: IO[str] | None = None, **options: Any) -> Console:
-    """Return a console that prints texts as they are, without markup and codes of emoji, and wraps on terminals only.
+    """Return a console that prints texts as they are, without markup and codes of emoji.
 
-    It writes to ``file``, by default to standard error.
+    It wraps on terminals and at a given ``width`` only. It writes to ``file``, by default to standard error.
     """
     plain = Console(file=file, stderr=file is None, markup=False, emoji=False, highlight=False, **options)
     if "width" not in options and not plain.is_terminal:
