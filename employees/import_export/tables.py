@@ -103,10 +103,10 @@ def _delimiter(text: str) -> str:
             best = max(_DELIMITERS, key=lambda one: (ranks[one], unquoted.count(one)))
             # A file without phones is refused in any case.
             if ranks[best].has_phone:
-                for other in _DELIMITERS:
-                    if other != best and other in unquoted and ranks[other] == ranks[best]:
-                        # A comma, the first of the delimiters, is rather a part of a heading than another one is.
-                        raise _unclear(other, best, _headings_with(best, unquoted, other))
+                equal = [one for one in _DELIMITERS if one in unquoted and ranks[one] == ranks[best]]
+                if len(equal) > 1:
+                    # A comma, the first of them, is the most likely to be a part of a heading.
+                    raise _unclear(equal[1], equal[0], _headings_with(equal[0], unquoted, equal[1]))
                 _refuse_others(best, ranks[best].known, unquoted, text[record.end() :])
             return best
     return _DELIMITERS[0]
