@@ -254,6 +254,23 @@ def test_a_key_is_used_without_it(site: Site) -> None:
     assert site.key.last_used_at
 
 
+def test_people_log_in_without_it(site: Site, superadmin: User) -> None:
+    with without_standby():
+        superadmin.set_password("right-secret-1")
+        superadmin.save()
+    fields = {"username": superadmin.username, "password": "right-secret-1"}
+    with within(PATIENCE, site):
+        pair = site.api.post("/api/token", fields, format="json")
+        assert pair.status_code == 200, pair.content
+        renewed = APIClient().post("/api/token/refresh", {"refresh": pair.json()["refresh"]}, format="json")
+        assert renewed.status_code == 200, renewed.content
+    browser = Client()
+    with within(PATIENCE, site):
+        assert browser.post("/admin/login/", {"login": superadmin.username} | fields).status_code == 302
+    with within(PATIENCE, site):
+        assert browser.get("/admin/rollout/").status_code == 200
+
+
 def test_the_controller_checks_without_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A breach pauses the rollout, although the worker gives up its commits."""
 
