@@ -31,6 +31,8 @@ CALLS_PER_SECOND = 5.0
 DROPPED_AFTER = timedelta(minutes=15)
 _BATCH = 20
 _LOCK = 0x636F6D70617265  # "compare"
+# For the last comparison and for storing the batch.
+_SPARE_SECONDS = 30.0
 
 outcomes = Counter("comparisons", "Lookups compared, by outcome", ["outcome"])
 dropped = Counter("comparisons_dropped", "Lookups that waited too long to be compared")
@@ -54,13 +56,13 @@ def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep)
     """Compare waiting lookups, starting none after ``seconds``; return how many were compared.
 
     Lookups that have waited longer than DROPPED_AFTER are deleted first. Only one process compares at a time; the
-    others return 0.
+    others return 0. A frozen one loses its turn _SPARE_SECONDS after ``seconds``.
     """
     _drop_old()
     deadline, count = time.monotonic() + seconds, 0
     if not WaitingComparison.objects.exists():
         return 0
-    with sql.try_lock(_LOCK) as has_lock:
+    with sql.try_lock(_LOCK, longest_seconds=seconds + _SPARE_SECONDS) as has_lock:
         while has_lock and time.monotonic() < deadline and (batch := list(_next_batch())):
             done: list[tuple[int, Comparison]] = []
             for waiting in batch:

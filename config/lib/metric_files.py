@@ -1,5 +1,6 @@
 """Metrics of several processes: each process has its own files, named after host and pid, in a shared directory."""
 
+import errno
 import logging
 import mmap
 import os
@@ -102,6 +103,9 @@ class _AllocatedDict(MmapedDict):
                 self._m, self._capacity = mmap.mmap(self._f.fileno(), size), size
         except OSError as error:
             self._use_memory(size, self._m[:], error)
+        except ValueError:
+            # Somebody has deleted the file: the one of this name now is another.
+            self._use_memory(size, self._m[:], FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
         else:
             if not self._is_shared:
                 self._use_memory(size, self._m[:])

@@ -27,6 +27,8 @@ _lookups = threading.BoundedSemaphore(16)
 _T = TypeVar("_T")
 # For the host's own name, which is looked up until the resolver has answered once.
 _OWN_NAME_SECONDS = 1.0
+# Between two attempts to learn it.
+_OWN_NAME_PAUSE_SECONDS = 60.0
 
 
 def addresses_of(host: str, port: int, ends_at: float) -> list[tuple[Any, ...]]:
@@ -210,13 +212,16 @@ class EmailBackend(smtp.EmailBackend):
     """Send e-mail by SMTP; EMAIL_TIMEOUT is the time for a whole session, not for each line."""
 
     _own_name: ClassVar[str | None] = None
+    _asks_again_at: ClassVar[float] = 0.0
 
     def open(self) -> Any:
         # Django looks up this host's name for the first e-mail of a process, without a limit, and keeps it.
-        if EmailBackend._own_name is None:
-            EmailBackend._own_name = own_name(time.monotonic() + _OWN_NAME_SECONDS)
-            # Until the resolver has answered, the short name, also in the Message-IDs.
-            DNS_NAME._fqdn = punycode(EmailBackend._own_name or socket.gethostname())  # noqa: SLF001 (no other way)
+        if EmailBackend._own_name is None and time.monotonic() >= EmailBackend._asks_again_at:
+            EmailBackend._asks_again_at = time.monotonic() + _OWN_NAME_PAUSE_SECONDS
+            # Until the resolver has answered, the short name, also in the Message-IDs and for other threads.
+            DNS_NAME._fqdn = punycode(socket.gethostname())  # noqa: SLF001 (no other way)
+            if found := own_name(time.monotonic() + _OWN_NAME_SECONDS):
+                EmailBackend._own_name, DNS_NAME._fqdn = found, punycode(found)  # noqa: SLF001 (no other way)
         return super().open()
 
     @property

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import psycopg
-from django.db import Error, connection, transaction
+from django.db import Error, OperationalError, connection, transaction
 from django_prometheus.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
 
@@ -81,6 +81,10 @@ class DeadlineConnection(psycopg.Connection):
             ready = yield state
 
 
+class CommitNotConfirmed(OperationalError):
+    """Raised when a commit reaches its limit: it is stored on this server, but a standby has not confirmed it."""
+
+
 def _errors_of_class(sqlstate_class: str) -> tuple[type[psycopg.Error], ...]:
     """Return psycopg's exceptions whose SQLSTATE is in this class, which is its first two characters."""
     candidates = [value for value in vars(psycopg.errors).values() if isinstance(value, type)]
@@ -133,9 +137,18 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                 raise
 
     def _commit(self) -> None:
-        seconds = min(self.commit_seconds, self.commit_limit)
-        with statement_deadline(seconds) if seconds < float("inf") else nullcontext():
+        seconds, left = min(self.commit_seconds, self.commit_limit), seconds_left()
+        if seconds == float("inf"):
             super()._commit()
+            return
+        try:
+            with statement_deadline(seconds):
+                super()._commit()
+        except OperationalError as error:
+            # Without any time for it, the commit did not begin.
+            if isinstance(error.__cause__, psycopg.errors.QueryCanceled) and (left is None or left > 0):
+                raise CommitNotConfirmed(*error.args) from error.__cause__
+            raise
 
     def _local_settings(self) -> list[str]:
         timeouts = {

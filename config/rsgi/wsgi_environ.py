@@ -26,6 +26,8 @@ _ASCII = bytes(range(128)).decode()
 # In characters. Python's parser of e-mail, with which Django parses these headers, takes the square of the number of
 # semicolons.
 LONGEST_PARSED = 1024
+# Python's decoders take the square of the length, in the event loop and again in Django, or fail at any bytes.
+_REFUSED_CHARSETS = frozenset({"punycode", "idna", "undefined"})
 # RFC 9110 (12.5.1), without quoted strings and without RFC 8187's names that end with *: these can make Django fail.
 _WORD = r"[\w!#$%&'+.^`|~-]++"
 _RANGE = rf"(?:\*/\*|{_WORD}/(?:\*|{_WORD}))(?:[ \t]*+;(?:[ \t]*+{_WORD}={_WORD})?+)*+"
@@ -57,8 +59,7 @@ def unreadable_part(wsgi: WSGIEnvironment) -> str:
         return malformed
     try:
         if charset := _ContentType(wsgi).encoding:
-            # Python's decoder takes the square of the length, in the event loop and again in Django.
-            if codecs.lookup(charset).name == "punycode":
+            if codecs.lookup(charset).name in _REFUSED_CHARSETS:
                 return malformed
             # Bytes, as Django passes them: it decodes all of them, and those of a string only where it contains "%".
             QueryDict(wsgi["QUERY_STRING"].encode(), encoding=charset)

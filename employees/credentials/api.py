@@ -16,6 +16,7 @@ from rest_framework_simplejwt.views import TokenViewBase
 
 from config.lib.http import access_log
 from config.lib.http.throttling import LogInRate
+from config.postgres.base import without_standby
 from employees.credentials import second_factor, tokens
 from employees.credentials.models import LogIn
 
@@ -115,6 +116,11 @@ class _TokenView(TokenViewBase):
 @_describe("Log in: an access token for 15 minutes and a refresh token for a day.", TokenObtainPairSerializer)
 class LogInView(_TokenView):
     serializer_class = TokenObtainPairSerializer
+
+    # If a failover loses the log-in, one logs in again.
+    @without_standby()
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().post(request, *args, **kwargs)
 
 
 @_describe("Exchange a refresh token, which can be used once, for a new pair.", TokenRefreshSerializer)

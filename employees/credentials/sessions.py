@@ -8,10 +8,16 @@ from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
 from rest_framework.exceptions import AuthenticationFailed
 
+from config.postgres.base import without_standby
 from employees.credentials.models import LogIn
 
 
 class SessionStore(DatabaseSessionStore):
+    @without_standby()
+    def save(self, must_create: bool = False) -> None:
+        """Save the session without waiting for a standby: if a failover loses it, its user logs in again."""
+        super().save(must_create)
+
     def cycle_key(self) -> None:
         """Change the session's key, and store the new key in the session's log-in.
 

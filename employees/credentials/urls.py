@@ -3,13 +3,17 @@
 from django.urls import path, re_path
 
 from config.lib.http.throttling import as_log_in
+from config.postgres.base import without_standby
 from employees.credentials import log_in, single_sign_on
 
+# The log-in of whoever has to act while a standby is lost. A failover may lose it, and then one logs in again.
+_log_in = without_standby()
+
 urlpatterns = [
-    path("login/", as_log_in(log_in.LogInView.as_view()), name="account_login"),
-    path("login/code/", as_log_in(log_in.CodeView.as_view()), name="mfa_authenticate"),
+    path("login/", as_log_in(_log_in(log_in.LogInView.as_view())), name="account_login"),
+    path("login/code/", as_log_in(_log_in(log_in.CodeView.as_view())), name="mfa_authenticate"),
     re_path("^login/(?P<provider_id>sso)/$", as_log_in(single_sign_on.start), name="openid_connect_login"),
-    re_path("^login/(?P<provider_id>sso)/callback/$", single_sign_on.callback, name="openid_connect_callback"),
+    re_path("^login/(?P<provider_id>sso)/callback/$", _log_in(single_sign_on.callback), name="openid_connect_callback"),
     path("second-factor/", log_in.SecondFactorView.as_view(), name="mfa_index"),
     path("second-factor/password/", as_log_in(log_in.PasswordAgainView.as_view()), name="account_reauthenticate"),
     path("second-factor/code/", as_log_in(log_in.CodeAgainView.as_view()), name="mfa_reauthenticate"),

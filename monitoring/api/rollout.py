@@ -209,19 +209,20 @@ class RolloutChangeView(APIView):
         if self.action in (Action.PLAN, Action.CANCEL):
             body |= {"is_change": not outcome.is_dry_run, "changes": [str(self.action.label)]}
         if self.action == Action.EMERGENCY and not outcome.is_dry_run:
-            body["verification"] = _verification(is_shown=request.user.has_perm(SEE_ROLLOUT))
-        if outcome.is_here_only:
+            body["verification"] = _verification(outcome, is_shown=request.user.has_perm(SEE_ROLLOUT))
+        # The changes, which have this line too, are only for those who may view the rollout.
+        if outcome.is_here_only and not request.user.has_perm(SEE_ROLLOUT):
             body["verification"] = [*body.get("verification", []), *presenters.durability(outcome)]
         return _response(request, body)
 
 
-def _verification(*, is_shown: bool) -> list[str]:
+def _verification(outcome: ChangeResult, *, is_shown: bool) -> list[str]:
     """Return whether the stop took effect; with ``is_shown``, also what shows it, such as the revision."""
     try:
         lines = list(rollback.verify("emergency"))
     except NotVerified as doubt:
         return [_("not verified: %s") % doubt if is_shown else str(rollback.STOP_NOT_VERIFIED)]
-    return lines if is_shown else [str(rollback.STOP_VERIFIED)]
+    return lines if is_shown else [str(rollback.STOP_NOT_VERIFIED if outcome.is_here_only else rollback.STOP_VERIFIED)]
 
 
 def _response(request: Request, body: dict[str, Any]) -> Response:

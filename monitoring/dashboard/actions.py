@@ -394,6 +394,7 @@ def _stop(request: HttpRequest, *, is_shown: bool) -> dict[str, Any]:
     except NotVerified as failed:
         doubt = str(failed)
     if not is_shown:
-        lines, doubt = ([], str(rollback.STOP_NOT_VERIFIED)) if doubt else ([str(rollback.STOP_VERIFIED)], "")
+        has_doubt = doubt or result.is_here_only
+        lines, doubt = ([], str(rollback.STOP_NOT_VERIFIED)) if has_doubt else ([str(rollback.STOP_VERIFIED)], "")
         lines += presenters.durability(result)
     return {"took": took, "lines": lines, "doubt": doubt, "took_verified": time.perf_counter() - started}

@@ -16,6 +16,7 @@ from operator import gt
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models.signals import pre_delete, pre_save
 from django.dispatch import receiver
 from django.utils.translation import gettext as _
@@ -23,6 +24,7 @@ from waffle.models import Switch
 
 from config.lib import times
 from config.lib.messages import Message
+from config.postgres.locks import limit_commit
 from profiles.rollout.change_request import Approver, ChangeRequest, Source
 from profiles.rollout.decision import RolloutState
 from profiles.rollout.models import Action, Approval, UniversityRule
@@ -59,7 +61,9 @@ class ApprovalNeeded(ChangeRefused):
         self.approval = same.first() or new
         if self.approval is new:
             new.pk = None
-            new.save(force_insert=True)
+            with transaction.atomic():
+                limit_commit()
+                new.save(force_insert=True)
 
 
 def needs_approval(request: ChangeRequest, result: ChangeResult) -> bool:

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_noop
 
 from config.lib.messages import Message, join_messages
 from config.postgres.base import statement_deadline
+from config.postgres.locks import limit_commit
 from profiles.rollout.change_request import ChangeRequest
 from profiles.rollout.models import Action
 from profiles.rollout.rollout_settings import ChangeResult
@@ -20,7 +21,11 @@ _CONFIRM_SECONDS = 1.0
 
 
 def commit_here(request: ChangeRequest) -> None:
-    """Let the current transaction take effect without the standby if the request stops or pauses the rollout."""
+    """Let the current transaction take effect without the standby if the request stops or pauses the rollout.
+
+    Any other waits for it for a limited time.
+    """
+    limit_commit()
     if request.action in _URGENT:
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = local")
@@ -29,25 +34,35 @@ def commit_here(request: ChangeRequest) -> None:
 def confirmed(result: ChangeResult, request: ChangeRequest) -> ChangeResult:
     """Return the result of a change with ``is_here_only`` set if the standby does not confirm a stop or a pause."""
     is_over = request.action in _URGENT and not request.is_dry_run and not connection.in_atomic_block
-    return replace(result, is_here_only=is_over and not _is_confirmed())
+    return replace(result, is_here_only=is_over and not is_confirmed())
 
 
 def with_note(message: Message) -> Message:
     """Return the message about a change that is stored, with HERE_ONLY if the standby does not confirm it."""
-    return message if connection.in_atomic_block or _is_confirmed() else join_messages([message, HERE_ONLY])
+    return message if connection.in_atomic_block or is_confirmed() else join_messages([message, HERE_ONLY])
 
 
 def warn_after_commit(warn: Callable[[str], object]) -> None:
     """Call ``warn`` with HERE_ONLY after the commit of the current transaction, if the standby does not confirm it."""
-    transaction.on_commit(lambda: None if _is_confirmed() else warn(str(HERE_ONLY)))
+    transaction.on_commit(lambda: None if is_confirmed() else warn(str(HERE_ONLY)))
 
 
-def _is_confirmed() -> bool:
+def is_confirmed() -> bool:
     """Return whether the standby confirms, within _CONFIRM_SECONDS, all that this server has stored so far."""
     try:
         with statement_deadline(_CONFIRM_SECONDS), transaction.atomic(), connection.cursor() as cursor:
             # A commit waits for the standby only if its transaction has written something. This writes to the log only.
             cursor.execute("SELECT pg_logical_emit_message(true, 'directory', '')")
     except OperationalError:
-        return False
+        return not _has_standby()
     return True
+
+
+def _has_standby() -> bool:
+    """Return whether commits may wait for a standby; without one, what is slow is the server itself."""
+    try:
+        with statement_deadline(_CONFIRM_SECONDS), connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('synchronous_standby_names')")
+            return bool(cursor.fetchone() != ("",))
+    except OperationalError:
+        return True

@@ -22,9 +22,9 @@ from rest_framework.test import APIClient
 from employees.credentials.admin import API_PERMISSIONS
 from employees.credentials.models import ApiKey
 from employees.models import Employee, Membership, University
-from monitoring.rollout_control.rollback import NotVerified
+from monitoring.rollout_control.rollback import STOP_NOT_VERIFIED, STOP_VERIFIED, NotVerified
 from profiles.models import PhoneLink, Profile
-from profiles.rollout import presenters
+from profiles.rollout import presenters, standby
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_state
 from profiles.rollout.models import Action
@@ -218,6 +218,17 @@ def test_who_stops_the_rollout_sees_whether_it_is_stopped(
         assert (step in page) == bool(doubt), page
         browser.logout()
         User.objects.get(username="stopper").delete()
+
+
+def test_a_stop_that_is_stored_here_only_is_not_verified(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heartbeats wait for the standby too, so nothing shows that the processes follow the stop."""
+    monkeypatch.setattr(standby, "confirmed", lambda result, _: replace(result, is_here_only=True))
+    client = key_without("rollout.view_rollout")
+    lines = client.post("/monitoring/rollout/emergency", _REASON, format="json").json()["verification"]
+    assert lines == [str(STOP_NOT_VERIFIED), str(standby.HERE_ONLY)]
+    page = client_who_may_only_stop("en").post("/admin/emergency/", _REASON | {"word": "STOP"}).content.decode()
+    found = [str(text) in page for text in (STOP_NOT_VERIFIED, STOP_VERIFIED, standby.HERE_ONLY)]
+    assert found == [True, False, True]
 
 
 def client_who_may_only_stop(language: str) -> Client:

@@ -95,6 +95,14 @@ def test_a_lock_is_that_of_a_transaction() -> None:
         assert other.execute("SELECT pg_try_advisory_lock(1234)").fetchone() == (True,)
 
 
+def test_a_frozen_process_loses_the_lock() -> None:
+    """The block sends nothing, as a process that is stopped."""
+    with sql.try_lock(1234, longest_seconds=0.3) as has_lock:
+        assert has_lock
+        with sql.try_lock(1234, wait_seconds=10) as has_too:
+            assert has_too
+
+
 def test_a_failing_block_releases_the_lock() -> None:
     with pytest.raises(ZeroDivisionError), sql.try_lock(1234):
         raise ZeroDivisionError

@@ -35,6 +35,30 @@ def test_it_names_the_files_by_host_and_process(tmp_path: Path) -> None:
     assert done.stdout == "2.0\n"
 
 
+def test_a_process_whose_file_was_deleted_counts_on_and_returns_to_a_file(tmp_path: Path) -> None:
+    script = f"""
+from config.lib import metric_files
+from pathlib import Path
+metric_files._RETRY_SECONDS = 0
+metric_files.share()
+from prometheus_client import CollectorRegistry, Counter, multiprocess
+counter = Counter("a", "b", ["label"])
+counter.labels("0").inc()
+file, = Path("{tmp_path}").glob("*.db")
+file.unlink()
+for number in range(2000):
+    counter.labels("x" * 100 + str(number)).inc()
+counter.labels("0").inc()
+registry = CollectorRegistry()
+multiprocess.MultiProcessCollector(registry)
+print(int(registry.get_sample_value("a_total", dict(label="0"))))
+"""
+    environment = {"PATH": os.environ["PATH"], "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+
+
 def run_in_pages(folder: Path, pages: int, script: str) -> subprocess.CompletedProcess[str]:
     """Run a Python script with the metric files in a file system of so many pages; skip the test if none is possible.
 

@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -18,16 +18,24 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 from waffle.models import Switch
 
 from config.dev import embedded
 from config.postgres import locks
-from config.postgres.base import DatabaseWrapper, DeadlineConnection, statement_deadline
+from config.postgres.base import (
+    CommitNotConfirmed,
+    DatabaseWrapper,
+    DeadlineConnection,
+    statement_deadline,
+    without_standby,
+)
 from employees.credentials.models import ApiKey
-from monitoring.rollout_control import controller, gates
+from employees.models import University
+from monitoring.rollout_control import controller, gates, rollback, terminal
 from monitoring.rollout_control.models import GateCheck, Verdict
-from profiles.rollout import changes
+from profiles.rollout import changes, standby
 from profiles.rollout.changes import Latched
 from profiles.rollout.models import Rollout
 from profiles.rollout.phases import EMERGENCY_STOP
@@ -90,7 +98,9 @@ def site(
     with psycopg.connect(durable_postgres.url, autocommit=True) as others, pytest.MonkeyPatch.context() as patch:
         others.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         others.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + 30
         while not waits(durable_postgres.url):
+            assert time.monotonic() < deadline, "the setting has no effect"
             time.sleep(0.05)
         connection.close()
         patch.setitem(connection.settings_dict, "HOST", durable_postgres.url.partition("host=")[2])
@@ -172,18 +182,93 @@ def test_all_else_waits_for_it_but_not_for_long(site: Site, monkeypatch: pytest.
     monkeypatch.setattr(locks, "COMMIT_SECONDS", 1.0)
     for words in (("rollout", "set", "--phase=3", "--percent=1"), ("rollout", "switch", "monitoring", "off")):
         started = time.monotonic()
-        with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY):
+        with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY) as failed:
             command(*words)
+        assert failed.value.returncode == 3
         assert time.monotonic() - started >= 1
-    with within(PATIENCE, site), pytest.raises(OperationalError):
+    with within(PATIENCE, site), pytest.raises(CommitNotConfirmed):
         change("resume")
 
 
+def test_a_cancelled_plan_and_a_request_for_approval_wait_no_longer(
+    site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 1.0)
+    schedule = ("rollout", "schedule", "--phase=3", "--percent=25", "--at=24h")
+    with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY):
+        command(*schedule)
+    number = site.others.execute("SELECT id FROM rollout_plan").fetchone()
+    assert number
+    with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY):
+        command("rollout", "unschedule", str(number[0]))
+    settings.ROLLOUT_APPROVALS = True
+    with without_standby():
+        university = University.objects.create(name="u")
+    with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY) as failed:
+        command("rollout", "university", "allow", "--id", str(university.pk))
+    assert failed.value.returncode == 3
+
+
+def test_only_a_commit_at_its_limit_is_stored_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cancel(*_: object, **__: object) -> None:
+        raise OperationalError from psycopg.errors.QueryCanceled()
+
+    monkeypatch.setattr(terminal, "status", cancel)
+    with pytest.raises(OperationalError):
+        call_command("rollout", "status")
+
+
+def test_a_slow_server_without_a_standby_loses_nothing(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deadline(seconds: float) -> AbstractContextManager[None]:
+        deadlines.append(seconds)
+        if len(deadlines) == 1:
+            raise OperationalError
+        return statement_deadline(seconds)
+
+    deadlines = list[float]()
+    monkeypatch.setattr(standby, "statement_deadline", deadline)
+    assert not changes.apply(request("pause")).is_here_only
+    assert len(deadlines) == 2
+
+
+def test_a_stop_is_not_verified_while_all_heartbeats_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollback, "VERIFIED_WITHIN", 0.2)
+    site.others.execute("SET synchronous_commit = local")
+    silent = (
+        "INSERT INTO rollout_heartbeat (process, revision, seen_at) VALUES ('web-a-1', 0, now() - interval '1 min')"
+    )
+    site.others.execute(silent)
+    with within(PATIENCE, site), pytest.raises(CommandError, match="not verified: 0 of 0 processes") as failed:
+        command("rollback", "emergency")
+    assert failed.value.returncode == 3
+    with within(PATIENCE, site):
+        body = site.api.post("/monitoring/rollout/emergency", ROW, format="json").json()
+    assert (str(body).count(HERE_ONLY), "not verified" in str(body["verification"])) == (1, True)
+
+
 def test_a_key_is_used_without_it(site: Site) -> None:
-    with within(1, site):
+    # It opens a connection too.
+    with within(PATIENCE, site):
         site.key.record_use()
     site.key.refresh_from_db()
     assert site.key.last_used_at
+
+
+def test_people_log_in_without_it(site: Site, superadmin: User) -> None:
+    with without_standby():
+        superadmin.set_password("right-secret-1")
+        superadmin.save()
+    fields = {"username": superadmin.username, "password": "right-secret-1"}
+    with within(PATIENCE, site):
+        pair = site.api.post("/api/token", fields, format="json")
+        assert pair.status_code == 200, pair.content
+        renewed = APIClient().post("/api/token/refresh", {"refresh": pair.json()["refresh"]}, format="json")
+        assert renewed.status_code == 200, renewed.content
+    browser = Client()
+    with within(PATIENCE, site):
+        assert browser.post("/admin/login/", {"login": superadmin.username} | fields).status_code == 302
+    with within(PATIENCE, site):
+        assert browser.get("/admin/rollout/").status_code == 200
 
 
 def test_the_controller_checks_without_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

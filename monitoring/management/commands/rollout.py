@@ -1,6 +1,6 @@
 """``manage.py rollout``: exits with 0 if done, 1 if refused, 4 if the change waits for approval.
 
-It exits with 2 if gates do not pass or an argument is invalid.
+It exits with 2 if gates do not pass or an argument is invalid, and with 3 if the change is stored but not confirmed.
 """
 
 import getpass
@@ -14,15 +14,14 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError, OutputWrapper
-from django.db import OperationalError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import ngettext
-from psycopg.errors import QueryCanceled
 
 from config.env import parse_duration
 from config.lib import shell_user, times
 from config.lib.commands import BaseCommand
+from config.postgres.base import CommitNotConfirmed
 from employees.models import BackfillRun, RunStatus, University
 from monitoring.dashboard import explanation
 from monitoring.indicators import probe, rounds
@@ -259,7 +258,10 @@ def _add_phase_and_percent(parser: ArgumentParser) -> None:
 
 @contextmanager
 def refusals_as_errors(output: OutputWrapper) -> Iterator[None]:
-    """Turn the refusal of a change into a CommandError; the exit code is 4 if the change needs approval."""
+    """Turn the refusal of a change into a CommandError; the exit code is 4 if the change needs approval.
+
+    It is 3 if the change is stored, but a synchronous standby has not confirmed it.
+    """
     try:
         yield
     except ApprovalNeeded as needed:
@@ -267,10 +269,8 @@ def refusals_as_errors(output: OutputWrapper) -> Iterator[None]:
         raise CommandError(str(needed), returncode=4) from None
     except ChangeRefused as refused:
         raise CommandError(str(refused)) from None
-    except OperationalError as error:
-        if not isinstance(error.__cause__, QueryCanceled):
-            raise
-        raise CommandError(f"{HERE_ONLY} Check it with “rollout status”.") from None
+    except CommitNotConfirmed:
+        raise CommandError(f"{HERE_ONLY} Check it with “rollout status”.", returncode=3) from None
 
 
 def add_terms(parser: ArgumentParser) -> None:
