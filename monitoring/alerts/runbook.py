@@ -111,7 +111,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         _("Otherwise end the session with the statement in the alert. All changes of its transaction are rolled back."),
         _(
             "If the alert names a standby, start it, or remove it from synchronous_standby_names and reload PostgreSQL."
-            " Until then, nothing can be stored."
+            " Until then, nothing can be stored except an emergency stop, a pause and a step back."
         ),
     ),
     Kind.ROLLOUT_HELD: (
