@@ -24,6 +24,7 @@ from employees.models import University
 from monitoring.indicators import rounds
 from profiles import cache
 from profiles.max_api import users
+from profiles.rollout import heartbeat
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Flag
@@ -135,6 +136,12 @@ def _as_a_new_process() -> Iterator[None]:
 def shared_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure indicators once, for a test of many pages that changes nothing between them."""
     monkeypatch.setattr(rounds, "FRESH", timedelta(minutes=5))
+
+
+@pytest.fixture
+def steady_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count a heartbeat as living for 20 seconds, as a test on a slow machine may take longer than the usual 3."""
+    monkeypatch.setattr(heartbeat, "SILENT_AFTER", timedelta(seconds=20))
 
 
 @pytest.fixture

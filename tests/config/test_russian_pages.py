@@ -97,6 +97,7 @@ def test_every_table_has_a_row(operator: Client, rows: dict[str, Any]) -> None:
     assert [model for model in admin.site._registry if not model._default_manager.exists()] == []
 
 
+@pytest.mark.usefixtures("steady_heartbeats")
 @pytest.mark.parametrize("is_followed", [True, False])
 def test_the_emergency_stop_is_in_russian(
     operator: Client, rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch, is_followed: bool

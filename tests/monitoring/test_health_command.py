@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def all_living() -> None:
+def all_living(steady_heartbeats: None) -> None:
     Sample.objects.create(name=engine.LAST_CHECK, value=1)
     for kind in ("web", "inbox", "worker", "beat"):
         Heartbeat.objects.create(process=f"{kind}-host-1", revision=99)

@@ -85,6 +85,7 @@ def test_emergency_with_redis_down_and_the_worker_dead(
     assert "Phase 3, Gradual transition: 0% → 1%" in run("rollout", "resume", "--reason", "names are right")
 
 
+@pytest.mark.usefixtures("steady_heartbeats")
 def test_it_fails_while_a_living_process_is_behind(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 50)
     Heartbeat.objects.create(process="web-stuck-1", revision=0)

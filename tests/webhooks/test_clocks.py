@@ -98,6 +98,7 @@ def test_the_last_check_is_the_last_one_made() -> None:
     assert engine.last_check().age < timedelta(minutes=1)
 
 
+@pytest.mark.usefixtures("steady_heartbeats")
 def test_a_process_that_ended_before_the_clock_was_set_back_is_silent() -> None:
     Heartbeat.objects.create(process="worker-host-1", revision=0)
     Heartbeat.objects.create(process="worker-host-2", revision=0, seen_at=timezone.now() + HOUR)

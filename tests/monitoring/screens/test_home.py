@@ -50,6 +50,7 @@ def test_card_chart_and_reports_count_the_same(operator: Client, moment: str) ->
     assert shown["failed"] == errors == stats["failed_events"] == reported["failed_events"] == 7
 
 
+@pytest.mark.usefixtures("steady_heartbeats")
 @pytest.mark.parametrize(
     ("living", "age", "text"),
     [
