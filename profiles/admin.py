@@ -97,7 +97,6 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
     sortable_by = ("user_id",)
     list_filter = (SourceFilter,)
     list_filter_submit = True
-    list_per_page = 50
     search_fields = ("user_id",)
     search_help_text = _("MAX ID")
     paginator = BoundedPaginator

@@ -148,7 +148,6 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     export_form_class = ExportForm
     paginator = EmployeePaginator
     # Half of Django's default, because the theme renders a template for each badge.
-    list_per_page = 50
     list_display = ("last_name", "first_name", "phone", "max_id", "shown_source", "university")
     # Only columns with an index, because sorting a million rows takes too long.
     sortable_by = ("last_name", "phone")

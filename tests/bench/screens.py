@@ -16,6 +16,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from config import wsgi  # noqa: F401 (it prepares the process as the web server does)
 from monitoring.rollout_control import gates
 from monitoring.stats import cached
 from profiles.rollout.models import Flag

@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.widgets import AutocompleteMixin
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import ForeignKey, ManyToManyField, Model
 from django.test import Client, RequestFactory
+from django.utils import translation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from unfold.admin import checkbox
 
 from employees.accounts import permission_scope
 from employees.models import Employee, University
@@ -205,3 +208,10 @@ def test_the_export_takes_the_filters_of_the_list(browser: Client) -> None:
         answer = browser.post(url, {"format": "0", "resource": "0"} | fields)
         rows = csv.DictReader(StringIO(answer.content.decode("utf-8-sig")))
         assert {row["phone"] for row in rows} == phones, query
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_the_checkbox_of_a_row_is_that_of_the_theme(language: str) -> None:
+    page: Any = admin.site.get_model_admin(User)
+    with translation.override(language):
+        assert page.action_checkbox(User(pk=7)) == checkbox.render(ACTION_CHECKBOX_NAME, "7")

@@ -163,7 +163,6 @@ class LargeTableAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
 
     paginator = BoundedPaginator
     # Half of Django's default of 100, because the theme renders a template for each badge.
-    list_per_page = 50
 
     @display(description=_("type"), ordering="update_type")
     def display_type(self, row: InboxUpdate | DuplicateDelivery) -> str:

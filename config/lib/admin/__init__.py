@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import Permission
 from django.core.exceptions import FieldError, ValidationError
 from django.db.models import DateTimeField, Model, QuerySet
 from django.db.models.sql import Query
 from django.forms.utils import to_current_timezone
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 from unfold import admin as unfold
 from unfold import fields, utils
@@ -44,8 +49,25 @@ vars(unfold_list)["display_for_field"] = vars(fields)["display_for_field"] = _sh
 vars(unfold_list)["display_for_value"] = _shown_value
 
 
+@cache
+def _checkbox(language: str) -> tuple[SafeString, SafeString]:
+    """Return the HTML before and after the value of a row's checkbox, whose label is in the active language."""
+    before, _value, after = unfold.checkbox.render(ACTION_CHECKBOX_NAME, "the value").partition("the value")
+    return SafeString(before), SafeString(after)
+
+
 class ModelAdmin(unfold.ModelAdmin):
     """The base class of all model pages. URLs can filter lists only by lookups that raise no error for any value."""
+
+    list_per_page = 50
+    # The theme's template asks for it twice for each row, and a missing attribute takes a tenth of a millisecond.
+    list_sections: ClassVar[tuple[()]] = ()
+
+    @admin.display(description=unfold.ModelAdmin.action_checkbox.short_description)
+    def action_checkbox(self, obj: Model) -> str:
+        """Return the theme's checkbox for a row; the theme would render a template for each."""
+        before, after = _checkbox(get_language() or "")
+        return format_html("{}{}{}", before, obj.pk, after)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         try:
