@@ -18,7 +18,7 @@ WHOLE = -m ''
 .PHONY: help run demo test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos soak test-sigterm test-slow-senders test-deploy test-stores test-hosts test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-growth bench-monitoring bench-screens bench-sizes bench-erasure bench-releases bench-start lint messages openapi \
-	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development browser fuzzer
+	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development browser wrk fuzzer
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -96,10 +96,10 @@ test-chaos: development ## inject faults into every part, for ten minutes under 
 soak: development ## half an hour of steady load; fails if memory, files, connections, logs, tables or times grow (ARGS='--minutes N')
 	@exec $(PY) -m tests.chaos.soak $(ARGS)
 
-bench: development ## measure the receiver against a bare Django view and an earlier release (PREVIOUS=revision ARGS=--json)
+bench: development wrk ## measure the receiver against a bare Django view and an earlier release (PREVIOUS=revision ARGS=--json)
 	@exec $(PY) -m tests.bench $(if $(PREVIOUS),--previous $(PREVIOUS)) $(ARGS)
 
-bench-releases: development ## measure each path against an earlier release (PREVIOUS=revision), with wrk
+bench-releases: development wrk ## measure each path against an earlier release (PREVIOUS=revision), with wrk
 	@exec $(PY) -m tests.bench.releases $(PREVIOUS) $(ARGS)
 
 bench-start: development ## measure how long `make run` takes to start, to do the main job, and to stop
@@ -216,6 +216,10 @@ browser: development
 		echo 'No chromium could be installed: browser tests are skipped' >&2
 	@cmp -s requirements-e2e.txt .venv/requirements-e2e.txt || { echo 'Installing requirements-e2e.txt' && \
 		$(PIP) --require-hashes -r requirements-e2e.txt && cp requirements-e2e.txt .venv/; }
+
+wrk:
+	@command -v wrk >/dev/null || { echo 'Installing wrk' && apt-get update --quiet=2 >/dev/null 2>&1; \
+		apt-get install --yes --quiet=2 --no-install-recommends wrk >/dev/null 2>&1; } || true
 
 fuzzer: development
 	@cmp -s requirements-fuzz.txt .venv/requirements-fuzz.txt || { echo 'Installing requirements-fuzz.txt' && \
