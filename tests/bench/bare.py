@@ -1,4 +1,4 @@
-"""The receiver's baseline: a Django view that does nothing, under the same server."""
+"""The receiver's baseline: a Django view that only reads the body, under the same server."""
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -6,7 +6,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import re_path
 
 
-def empty(_request: HttpRequest) -> HttpResponse:
+def empty(request: HttpRequest) -> HttpResponse:
+    # The server would close the connection after a request whose body was not read.
+    len(request.body)
     return HttpResponse()
 
 

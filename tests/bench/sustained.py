@@ -4,6 +4,7 @@ import itertools
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -82,11 +83,9 @@ def send_steadily(port: int, secret: str, result: Sustained, *, rate: int, secon
                 time.sleep(max(0.0, due - time.monotonic()))
                 _send_one(connection, secret, f"{first_id + number}", due, result)
 
-    threads = [threading.Thread(target=send, args=[first], daemon=True) for first in range(_CONNECTIONS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(_CONNECTIONS) as threads:
+        # An error of a connection must end the benchmark, or its requests would be missing in the figures.
+        list(threads.map(send, range(_CONNECTIONS)))
 
 
 def _send_one(connection: HTTPConnection, secret: str, user_id: str, due: float, result: Sustained) -> None:
