@@ -19,9 +19,11 @@ from django.utils import translation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unfold.admin import checkbox
+from unfold.templatetags import unfold_list
 
 from employees.accounts import permission_scope
 from employees.models import Employee, University
+from profiles.models import Comparison
 from tests.config.admin_pages import make_rows
 from tests.config.test_error_pages import shown
 from tests.conftest import Phases
@@ -215,3 +217,13 @@ def test_the_checkbox_of_a_row_is_that_of_the_theme(language: str) -> None:
     page: Any = admin.site.get_model_admin(User)
     with translation.override(language):
         assert page.action_checkbox(User(pk=7)) == checkbox.render(ACTION_CHECKBOX_NAME, "7")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown_in_russian"),
+    [(0.00005029195601851852, "< 0,01"), (-0.001, "> -0,01"), (0.0, "0,0"), (12.3456, "12,35"), (98.5, "98,5")],
+)
+def test_a_number_is_shown_with_two_decimals(value: float, shown_in_russian: str) -> None:
+    with translation.override("ru"):
+        cell = vars(unfold_list)["display_for_field"](value, Comparison._meta.get_field("cache_age_days"), "—")
+    assert cell == shown_in_russian

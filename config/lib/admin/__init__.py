@@ -9,10 +9,11 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import Permission
 from django.core.exceptions import FieldError, ValidationError
-from django.db.models import DateTimeField, Model, QuerySet
+from django.db.models import DateTimeField, FloatField, Model, QuerySet
 from django.db.models.sql import Query
 from django.forms.utils import to_current_timezone
 from django.http import HttpRequest, HttpResponse
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
@@ -36,15 +37,29 @@ _LOOKUPS = frozenset({
 
 
 def _shown_field(value: Any, field: Any, empty: str) -> Any:
+    if isinstance(field, FloatField) and isinstance(value, float):
+        return _rounded(value)
     is_moment = isinstance(field, DateTimeField) and isinstance(value, datetime)
-    return times.element(value) if is_moment else utils.display_for_field(value, field, empty)
+    return _moment(value) if is_moment else utils.display_for_field(value, field, empty)
 
 
 def _shown_value(value: Any, empty: str, boolean: bool = False) -> Any:
-    return times.element(value) if isinstance(value, datetime) else utils.display_for_value(value, empty, boolean)
+    return _moment(value) if isinstance(value, datetime) else utils.display_for_value(value, empty, boolean)
 
 
-# Lists and read-only fields show moments as other pages do; the theme has no setting for that.
+def _moment(at: datetime) -> SafeString:
+    # Otherwise a wide table shows it in four lines.
+    return format_html('<span class="whitespace-nowrap">{}</span>', times.element(at))
+
+
+def _rounded(value: float) -> str:
+    """Return a number with at most two decimals; one that would be 0 as “< 0.01”."""
+    if 0 < abs(value) < 0.01:
+        return f"{'<' if value > 0 else '>'} {number_format(0.01 if value > 0 else -0.01)}"
+    return number_format(round(value, 2))
+
+
+# Lists and read-only fields show moments as other pages do, and readable numbers; the theme has no setting for that.
 vars(unfold_list)["display_for_field"] = vars(fields)["display_for_field"] = _shown_field
 vars(unfold_list)["display_for_value"] = _shown_value
 
