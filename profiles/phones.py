@@ -118,7 +118,7 @@ def normalize(phone: str) -> str:
         return number
     message = _(
         "Enter a Russian phone number with +7 or 8 and all ten digits, or another one with + and its country code,"
-        " without 0 or 8 after the code and without an extension."
+        " without an extension and without the 0 or 8 that is dialled only within the country."
     )
     raise ValueError(message)
 

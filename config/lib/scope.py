@@ -23,8 +23,8 @@ ALL_PEOPLE = gettext_lazy(
 )
 
 NOT_COVERED = gettext_lazy(
-    "This person is or was also employed outside your university, where an erasure would clear the name too. Ask a "
-    "data protection officer whose account has no such limit."
+    "This person is or was employed at another university too, and an erasure would clear the name there as well. Ask "
+    "a data protection officer whose account is not limited to one university."
 )
 
 

@@ -159,7 +159,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         return [*statements, *self._commit_setting()]
 
     def _commit_setting(self) -> list[str]:
-        """Return the statement that sets how durable the transaction's commit is, if its session does not."""
+        """Return the statement that sets the transaction's synchronous_commit; none if the session has set it."""
         if _waits_for_standby.get():
             return [f"SELECT {durable('true')}"] if self.connection.pooling.is_pooled else []
         return ["SET LOCAL synchronous_commit = local"]

@@ -60,14 +60,14 @@ def read_text(cell: Cell) -> str:
 def _read_unmarked(text: str) -> str:
     if is_garbled(text):
         message = _(
-            "“%(text)s” was read in a wrong encoding by another program. Correct the text where the file comes from; if"
-            " it is right, enter '%(text)s."
+            "“%(text)s” is garbled: another program has read it in the wrong encoding. Export the file again from the"
+            " original program. If the text is correct, put an apostrophe before it: '%(text)s (in Excel, two)."
         )
         raise ValueError(message % {"text": text[:50]})
     if has_swapped_case(text):
         message = _(
-            "“%(text)s” was read in a wrong encoding by another program, or typed with Caps Lock. Correct the text; if"
-            " it is right, enter '%(text)s."
+            "“%(text)s” has capital and small letters swapped, by a wrong encoding or by Caps Lock. Correct the text."
+            " If it is correct, put an apostrophe before it: '%(text)s (in Excel, two)."
         )
         raise ValueError(message % {"text": text[:50]})
     if typed_values.is_placeholder(text, in_any_case=False):
@@ -76,7 +76,10 @@ def _read_unmarked(text: str) -> str:
     if typed_values.is_number(text):
         raise ValueError(_("“%s” is a number. Enter the intended text, or clear the cell.") % text[:50])
     if typed_values.is_placeholder(text):
-        message = _("“%(text)s” usually stands for an empty cell. Clear the cell; if it is a name, enter '%(text)s.")
+        message = _(
+            "“%(text)s” usually stands for an empty cell. Clear the cell. If it is a name, put an apostrophe before it:"
+            " '%(text)s (in Excel, two)."
+        )
         raise ValueError(message % {"text": text})
     return text
 

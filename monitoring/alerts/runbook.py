@@ -98,8 +98,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
             " WEBHOOK_SECRET, restart, and subscribe the bot again."
         ),
         _(
-            "Warning: somebody is guessing secrets; their requests are refused and do no harm. Block the addresses in"
-            " the proxy's log, or mute the alert."
+            "Warning: somebody is guessing the webhook secret; their requests are refused and do no harm. Find their"
+            " addresses in the proxy's log and block them, or mute the alert."
         ),
     ),
     Kind.LOCK_HELD: (

@@ -334,7 +334,10 @@ def universities_standing_out(sources: Sources) -> Measured:
 
 
 def reason_against(sources: Sources) -> Measured:
-    """Return 1 if the comparisons prove that too many cached names are wrong; otherwise 0, even if they are too few."""
+    """Return 1 if the comparisons prove that too many cached names are wrong.
+
+    Return 0 otherwise, also if there are too few comparisons to prove it.
+    """
     stats = sources.compared
     message = stats.favourable_bounds() if stats.is_proven_bad else None
     return Measured(float(stats.is_proven_bad), stats.n, message=message)

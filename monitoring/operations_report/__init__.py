@@ -72,9 +72,9 @@ class OperationsReport:
     @property
     def title(self) -> str:
         titles = {
-            "daily": _("Directory: report of the last day"),
-            "weekly": _("Directory: report of the last week"),
-            "monthly": _("Directory: report of the last month"),
+            "daily": _("Directory: report for the last day"),
+            "weekly": _("Directory: report for the last week"),
+            "monthly": _("Directory: report for the last month"),
         }
         return titles[self.period]
 

@@ -285,7 +285,7 @@ def _pause(settings: RolloutSettings, request: ChangeRequest) -> None:
 
 
 def _resume(settings: RolloutSettings, request: ChangeRequest) -> None:
-    """End the pause. If the emergency stop is latched, clear it and restart phase 3 at 1% or less."""
+    """End the pause; clear a latched emergency stop, and restore the percentages: phase 3 at most 1%, phase 4 at 0."""
     settings.held_for = ""
     if not settings.is_latched:
         return

@@ -209,7 +209,7 @@ def test_names_are_read_as_they_are(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Żółć", "ÖÄÜ", "ÄÖÜ Universität", "肖小效", "Èâàíîâ", "Иван\ufffdв", "»ванов"])
 def test_what_looks_garbled_needs_an_apostrophe(name: str) -> None:
-    with pytest.raises(ValueError, match=f"where the file comes from; if it is right, enter '{name}"):
+    with pytest.raises(ValueError, match=f"If the text is correct, put an apostrophe before it: '{name}"):
         read_text(name)
     assert read_text(f"'{name}") == name
     assert write(name, is_text=True) == f"'{name}"
@@ -222,7 +222,7 @@ def test_a_name_that_another_program_garbled_is_refused(name: str) -> None:
 
 
 def test_swapped_case_is_refused_unless_it_is_marked_as_right() -> None:
-    with pytest.raises(ValueError, match=r"“иВАНОВ” .* Caps Lock.* enter 'иВАНОВ"):
+    with pytest.raises(ValueError, match=r"“иВАНОВ” .* Caps Lock.* before it: 'иВАНОВ"):
         read_text("иВАНОВ")
     assert read_text("'иВАНОВ") == "иВАНОВ"
     assert write("иВАНОВ", is_text=True) == "'иВАНОВ"

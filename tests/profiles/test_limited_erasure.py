@@ -95,7 +95,7 @@ def test_the_api_refuses_a_person_of_two_universities(
     foreign = employ(other)
     answer = officer.delete(f"/profiles/{ID}", headers={"accept-language": "en"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN")
-    assert "employed outside your university" in answer.json()["error"]["message"]
+    assert "employed at another university" in answer.json()["error"]["message"]
     assert other.name not in answer.content.decode()
     assert not Erasure.objects.exists()
     assert not Tombstone.objects.exists()
@@ -112,7 +112,7 @@ def test_the_admin_refuses_too(browser: Client, employee: Employee, other: Unive
     for path, form in ((f"{ID}/delete/", {"post": "yes", "reason": "asked to"}), ("", chosen)):
         page = browser.post(f"{PAGE}{path}", form)
         assert page.status_code == 200
-        assert "employed outside your university" in page.content.decode()
+        assert "employed at another university" in page.content.decode()
         assert other.name not in page.content.decode()
         assert 'name="reason"' not in page.content.decode()
     assert set(Profile.objects.values_list("pk", flat=True)) == {ID, "9"}

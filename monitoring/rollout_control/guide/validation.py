@@ -196,8 +196,8 @@ class Validation:
             left += int(cache.read(self.user_id) is not None)
         if left:
             params = {"count": left, "id": self.user_id}
-            raise Failed(_("rows of the synthetic person %(id)s are left: %(count)d") % params)
-        return _("no rows of the synthetic person are left")
+            raise Failed(_("rows of the synthetic person %(id)s are left in the database: %(count)d") % params)
+        return _("no rows of the synthetic person are left in the database")
 
     @transaction.atomic
     def _remove(self) -> None:
