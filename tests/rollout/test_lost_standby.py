@@ -42,7 +42,7 @@ from profiles.rollout import changes, standby
 from profiles.rollout.approvals import approval_of
 from profiles.rollout.changes import Latched
 from profiles.rollout.lock import Busy
-from profiles.rollout.models import Approval, Rollout
+from profiles.rollout.models import Approval, Flag, Rollout, UniversityRule
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
@@ -179,6 +179,7 @@ def test_each_surface_goes_on_and_warns(site: Site, name: str) -> None:
             words = SURFACES[name](site)
         assert site.sees() == (name.endswith("stops"), name.endswith("pauses"))
         assert HERE_ONLY in words
+        assert "has not responded" not in words, "the lookup of a verification waited for the standby"
     site.others.execute("ALTER SYSTEM RESET synchronous_standby_names")
     site.others.execute("SELECT pg_reload_conf()")
     # It waits until the setting has taken effect.
@@ -344,6 +345,22 @@ def test_a_slow_server_without_a_standby_loses_nothing(phases: Phases, monkeypat
     monkeypatch.setattr(standby, "statement_deadline", deadline)
     assert not changes.apply(request("pause")).is_here_only
     assert len(deadlines) == 2
+
+
+def test_other_commands_end_with_3(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
+    with without_standby():
+        university = University.objects.create(name="u")
+        Flag.objects.create(name="own")
+    rehearsal = ("rollback", "emergency", "--rehearse", "--university", str(university.pk), "--reason=r")
+    deletion = ("waffle_delete", "--flags", "own")
+    for words in (rehearsal, deletion, ("erase_person", "--user-id=7", "--reason=r")):
+        with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY) as failed:
+            call_command(*words)
+        assert failed.value.returncode == 3
+    assert not UniversityRule.objects.exists(), "the rehearsal still denies the university"
+    assert not Flag.objects.filter(name="own").exists()
+    assert Tombstone.objects.exists()
 
 
 def test_a_stop_is_not_verified_while_all_heartbeats_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
