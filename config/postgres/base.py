@@ -6,22 +6,29 @@ connection pooler that gives each transaction another session.
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any, Self
 
 import psycopg
 from django.db import Error, OperationalError, connection, transaction
 from django_prometheus.db.backends.postgresql import base
+from psycopg import generators, waiting
 from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGcancelConn
 
 from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise, set_durable
 
 _CANCEL_SECONDS = 0.1
+# A cancellation opens a connection, which takes longer on a busy server or with TLS: it goes on without its caller.
+_LATE_CANCEL_SECONDS = 10.0
 # How long after the deadline a transaction may still end; without a limit, many fast statements would never end.
 _GRACE_SECONDS = 1.0
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
+# A commit waits for a standby only if its transaction has written something. This writes to the log only.
+WRITE_TO_LOG = "SELECT pg_logical_emit_message(true, 'directory', '')"
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _waits_for_standby: ContextVar[bool] = ContextVar("waits_for_standby", default=True)
 
@@ -52,19 +59,31 @@ class DeadlineConnection(psycopg.Connection):
         except psycopg.OperationalError:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
-            # Without a cancellation, the server would continue to wait for a lock, or to compute, for nobody.
-            try:
-                self.cancel_safe(timeout=_CANCEL_SECONDS)
-                super().wait(gen, interval, _CANCEL_SECONDS)
-            finally:
-                if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                    self.close()
+            self._cancel_statement(gen)
             # Also if the statement succeeded: a commit that waits for a synchronous standby succeeds when it is
             # cancelled, but only on this server. The session would keep the setting under which it waits, although an
             # administrator may have changed it, so that commits do not wait any more.
             if self.pgconn.transaction_status == TransactionStatus.IDLE:
                 self.close()
             raise psycopg.errors.QueryCanceled("canceling statement at the deadline") from None
+
+    def _cancel_statement(self, gen: Any) -> None:
+        """Cancel the statement that is running, and close the connection if it does not end in time.
+
+        Without this, the server would continue to wait for a lock, or to compute, for nobody. Raise the statement's own
+        error, if it ends with one.
+        """
+        try:
+            self.cancel_safe(timeout=_CANCEL_SECONDS)
+            super().wait(gen, timeout=_CANCEL_SECONDS)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+        finally:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                late = self.pgconn.cancel_conn()
+                self.close()
+                Thread(target=_cancel_late, args=[late], name="cancel", daemon=True).start()
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
@@ -81,8 +100,18 @@ class DeadlineConnection(psycopg.Connection):
             ready = yield state
 
 
+def _cancel_late(cancellation: PGcancelConn) -> None:
+    """Send a request to cancel a statement, for at most _LATE_CANCEL_SECONDS.
+
+    A commit that waits for a lost standby does not notice that its client has left, and keeps its locks until then.
+    """
+    with suppress(psycopg.Error):
+        cancellation.start()
+        waiting.wait_conn(generators.cancel(cancellation), 1.0, _LATE_CANCEL_SECONDS)
+
+
 class CommitNotConfirmed(OperationalError):
-    """Raised when a commit reaches its limit: it is stored on this server, but a standby has not confirmed it."""
+    """Raised for a transaction that is stored on this server, but that a standby has not confirmed in time."""
 
 
 def _errors_of_class(sqlstate_class: str) -> tuple[type[psycopg.Error], ...]:
@@ -103,10 +132,11 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     # in each transaction, because a pooler's session serves other clients too.
     lock_timeout_ms = 0
     idle_timeout_ms = 0
-    # How long a commit may wait, as it does for a lost synchronous standby; infinite means no limit.
-    commit_seconds = float("inf")
-    # The same for the current transaction only.
-    commit_limit = float("inf")
+    # How long a commit may wait, as it does for a lost synchronous standby; 0 means no limit.
+    commit_seconds = 0.0
+    # How long the current transaction waits for a standby after its commit, which has released its locks; 0 means that
+    # only the commit itself may wait.
+    confirm_seconds = 0.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -123,7 +153,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         # The end of a transaction asks PostgreSQL for nothing. If it failed at the deadline, all that the connection
         # stores later, outside of transactions, would never be committed.
         token = _deadline.set(None if autocommit else _deadline.get())
-        self.commit_limit = float("inf")
+        self.confirm_seconds = 0.0
         try:
             super()._set_autocommit(autocommit)
         finally:
@@ -137,18 +167,22 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                 raise
 
     def _commit(self) -> None:
-        seconds, left = min(self.commit_seconds, self.commit_limit), seconds_left()
-        if seconds == float("inf"):
+        with statement_deadline(self.commit_seconds) if self.commit_seconds else nullcontext():
             super()._commit()
-            return
+        if self.confirm_seconds:
+            self._confirm(self.confirm_seconds)
+
+    def _confirm(self, seconds: float) -> None:
+        """Wait until a standby has confirmed the last commit; raise CommitNotConfirmed if it takes longer."""
         try:
             with statement_deadline(seconds):
-                super()._commit()
-        except OperationalError as error:
-            # Without any time for it, the commit did not begin.
-            if isinstance(error.__cause__, psycopg.errors.QueryCanceled) and (left is None or left > 0):
-                raise CommitNotConfirmed(*error.args) from error.__cause__
-            raise
+                self.connection.execute("; ".join([*self._commit_setting(), WRITE_TO_LOG]))
+                self.connection.commit()
+        except psycopg.Error as error:
+            self.close()
+            # Django must not connect again at once: if that failed, its error would hide that the change is stored.
+            self.closed_in_transaction = True
+            raise CommitNotConfirmed(*error.args) from error
 
     def _local_settings(self) -> list[str]:
         timeouts = {
@@ -210,7 +244,7 @@ def statement_deadline(seconds: float, *, is_extra: bool = False) -> Iterator[No
     The deadline of an outer block applies too, unless ``is_extra`` and it is earlier.
 
     A statement that is still running at the deadline is cancelled. If the server does not react to the cancellation
-    within _CANCEL_SECONDS, the connection is closed.
+    within _CANCEL_SECONDS, the connection is closed, and the cancellation goes on without the caller.
     """
     outer = _deadline.get()
     ends_at = time.monotonic() + seconds
@@ -225,12 +259,12 @@ def statement_deadline(seconds: float, *, is_extra: bool = False) -> Iterator[No
 
 
 @contextmanager
-def without_standby() -> Iterator[None]:
+def without_standby(is_lost: bool = True) -> Iterator[None]:
     """Commit the transactions of the block without waiting for a synchronous standby; they survive a crash.
 
-    A failover may lose them, so they must not acknowledge anything.
+    A failover may lose them, so they must not acknowledge anything. With ``is_lost=False``, undo an outer block.
     """
-    token = _waits_for_standby.set(False)
+    token = _waits_for_standby.set(not is_lost)
     try:
         yield
     finally:

@@ -52,6 +52,10 @@ FROM pg_stat_activity
 WHERE wait_event = 'SyncRep' AND datname = current_database() AND query_start < clock_timestamp() - %s * interval '1 s'
 ORDER BY 4 DESC LIMIT 1
 """
+# Without a standby, there is nothing to wait for, and a slow server must not look as if one were lost.
+_COMMIT_HERE = """
+SELECT set_config('synchronous_commit', 'local', true), current_setting('synchronous_standby_names') <> ''
+"""
 
 
 class Session(NamedTuple):
@@ -103,10 +107,23 @@ def limit_commits() -> None:
     DatabaseWrapper.commit_seconds = COMMIT_SECONDS
 
 
+def commit_here() -> bool:
+    """Commit the current transaction without waiting for a synchronous standby, which would keep its locks meanwhile.
+
+    A failover may lose it. Return whether there may be such a standby.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_COMMIT_HERE)
+        return bool(cursor.fetchone() == ("local", True))
+
+
 def limit_commit() -> None:
-    """Limit the commit of the current transaction as limit_commits() does."""
+    """Commit the current transaction as commit_here() does, and only then wait COMMIT_SECONDS for a standby at most.
+
+    While it waits, it holds no lock. At the limit, the end of the transaction raises CommitNotConfirmed.
+    """
     current: Any = connection
-    current.commit_limit = COMMIT_SECONDS
+    current.confirm_seconds = COMMIT_SECONDS if commit_here() else 0.0
 
 
 def is_lock_timeout(error: BaseException) -> bool:

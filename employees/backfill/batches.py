@@ -334,14 +334,19 @@ def _record_failure(run: BackfillRun, error: DatabaseError, after_id: int) -> bo
     Pause the run if more than half of the last fifty batches have failed.
     """
     _lock(run)
-    if run.status != RunStatus.RUNNING:
-        return run.status == RunStatus.UNDOING
-    until_id, seen = _next_range(run)
+    is_open = run.status in {RunStatus.RUNNING, RunStatus.UNDOING}
     # A commit that gives up, such as one that waits for a standby, is stored all the same. The next batch has not been
-    # tried then, and after the last one, the run must not begin again: it would replace the names kept for an undo.
-    if run.last_id != after_id or not seen:
-        return True
+    # tried then.
+    if run.last_id != after_id or run.status in {RunStatus.DONE, RunStatus.UNDONE}:
+        return is_open
     logger.warning("backfill batch failed", extra={"event": "backfill_batch_failed", "error": type(error).__name__})
+    if run.status != RunStatus.RUNNING:
+        return is_open
+    until_id, seen = _next_range(run)
+    if not seen:
+        # Only the end of the run has failed, which the next task tries again. It must not begin again: it would replace
+        # the names kept for an undo.
+        return False
     bounds = {"after_id": run.last_id, "until_id": until_id, "rows_seen": seen}
     run.batches.create(status=BatchStatus.FAILED, error=logs.error_line(error)[:200], **bounds)
     _advance(run, until_id, seen)

@@ -12,10 +12,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from config.lib.messages import Message
+from config.postgres.locks import commit_here, limit_commit
 from employees.accounts import permission_scope
 from monitoring.rollout_control import FORCE, OPERATE
 from profiles.rollout import approvals, changes, plans, rules
 from profiles.rollout.change_request import Approver, ChangeRequest
+from profiles.rollout.lock import change_transaction
 from profiles.rollout.models import Action, Approval, ApprovalState, Plan, PlanState, Rollout
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
@@ -74,7 +76,7 @@ def approve(
     Raise ChangeRefused if the decider may not approve the change, or if it is refused; the request then keeps waiting.
     """
     person = replace(decider.person, reason=str(rules.reason(reason)))
-    with transaction.atomic():
+    with change_transaction():
         approval = _locked(pk)
         request = replace(
             approvals.request_of(approval),
@@ -104,7 +106,7 @@ def refuse(
 ) -> ChangeResult:
     """Refuse the request, or withdraw it if it is the decider's own. If it belongs to a plan, end the plan."""
     person, rollout = replace(decider.person, reason=str(rules.reason(reason))), Rollout.current()
-    with transaction.atomic():
+    with change_transaction():
         approval = _locked(pk)
         request = replace(approvals.request_of(approval), universities=decider.universities)
         rules.refuse_stale(rules.revision(expected_revision), rollout.revision)
@@ -112,6 +114,7 @@ def refuse(
             changes.refuse_outside_university(request)
             _refuse_without_permission(approval, decider)
         if not is_dry_run:
+            limit_commit()
             state = ApprovalState.WITHDRAWN if request.is_by(person) else ApprovalState.REFUSED
             approval.conclude(state, person.name, person.reason)
             _stop_plan(approval, Message("Not approved by %(by)s: %(why)s", {"by": person.name, "why": person.reason}))
@@ -126,6 +129,7 @@ def expire() -> None:
     """Mark the requests that nobody has decided in time as expired, and end the plans that they belong to."""
     overdue = Approval.objects.filter(state=ApprovalState.WAITING, expires_at__lte=timezone.now())
     with transaction.atomic():
+        commit_here()
         for approval in overdue.select_for_update(skip_locked=True):
             approval.conclude(ApprovalState.EXPIRED, "", "")
             _stop_plan(approval, Message("Nobody approved the step in time."))

@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 from config.lib import clock
 from config.lib.messages import Message, to_columns
 from config.postgres.base import without_standby
+from config.postgres.locks import commit_here
 from employees.models import BackfillRun
 from monitoring.indicators import probe
 from monitoring.indicators.models import RoundTrip
@@ -63,8 +64,8 @@ def check() -> list[str]:
     # While a standby is lost, a breach still pauses the rollout.
     with without_standby():
         lines = check_next_step() + _check_tripwires(_deepest(RolloutSettings.read(Rollout.current()).percents))
-    for model in (GateCheck, RoundTrip, Comparison):
-        model.objects.filter(clock.is_older("at", RETENTION)).delete()
+        for model in (GateCheck, RoundTrip, Comparison):
+            model.objects.filter(clock.is_older("at", RETENTION)).delete()
     return lines
 
 
@@ -136,6 +137,7 @@ def fire_due(*, waits_for_gates: bool = False) -> int:
     steps = Plan.objects.filter(is_due | is_void)
     for pk in steps.values_list("pk", flat=True):
         with transaction.atomic():
+            commit_here()
             # Judged once more under the lock: another controller may have taken the step before this one.
             plan = steps.select_for_update(skip_locked=True, of=("self",)).filter(pk=pk).first()
             if plan:

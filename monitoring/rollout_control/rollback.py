@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.messages import Message
+from config.postgres.base import statement_deadline, without_standby
 from employees.models import OPEN, BackfillRun, RunStatus
 from profiles.lookup import resolve
 from profiles.models import ProfileSource
@@ -95,7 +96,9 @@ def _probe() -> str:
 
     def look_up() -> None:
         try:
-            choices.append(resolve(phone=PROBE_PHONE, max_id=None, university_id=None))
+            # What it stores acknowledges nothing, and must not outlast the probe.
+            with without_standby(), statement_deadline(PROBE_SECONDS):
+                choices.append(resolve(phone=PROBE_PHONE, max_id=None, university_id=None))
         finally:
             connection.close()
 
@@ -123,25 +126,30 @@ def await_convergence() -> str:
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
     """Stop serving one university from the cache, then resume; return the audit row's facts, with times in seconds."""
-    if UniversityRule.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
+    denial = {"university_id": university_id, "phase": 3, "is_allowed": False}
+    if UniversityRule.objects.in_force().filter(**denial).exists():
         message = Message(
             "A rule already denies %(university)s: choose another university",
             {"university": university_name(university_id)},
         )
         raise ChangeRefused(message)
     started = time.perf_counter()
-    rule = UniversityRule(university_id=university_id, phase=3, expires_at=timezone.now() + REHEARSAL_LIMIT)
-    changes.apply(replace(request, action=Action.SCOPE, rule=rule))
-    request = replace(request, expected_revision=None)
+    # An expired rule stays stored, and there can be only one.
+    rule = UniversityRule.objects.filter(**denial).first() or UniversityRule(**denial)
+    rule.expires_at = timezone.now() + REHEARSAL_LIMIT
     try:
+        # Inside: a change that a lost standby has not confirmed is in force, although this raises an error.
+        changes.apply(replace(request, action=Action.SCOPE, rule=rule))
         forget_state()
         if decide(PROBE_PHONE, university_id).stage >= 3:
             raise NotVerified(_("names at the university would still come from the cache"))
         await_convergence()
         out_s = time.perf_counter() - started
     finally:
-        own = {"university": university_id}
-        changes.apply(replace(request, action=Action.SCOPE, rule=rule, is_on=False, facts=own))
+        request = replace(request, expected_revision=None)
+        if UniversityRule.objects.in_force().filter(pk=rule.pk).exists():
+            own = {"university": university_id}
+            changes.apply(replace(request, action=Action.SCOPE, rule=rule, is_on=False, facts=own))
     await_convergence()
     total_s = time.perf_counter() - started
     facts = {"university": university_id, "out_s": round(out_s, 2), "total_s": round(total_s, 2)}

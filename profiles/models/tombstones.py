@@ -53,6 +53,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         """Create the tombstone after in-flight profile writes finish, so later writers see it."""
         with connection.cursor() as cursor:
             cursor.execute(_KEEP_OUT, [str(locks.IDLE_TIMEOUT_MS), str(locks.LOCK_TIMEOUT_MS), _LOCK])
+        locks.limit_commit()
         fields = {"erased_at": at, "unfinished_id": user_id, "progress": {}}
         return self.update_or_create(key=hash_of(user_id), defaults=fields)[0]
 

@@ -7,14 +7,14 @@ enforces the rules, increments the revision and writes one audit row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Model
 from django.db.models.functions import Now
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete
@@ -27,7 +27,7 @@ from profiles.rollout import approvals, plans, rules, standby
 from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_changed_state
-from profiles.rollout.lock import Busy, locked_rollout, transaction_with_lock_timeout
+from profiles.rollout.lock import Busy, change_transaction, transaction_with_lock_timeout
 from profiles.rollout.models import (
     Action,
     Approval,
@@ -93,7 +93,7 @@ def apply(request: ChangeRequest) -> ChangeResult:
         # Set only the latch, which turns the cache off and needs no lock on the rollout's row. The revision stays the
         # same, since incrementing it needs that lock; a repeated emergency stop does the rest.
         with transaction_with_lock_timeout(_LATCH_LOCK_TIMEOUT_MS):
-            standby.commit_here(request)
+            standby.limit_commit_of(request)
             Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
             _write_audit_row(Action.LATCH, request, Rollout.current(), _Edit())
         message = Message(
@@ -157,15 +157,15 @@ def _check_gates(request: ChangeRequest) -> ChangeRequest:
 def _apply(request: ChangeRequest) -> ChangeResult:
     refuse_outside_university(request)
     needs_lock = request.is_of_rollout or request.action == Action.PLAN
-    opened: AbstractContextManager[Rollout] = locked_rollout() if needs_lock else nullcontext(Rollout.current())
-    with opened as rollout, transaction.atomic():
+    with change_transaction():
+        rollout = Rollout.locked() if needs_lock else Rollout.current()
         result, edit = _edit(rollout, request)
         waits = edit is not None and approvals.needs_approval(request, result)
         if request.is_dry_run:
             return replace(result, needs_approval=waits)
         if edit and waits:
             raise ApprovalNeeded(approvals.approval_of(request, edit.before, edit.after, rollout.revision))
-        standby.commit_here(request)
+        standby.limit_commit_of(request)
         if edit:
             with approvals.judged():
                 edit.write()

@@ -1,4 +1,4 @@
-"""The lock on the single row of the rollout; a change waits for it only for a limited time."""
+"""The transactions of changes: they wait for locks, such as that on the rollout's row, only for a limited time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +7,7 @@ from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable
 
 from config.lib.messages import Message
-from config.postgres.locks import limit_commit
-from profiles.rollout.models import Rollout
+from config.postgres.locks import commit_here
 from profiles.rollout.rules import ChangeRefused
 
 LOCK_TIMEOUT_MS = 1_500
@@ -17,24 +16,27 @@ _HOLDER = """
 SELECT a.pid, coalesce(nullif(a.application_name, ''), a.backend_type), a.state,
        extract(epoch FROM clock_timestamp() - a.xact_start)::int
 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-WHERE l.relation IN ('rollout_rollout'::regclass, 'rollout_flag'::regclass, 'waffle_switch'::regclass)
+WHERE l.relation IN ('rollout_rollout'::regclass, 'rollout_flag'::regclass, 'waffle_switch'::regclass,
+        'rollout_plan'::regclass, 'rollout_approval'::regclass, 'rollout_scope'::regclass)
     AND l.granted AND l.mode <> 'AccessShareLock' AND a.pid <> pg_backend_pid()
 ORDER BY a.xact_start LIMIT 1
 """
 
 
 class Busy(ChangeRefused):
-    """Raised when another transaction holds the rollout's lock."""
+    """Raised when another transaction holds a lock that a change needs, such as the rollout's."""
 
 
 @contextmanager
-def locked_rollout() -> Iterator[Rollout]:
-    """Yield the rollout's row, locked in a transaction; raise Busy if another transaction holds the lock too long."""
+def change_transaction() -> Iterator[None]:
+    """Run the block in a transaction; raise Busy if another transaction holds a lock that it needs too long."""
+    is_own = not connection.in_atomic_block
     try:
         with transaction_with_lock_timeout(LOCK_TIMEOUT_MS):
-            # While a commit waits for a lost standby, nobody else can stop the rollout or pause it.
-            limit_commit()
-            yield Rollout.locked()
+            if is_own:
+                # If the commit waited for a lost standby, nobody else could stop the rollout or pause it meanwhile.
+                commit_here()
+            yield
     except OperationalError as error:
         if not isinstance(error.__cause__, LockNotAvailable):
             raise

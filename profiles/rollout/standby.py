@@ -7,8 +7,8 @@ from django.db import OperationalError, connection, transaction
 from django.utils.translation import gettext_noop
 
 from config.lib.messages import Message, join_messages
-from config.postgres.base import statement_deadline
-from config.postgres.locks import limit_commit
+from config.postgres.base import WRITE_TO_LOG, statement_deadline, without_standby
+from config.postgres.locks import commit_here, limit_commit
 from profiles.rollout.change_request import ChangeRequest
 from profiles.rollout.models import Action
 from profiles.rollout.rollout_settings import ChangeResult
@@ -20,15 +20,15 @@ _URGENT = (Action.EMERGENCY, Action.PAUSE, Action.ROLL_BACK)
 _CONFIRM_SECONDS = 1.0
 
 
-def commit_here(request: ChangeRequest) -> None:
-    """Let the current transaction take effect without the standby if the request stops or pauses the rollout.
+def limit_commit_of(request: ChangeRequest) -> None:
+    """Let the current transaction end without the standby if the request stops or pauses the rollout.
 
-    Any other waits for it for a limited time.
+    Any other waits for it for a limited time, but takes effect before that.
     """
-    limit_commit()
     if request.action in _URGENT:
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL synchronous_commit = local")
+        commit_here()
+    else:
+        limit_commit()
 
 
 def confirmed(result: ChangeResult, request: ChangeRequest) -> ChangeResult:
@@ -50,9 +50,13 @@ def warn_after_commit(warn: Callable[[str], object]) -> None:
 def is_confirmed() -> bool:
     """Return whether the standby confirms, within _CONFIRM_SECONDS, all that this server has stored so far."""
     try:
-        with statement_deadline(_CONFIRM_SECONDS), transaction.atomic(), connection.cursor() as cursor:
-            # A commit waits for the standby only if its transaction has written something. This writes to the log only.
-            cursor.execute("SELECT pg_logical_emit_message(true, 'directory', '')")
+        with (
+            without_standby(is_lost=False),
+            statement_deadline(_CONFIRM_SECONDS),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(WRITE_TO_LOG)
     except OperationalError:
         return not _has_standby()
     return True

@@ -1,13 +1,14 @@
 import socket
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
 
 from config.postgres import base, pooler
-from config.postgres.base import parameters, statement_deadline
+from config.postgres.base import DeadlineConnection, parameters, statement_deadline
 from employees.models import Employee, University
 
 
@@ -56,6 +57,28 @@ def test_the_statement_ends_on_the_server_too() -> None:
         assert cursor.fetchone() == before
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("locked")
+def test_a_slow_cancellation_goes_on_without_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement that waits for a lock, as a commit that waits for a standby, outlives a client that only leaves."""
+
+    def cancel_safe(_: object, *, timeout: float) -> NoReturn:
+        time.sleep(timeout)
+        raise psycopg.errors.CancellationTimeout("cancellation timeout expired")
+
+    monkeypatch.setattr(DeadlineConnection, "cancel_safe", cancel_safe)
+    started = time.monotonic()
+    with pytest.raises(OperationalError), statement_deadline(0.1):
+        Employee.objects.count()
+    assert time.monotonic() - started < 4
+    with psycopg.connect(**parameters(), autocommit=True) as other:
+        waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        deadline = time.monotonic() + 10
+        while other.execute(waiting).fetchall():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -261,6 +261,48 @@ def test_a_failed_batch_is_skipped_and_retried(university: University, monkeypat
     assert Employee.objects.filter(profile_source="webhook").count() == 6
 
 
+def test_a_batch_whose_undo_fails_is_logged(
+    university: University, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_profile("1", is_cached=False)
+    employ(university, 1, "1")
+    command("start", "--pause-ms", "0")
+    run = BackfillRun.objects.get()
+    batches.act("undo", run, "r")
+    undo = batches._undo_batch
+
+    def failing(_: BackfillRun) -> bool:
+        raise DatabaseError("lock timeout")
+
+    monkeypatch.setattr(batches, "_undo_batch", failing)
+    assert batches.run_batch(run)
+    assert caplog.messages.count("backfill batch failed") == 1
+    monkeypatch.setattr(batches, "_undo_batch", undo)
+    batches.work_on_open_run(time.monotonic() + 4)
+    assert BackfillRun.objects.get().status == "undone"
+
+
+def test_an_end_that_fails_is_tried_by_the_next_task(
+    university: University, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_profile("1", is_cached=False)
+    employ(university, 1, "1")
+    command("start", "--detach", "--pause-ms", "0")
+    finish = batches._finish
+
+    def failing(*_: object) -> bool:
+        raise DatabaseError("lock timeout")
+
+    monkeypatch.setattr(batches, "_finish", failing)
+    work_on_jobs()
+    assert BackfillRun.objects.get().status == "running"
+    assert caplog.messages.count("backfill batch failed") == 1
+    monkeypatch.setattr(batches, "_finish", finish)
+    work_on_jobs()
+    assert BackfillRun.objects.get().status == "done"
+    assert not BackfillBatch.objects.filter(status="failed").exists()
+
+
 @pytest.fixture
 def failed(university: University, monkeypatch: pytest.MonkeyPatch) -> BackfillRun:
     """Return a run whose only batch has failed."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -174,15 +175,20 @@ def test_short_waits_that_last_are_an_alert(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("block", [transaction.atomic, nullcontext])
+@pytest.mark.parametrize(("block", "is_slow"), [(transaction.atomic, True), (nullcontext, False)])
 def test_the_worker_gives_up_a_commit(
-    server: FaultyServer, monkeypatch: pytest.MonkeyPatch, block: Callable[[], AbstractContextManager[None]]
+    server: FaultyServer,
+    monkeypatch: pytest.MonkeyPatch,
+    block: Callable[[], AbstractContextManager[None]],
+    is_slow: bool,
 ) -> None:
     """It runs one task at a time, and the check of the alerts is one of them."""
     for name in ("commit_seconds", "lock_timeout_ms"):
         monkeypatch.setattr(DatabaseWrapper, name, getattr(DatabaseWrapper, name))
     monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
     monkeypatch.setattr(heartbeat_thread, "start", lambda _kind: None)
+    if is_slow:
+        monkeypatch.setattr(DeadlineConnection, "cancel_safe", _cancel_slowly)
     celery.start_child()
     # Without a limit, it would wait until the task's time is over.
     timer = threading.Timer(6, _end_waits, [server.url])
@@ -191,8 +197,18 @@ def test_the_worker_gives_up_a_commit(
         cursor.execute(INSERT)
     assert timer.is_alive()
     timer.cancel()
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        deadline = time.monotonic() + 10
+        while admin.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'").fetchone():
+            assert time.monotonic() < deadline, "the session keeps its locks"
+            time.sleep(0.05)
     with without_standby(), block(), connection.cursor() as cursor:
         cursor.execute(INSERT)
+
+
+def _cancel_slowly(_: object, *, timeout: float) -> NoReturn:
+    time.sleep(timeout)
+    raise psycopg.errors.CancellationTimeout("cancellation timeout expired")
 
 
 def _end_waits(url: str) -> None:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
@@ -130,6 +132,18 @@ def test_a_rehearsal_restores_and_is_recorded(phases: Phases) -> None:
     change = Change.objects.latest("revision")
     assert (change.action, change.after["university"]) == ("rehearsal", 7)
     assert change.after["total_s"] < 5
+
+
+def test_an_expired_rule_is_no_denial(phases: Phases) -> None:
+    phases(100, 100, 50)
+    University.objects.create(pk=7, name="Вуз")
+    words = ("rollback", "emergency", "--rehearse", "--university", "7", "--reason", "drill")
+    rule = UniversityRule.objects.create(university_id=7, reason="r", expires_at=timezone.now() + timedelta(hours=1))
+    with pytest.raises(CommandError, match="A rule already denies Вуз"):
+        run(*words)
+    UniversityRule.objects.filter(pk=rule.pk).update(expires_at=timezone.now() - timedelta(hours=1))
+    assert "Вуз left the cache after" in run(*words)
+    assert not UniversityRule.objects.exists()
 
 
 def test_an_emergency_pauses_the_backfill_and_a_resume_leaves_it_paused(phases: Phases, university: University) -> None:

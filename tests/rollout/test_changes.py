@@ -104,6 +104,16 @@ def test_a_dry_run_writes_nothing(phases: Phases) -> None:
     assert (percents(), Rollout.current().revision) == ([100, 100, 50, 0], revision)
 
 
+def test_a_dry_run_leaves_it_to_its_caller_how_the_transaction_commits(phases: Phases) -> None:
+    with connection.cursor() as cursor:
+        change("set", phase=2, percent=0, is_dry_run=True)
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("on",)
+        change("set", phase=2, percent=0)
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("local",)
+
+
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 501, "\0\u200b"])
 def test_it_refuses_without_a_reason(phases: Phases, reason: str) -> None:
     phases(100, 100, 5)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import psycopg
 import pytest
@@ -23,25 +23,32 @@ from rest_framework.test import APIClient
 from waffle.models import Switch
 
 from config.dev import embedded
-from config.postgres import locks
+from config.postgres import base, locks
 from config.postgres.base import (
     CommitNotConfirmed,
     DatabaseWrapper,
     DeadlineConnection,
+    parameters,
     statement_deadline,
     without_standby,
 )
 from employees.credentials.models import ApiKey
 from employees.models import University
-from monitoring.rollout_control import controller, gates, rollback, terminal
+from monitoring.rollout_control import approvals, controller, gates, rollback, terminal
+from monitoring.rollout_control.approvals import Decider
 from monitoring.rollout_control.models import GateCheck, Verdict
+from profiles.models import Tombstone
 from profiles.rollout import changes, standby
+from profiles.rollout.approvals import approval_of
 from profiles.rollout.changes import Latched
-from profiles.rollout.models import Rollout
-from profiles.rollout.phases import EMERGENCY_STOP
+from profiles.rollout.lock import Busy
+from profiles.rollout.models import Approval, Flag, Rollout, UniversityRule
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES
+from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 from tests.database_dump import _BINARIES
-from tests.rollout.changing import change, request
+from tests.profiles.fake_max import FakeMax
+from tests.rollout.changing import change, plan_step, request
 from tests.servers import FaultyServer, servers
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,6 +73,17 @@ class Site(NamedTuple):
         paused = self.others.execute("SELECT is_paused FROM rollout_rollout").fetchone()
         return bool(stopped and stopped[0]), bool(paused and paused[0])
 
+    def percent(self) -> float:
+        """Return the percentage of phase 3."""
+        row = self.others.execute("SELECT percent FROM rollout_flag WHERE name = %s", [PHASES[2]]).fetchone()
+        assert row
+        return float(row[0])
+
+    def waiting(self) -> int:
+        """Return the number of sessions whose commits wait for the standby."""
+        query = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        return len(self.others.execute(query).fetchall())
+
 
 def waits(url: str) -> bool:
     """Return whether commits wait for the standby."""
@@ -80,7 +98,7 @@ def waits(url: str) -> bool:
 
 @pytest.fixture
 def site(
-    phases: Phases, superadmin: User, api: APIClient, redis: Any, durable_postgres: FaultyServer
+    phases: Phases, superadmin: User, api: APIClient, redis: Any, direct: FakeMax, durable_postgres: FaultyServer
 ) -> Iterator[Site]:
     """Have Django use a copy of the database on a server whose commits wait for a standby that does not exist."""
     phases(100, 100, 5)
@@ -161,6 +179,7 @@ def test_each_surface_goes_on_and_warns(site: Site, name: str) -> None:
             words = SURFACES[name](site)
         assert site.sees() == (name.endswith("stops"), name.endswith("pauses"))
         assert HERE_ONLY in words
+        assert "has not responded" not in words, "the lookup of a verification waited for the standby"
     site.others.execute("ALTER SYSTEM RESET synchronous_standby_names")
     site.others.execute("SELECT pg_reload_conf()")
     # It waits until the setting has taken effect.
@@ -180,14 +199,54 @@ def test_a_latch_goes_on_and_warns(site: Site) -> None:
 def test_all_else_waits_for_it_but_not_for_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits holds the lock that a stop needs."""
     monkeypatch.setattr(locks, "COMMIT_SECONDS", 1.0)
+    # A preview and a dry run lock the row too, but have nothing to wait for.
+    with within(1, site):
+        assert "Dry run" in command("rollout", "set", "--phase=3", "--percent=1", "--dry-run")
     for words in (("rollout", "set", "--phase=3", "--percent=1"), ("rollout", "switch", "monitoring", "off")):
         started = time.monotonic()
         with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY) as failed:
             command(*words)
         assert failed.value.returncode == 3
         assert time.monotonic() - started >= 1
+    assert site.percent() == 1
+    assert not Switch.objects.get(name="monitoring").active
     with within(PATIENCE, site), pytest.raises(CommitNotConfirmed):
         change("resume")
+
+
+@pytest.fixture
+def no_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no request to cancel a statement arrive, as if each took longer than anybody waits."""
+
+    def cancel_safe(_: object, *, timeout: float) -> NoReturn:
+        time.sleep(timeout)
+        raise psycopg.errors.CancellationTimeout("cancellation timeout expired")
+
+    monkeypatch.setattr(DeadlineConnection, "cancel_safe", cancel_safe)
+    monkeypatch.setattr(base, "_cancel_late", lambda _cancellation: None)
+
+
+@pytest.mark.usefixtures("no_cancellation")
+def test_a_change_that_waits_for_ever_locks_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that waits for a standby does not notice that its client has left."""
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
+    close = DatabaseWrapper.close
+    with pytest.MonkeyPatch.context() as patch:
+
+        def close_for_good(wrapper: Any) -> None:
+            close(wrapper)
+            patch.setitem(connection.settings_dict, "HOST", "/nowhere")
+
+        patch.setattr(DatabaseWrapper, "close", close_for_good)
+        with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY) as failed:
+            command("rollout", "set", "--phase=3", "--percent=1")
+    assert (failed.value.returncode, site.percent(), bool(site.waiting())) == (3, 1, True)
+    with within(PATIENCE, site):
+        changes.apply(request("emergency"))
+    assert (*site.sees(), site.percent()) == (True, False, 0)
+    with within(PATIENCE, site), pytest.raises(CommitNotConfirmed):
+        Tombstone.objects.create_for("7", timezone.now())
+    assert site.others.execute("SELECT pg_try_advisory_xact_lock_shared(%s)", [0x70E57]).fetchone() == (True,)
 
 
 def test_a_cancelled_plan_and_a_request_for_approval_wait_no_longer(
@@ -207,6 +266,63 @@ def test_a_cancelled_plan_and_a_request_for_approval_wait_no_longer(
     with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY) as failed:
         command("rollout", "university", "allow", "--id", str(university.pk))
     assert failed.value.returncode == 3
+
+
+def test_a_refusal_waits_no_longer(
+    site: Site, superadmin: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ROLLOUT_APPROVALS = True
+    monkeypatch.setattr(changes, "_gate_checks", [lambda *_: ([], None)])
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
+    with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY):
+        command("rollout", "set", "--phase=3", "--percent=25")
+    number = Approval.objects.get().pk
+    decider = Decider.of(superadmin)
+    with within(PATIENCE, site):
+        approvals.refuse(number, decider, "no", is_dry_run=True)
+    # Nobody waits for whoever waits for the standby.
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 4.0)
+    refusals: list[BaseException] = []
+
+    def refuse() -> None:
+        try:
+            approvals.refuse(number, decider, "no")
+        except CommitNotConfirmed as error:
+            refusals.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=refuse)
+    with within(PATIENCE, site):
+        thread.start()
+        while not site.waiting():
+            time.sleep(0.02)
+        started = time.monotonic()
+        with pytest.raises(ChangeRefused, match="not waiting for approval"):
+            approvals.approve(number, decider, "yes")
+        assert time.monotonic() - started < 2
+        thread.join()
+    assert len(refusals) == 1
+
+
+@pytest.mark.parametrize("table", ["rollout_plan", "rollout_approval"])
+def test_a_decision_waits_for_a_lock_no_longer(phases: Phases, superadmin: User, table: str) -> None:
+    phases(100, 100, 5)
+    plan = plan_step(3, 25, timezone.now() + timedelta(hours=1))
+    approval = approval_of(request("resume"), {}, {}, Rollout.current().revision)
+    approval.save()
+    decider = Decider.of(superadmin)
+    with psycopg.connect(**parameters()) as holder:
+        holder.execute(f"SELECT 1 FROM {table} FOR UPDATE")  # noqa: S608 (ours)
+        started = time.monotonic()
+        if table == "rollout_plan":
+            with pytest.raises(Busy, match=str(holder.info.backend_pid)):
+                change("cancel", plan=plan.pk)
+        else:
+            for decide in approvals.VERDICTS.values():
+                with pytest.raises(Busy, match=str(holder.info.backend_pid)):
+                    decide(approval.pk, decider, "r")
+        assert time.monotonic() - started < 10
 
 
 def test_only_a_commit_at_its_limit_is_stored_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,6 +345,22 @@ def test_a_slow_server_without_a_standby_loses_nothing(phases: Phases, monkeypat
     monkeypatch.setattr(standby, "statement_deadline", deadline)
     assert not changes.apply(request("pause")).is_here_only
     assert len(deadlines) == 2
+
+
+def test_other_commands_end_with_3(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
+    with without_standby():
+        university = University.objects.create(name="u")
+        Flag.objects.create(name="own")
+    rehearsal = ("rollback", "emergency", "--rehearse", "--university", str(university.pk), "--reason=r")
+    deletion = ("waffle_delete", "--flags", "own")
+    for words in (rehearsal, deletion, ("erase_person", "--user-id=7", "--reason=r")):
+        with within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY) as failed:
+            call_command(*words)
+        assert failed.value.returncode == 3
+    assert not UniversityRule.objects.exists(), "the rehearsal still denies the university"
+    assert not Flag.objects.filter(name="own").exists()
+    assert Tombstone.objects.exists()
 
 
 def test_a_stop_is_not_verified_while_all_heartbeats_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +414,13 @@ def test_the_controller_checks_without_it(site: Site, monkeypatch: pytest.Monkey
     monkeypatch.setattr(gates, "check_tripwires", breached)
     monkeypatch.setattr(controller, "CHECKS_IN_A_ROW", 1)
     monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.3)
+    with without_standby():
+        row = GateCheck.objects.create(gate="old", phase=3, verdict=Verdict.PASS, message="", at=timezone.now())
+        GateCheck.objects.update(at=timezone.now() - 2 * controller.RETENTION)
     with within(PATIENCE, site):
         controller.check()
     assert GateCheck.objects.exists()
+    assert not GateCheck.objects.filter(pk=row.pk).exists()
     assert Rollout.current().is_paused
+    with without_standby():
+        assert not standby.is_confirmed()

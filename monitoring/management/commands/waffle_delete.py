@@ -8,6 +8,7 @@ from waffle.management.commands import waffle_delete
 
 from config.lib import shell_user
 from config.lib.messages import Message
+from monitoring.management.commands.rollout import refusals_as_errors
 from profiles.rollout import changes
 from profiles.rollout.phases import RESERVED
 
@@ -18,5 +19,6 @@ class Command(waffle_delete.Command):
         if protected := sorted(RESERVED & {*flags, *switches}):
             raise CommandError(f"“{protected[0]}” controls the rollout and cannot be deleted. Turn it off instead.")
         reason = Message("Deleted; no reason given")
-        with transaction.atomic(), changes.recorded_as_command(shell_user.login(), reason):
+        command = changes.recorded_as_command(shell_user.login(), reason)
+        with refusals_as_errors(self.stdout), transaction.atomic(), command:
             super().handle(*args, **options)

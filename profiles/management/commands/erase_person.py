@@ -6,7 +6,9 @@ from django.core.management.base import CommandError
 
 from config.lib import shell_user
 from config.lib.commands import BaseCommand
+from config.postgres.base import CommitNotConfirmed
 from profiles.personal_data import erasure
+from profiles.rollout.standby import HERE_ONLY
 from profiles.typed_values import bare
 from profiles.user_ids import user_id_of
 
@@ -34,6 +36,8 @@ class Command(BaseCommand):
             try:
                 person = erasure.erase(user_id, by=shell_user.user(), reason=reason.strip()[:500])
                 counts, is_partial = person.erased, person.is_partial
+            except CommitNotConfirmed:
+                raise CommandError(f"{HERE_ONLY} Repeat it when the standby is back.", returncode=3) from None
             finally:
                 logging.disable(logging.NOTSET)
         width = max(map(len, counts), default=0)
