@@ -24,32 +24,27 @@ from waffle.models import Switch
 
 from config.dev import embedded
 from config.postgres import locks
-from config.postgres.base import (
-    CommitNotConfirmed,
-    DatabaseWrapper,
-    DeadlineConnection,
-    statement_deadline,
-    without_standby,
-)
+from config.postgres.base import CommitNotConfirmed, DatabaseWrapper, statement_deadline, without_standby
 from employees.credentials.models import ApiKey
 from employees.models import University
 from monitoring.rollout_control import controller, gates, rollback, terminal
 from monitoring.rollout_control.models import GateCheck, Verdict
-from profiles.rollout import changes, standby
+from profiles.rollout import changes, lock, standby
 from profiles.rollout.changes import Latched
 from profiles.rollout.models import Rollout
 from profiles.rollout.phases import EMERGENCY_STOP
 from tests.conftest import Phases
 from tests.database_dump import _BINARIES
+from tests.lost_standby import WRITE, end_waits, lose_standby
 from tests.rollout.changing import change, request
 from tests.servers import FaultyServer, servers
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("patient_cancellations")]
 
 HERE_ONLY = "Stored on this server only: the standby has not confirmed it"
 ROW = {"reason": "r"}
-PATIENCE = 8
-WRITE = "SELECT pg_logical_emit_message(true, 'test', '')"
+# In seconds. Without a limit, a commit waits until the standby is back.
+PATIENCE = 40
 
 
 class Site(NamedTuple):
@@ -65,17 +60,6 @@ class Site(NamedTuple):
         stopped = self.others.execute("SELECT active FROM waffle_switch WHERE name = %s", [EMERGENCY_STOP]).fetchone()
         paused = self.others.execute("SELECT is_paused FROM rollout_rollout").fetchone()
         return bool(stopped and stopped[0]), bool(paused and paused[0])
-
-
-def waits(url: str) -> bool:
-    """Return whether commits wait for the standby."""
-    with DeadlineConnection.connect(url, autocommit=True) as session:
-        try:
-            with statement_deadline(0.5):
-                session.execute(WRITE)
-        except psycopg.OperationalError:
-            return True
-    return False
 
 
 @pytest.fixture
@@ -96,13 +80,9 @@ def site(
     restore = [str(_BINARIES / "psql"), "-Xq1", "-v", "ON_ERROR_STOP=1", durable_postgres.url]
     subprocess.run(restore, check=True, input=dump, stdout=subprocess.DEVNULL)  # noqa: S603 (ours)
     with psycopg.connect(durable_postgres.url, autocommit=True) as others, pytest.MonkeyPatch.context() as patch:
-        others.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        others.execute("SELECT pg_reload_conf()")
-        deadline = time.monotonic() + 30
-        while not waits(durable_postgres.url):
-            assert time.monotonic() < deadline, "the setting has no effect"
-            time.sleep(0.05)
+        lose_standby(others)
         connection.close()
+        patch.setattr(standby, "_CONFIRM_SECONDS", 1.0)
         patch.setitem(connection.settings_dict, "HOST", durable_postgres.url.partition("host=")[2])
         patch.setitem(connection.settings_dict, "NAME", "directory")
         try:
@@ -119,7 +99,7 @@ def within(seconds: float, site: Site) -> Iterator[None]:
     def end() -> None:
         while not ended.wait(0.5):
             with psycopg.connect(site.others.info.dsn, autocommit=True) as other:
-                other.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+                end_waits(other)
 
     timer = threading.Timer(seconds, end)
     timer.start()
@@ -155,7 +135,7 @@ SURFACES: dict[str, Callable[[Site], str]] = {
 
 
 @pytest.mark.parametrize("name", SURFACES)
-def test_each_surface_goes_on_and_warns(site: Site, name: str) -> None:
+def test_each_surface_goes_on_and_warns(site: Site, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         with within(PATIENCE, site):
             words = SURFACES[name](site)
@@ -165,10 +145,12 @@ def test_each_surface_goes_on_and_warns(site: Site, name: str) -> None:
     site.others.execute("SELECT pg_reload_conf()")
     # It waits until the setting has taken effect.
     site.others.execute(WRITE)
+    monkeypatch.setattr(standby, "_CONFIRM_SECONDS", 60.0)
     assert HERE_ONLY not in SURFACES[name](site)
 
 
-def test_a_latch_goes_on_and_warns(site: Site) -> None:
+def test_a_latch_goes_on_and_warns(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     with psycopg.connect(site.others.info.dsn) as holder:
         holder.execute("SELECT 1 FROM rollout_rollout FOR UPDATE")
         with within(PATIENCE, site), pytest.raises(Latched, match=HERE_ONLY):
@@ -281,7 +263,7 @@ def test_the_controller_checks_without_it(site: Site, monkeypatch: pytest.Monkey
     check_tripwires = gates.check_tripwires
     monkeypatch.setattr(gates, "check_tripwires", breached)
     monkeypatch.setattr(controller, "CHECKS_IN_A_ROW", 1)
-    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.3)
+    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 15.0)
     with within(PATIENCE, site):
         controller.check()
     assert GateCheck.objects.exists()
