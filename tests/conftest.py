@@ -3,6 +3,8 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
+from typing import Any
 
 import hypothesis
 import pytest
@@ -18,6 +20,8 @@ from redis import Redis
 from rest_framework.test import APIClient
 from waffle.models import Switch
 
+from config.postgres import base
+from config.postgres.base import DeadlineConnection
 from employees.credentials.models import LogIn
 from employees.credentials.tokens import access_token
 from employees.models import University
@@ -29,9 +33,11 @@ from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
+from tests import limits
 from tests.database_dump import MigratedDump
 from tests.database_reset import replaced_flush, save_rows
 from tests.profiles.fake_max import FakeMax, fake_max
+from tests.servers import FaultyServer
 from tests.webhooks import sending
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 
@@ -107,9 +113,9 @@ def django_db_setup(
 
 @pytest.fixture(scope="session", autouse=True)
 def _of_all_tests(django_test_environment: None) -> Iterator[None]:
-    """Hash passwords quickly (the real hasher takes a third of a second each), and choose English."""
+    """Hash passwords quickly (the real hasher takes a third of a second each), choose English, and be patient."""
     hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    with override_settings(PASSWORD_HASHERS=hashers, LANGUAGE_CODE="en"):
+    with override_settings(PASSWORD_HASHERS=hashers, LANGUAGE_CODE="en"), limits.generous():
         yield
 
 
@@ -139,9 +145,57 @@ def shared_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def product_limits(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that gives a module its own limits back (tests.limits), for what the test does from then on."""
+
+    return partial(limits.have_product, monkeypatch)
+
+
+@pytest.fixture
+def redis_server(redis_server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
+    """While it is paused, each round trip has the product's time; whatever else is slow does not count."""
+    pause, resume = redis_server.pause, redis_server.resume
+
+    def pause_and_hurry() -> None:
+        limits.hurry_redis()
+        pause()
+
+    def resume_and_wait() -> None:
+        resume()
+        limits.wait_for_redis()
+
+    monkeypatch.setattr(redis_server, "pause", pause_and_hurry)
+    monkeypatch.setattr(redis_server, "resume", resume_and_wait)
+    yield redis_server
+    redis_server.resume()
+
+
+@pytest.fixture
+def patient_cancellations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give PostgreSQL a minute to cancel a statement at its deadline, and leave the deadlines as they are.
+
+    A longer _CANCEL_SECONDS would make each of them as long.
+    """
+    cancel = DeadlineConnection.cancel_safe
+
+    def cancel_safe(conn: DeadlineConnection, **_: float) -> None:
+        cancel(conn, timeout=limits.SECONDS)
+        # For the answer to the statement.
+        monkeypatch.setattr(base, "_CANCEL_SECONDS", limits.SECONDS)
+
+    def wait(conn: DeadlineConnection, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(base, "_CANCEL_SECONDS", usual)
+        return wait_until_deadline(conn, *arguments, **options)
+
+    usual, wait_until_deadline = base._CANCEL_SECONDS, DeadlineConnection.wait
+    monkeypatch.setattr(DeadlineConnection, "cancel_safe", cancel_safe)
+    monkeypatch.setattr(DeadlineConnection, "wait", wait)
+
+
+@pytest.fixture
 def steady_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count a heartbeat as living for 20 seconds, as a test on a slow machine may take longer than the usual 3."""
-    monkeypatch.setattr(heartbeat, "SILENT_AFTER", timedelta(seconds=20))
+    """Count a heartbeat as living for 45 seconds, as a test on a slow machine may take longer than the usual 3."""
+    monkeypatch.setattr(heartbeat, "SILENT_AFTER", timedelta(seconds=45))
 
 
 @pytest.fixture
@@ -210,17 +264,17 @@ def api(superadmin: User) -> APIClient:
 
 @pytest.fixture
 def direct(settings: Settings) -> Iterator[FakeMax]:
-    """Start a fake direct API, with a token for it."""
+    """Start a fake direct API, with a token for it. Requests take as long as this machine needs."""
     with fake_max() as fake:
-        settings.MAX_API_URL = fake.url
+        settings.MAX_API_URL, settings.MAX_API_TIMEOUT = fake.url, limits.MAX_API_TIMEOUT
         settings.MAX_BOT_TOKEN = "bot-token"
         yield fake
 
 
 @pytest.fixture
 def platform(settings: Settings) -> Iterator[FakePlatform]:
-    """Start a fake MAX API, with a token for it."""
+    """Start a fake MAX API, with a token for it. Requests take as long as this machine needs."""
     with fake_platform() as fake:
-        settings.MAX_API_URL = fake.url
+        settings.MAX_API_URL, settings.MAX_API_TIMEOUT = fake.url, limits.MAX_API_TIMEOUT
         settings.MAX_BOT_TOKEN = TOKEN
         yield fake

@@ -86,7 +86,7 @@ def test_a_batch_does_not_hold_up_updates_of_profiles(university: University) ->
     with transaction.atomic():
         batches.run_batch(run)
         updating = in_thread(lambda: add_profile(ID, "Новое"))
-        updating.join(5)
+        updating.join(30)
         assert not updating.is_alive()
 
 

@@ -181,7 +181,8 @@ def test_a_stopped_redis_is_no_fault_of_the_client(
     getattr(redis_server, fault)()
     started = time.monotonic()
     answer = create(api, university, max_id="7")
-    assert time.monotonic() - started < 3.3
+    # Without a timeout of Redis, it would take longer.
+    assert time.monotonic() - started < 20
     assert (answer.status_code, answer.json()["profile_source"]) == (201, "webhook")
 
 

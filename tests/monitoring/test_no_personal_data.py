@@ -87,7 +87,7 @@ def create(api: APIClient, university: University, direct: FakeMax, redis_server
     first = Employee.objects.get(phone=PHONES[1])
     assert api.patch(f"/employees/{first.pk}", {"phone": PHONES[2]}, format="json").status_code == 409
     retry_unresolved()
-    compare_waiting(seconds=5)
+    compare_waiting(seconds=60)
 
 
 def unforeseen(api: APIClient, university: University, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def test_two_at_once_share_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def slow() -> dict[str, Any]:
         started.set()
-        go_on.wait(5)
+        go_on.wait(60)
         return health
 
     def take() -> None:
@@ -169,7 +169,7 @@ def test_two_at_once_share_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[Round] = []
     threads = [threading.Thread(target=take) for _ in range(2)]
     threads[0].start()
-    started.wait(5)
+    assert started.wait(60)
     threads[1].start()
     go_on.set()
     for thread in threads:

@@ -64,7 +64,7 @@ def _secret(settings: Settings) -> None:
 def validate(*words: str) -> Any:
     out = StringIO()
     try:
-        call_command("validate", "--json", *words, stdout=out)
+        call_command("validate", "--json", "--patience=60", *words, stdout=out)
     except CommandError as error:
         return json.loads(out.getvalue()) | {"error": str(error)}
     return json.loads(out.getvalue())
@@ -88,7 +88,7 @@ def test_it_works(redis: Redis) -> None:
 @pytest.mark.usefixtures("worker")
 def test_it_prints_a_line_a_step(university: University) -> None:
     out = StringIO()
-    call_command("validate", stdout=out)
+    call_command("validate", "--patience=60", stdout=out)
     lines = out.getvalue().splitlines()
     assert len(lines) == len(STEPS) + 1
     assert all(line.startswith("✓") for line in lines)

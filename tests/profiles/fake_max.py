@@ -15,6 +15,8 @@ class FakeMax:
     status: int = 200
     body: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    # Those of the first requests, before ``status``.
+    first_statuses: list[int] = field(default_factory=list)
     delay: float = 0.0
     drip: float = 0.0
     requests: list[tuple[str, str | None, Any]] = field(default_factory=list)
@@ -25,11 +27,16 @@ class FakeMax:
             {"user_id": user_id, "first_name": first_name, "last_name": last_name, "phone_number": phone.lstrip("+")}
         )
 
+    def wait(self) -> None:
+        """Wait before an answer; a test may replace it."""
+        time.sleep(self.delay)
+
     def answer(self, asked: Asked, authorization: str | None) -> Answer:
         self.requests.append((asked.path, authorization, asked.body))
-        time.sleep(self.delay)
+        self.wait()
         body = {"users": self.users} if self.body is None else self.body
-        return Answer(self.status, body, self.headers, self.drip)
+        status = self.first_statuses.pop(0) if self.first_statuses else self.status
+        return Answer(status, body, self.headers, self.drip)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from monitoring.alerts import engine
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.rollout_control.preview import explain
-from profiles import cache
+from profiles import breaker, cache
 from profiles.cache.lease import LEASE_SECONDS, Lease
 from profiles.models import Profile, Tombstone
 from profiles.personal_data import erasure
@@ -127,7 +128,12 @@ def test_a_second_restart_is_noticed_too(redis: redis_py.Redis, snapshots: Fault
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_refused_writes(
-    api: APIClient, client: Client, university: University, redis_server: FaultyServer, refusal: str
+    api: APIClient,
+    client: Client,
+    university: University,
+    redis_server: FaultyServer,
+    refusal: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Redis answers every read, with what was true before."""
     refuse, reason = REFUSALS[refusal]
@@ -143,12 +149,15 @@ def test_refused_writes(
             assert cached(admin, RENAMED)["max_first_name"] == OLD
         check_both(api, university)
         assert ready(client) == {"status": "degraded", "database": True, "cache": False, "reason": f"Redis: {reason}"}
-        assert cache.breaker.state == "open"
+        # On a slow machine, it may be half-open again.
+        assert cache.breaker.state != "closed"
         engine.check_alerts()
         alert = Alert.objects.open().get(kind="cache_connection_failed")
         assert (alert.severity, alert.text) == (Severity.CRITICAL, f"The profile cache is unavailable: {reason}")
         assert refill_cache() == 0
-    assert seconds_until(lambda: ready(client)["status"] == "ok") < RECOVERY_SECONDS
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + RECOVERY_SECONDS)
+    monkeypatch.setattr(breaker, "time", later)
+    assert ready(client)["status"] == "ok"
     refill_cache()
     check_both(api, university)
     Tombstone.objects.update(erased_at=timezone.now() - 2 * erasure.SECOND_PASS_AFTER)
@@ -165,7 +174,7 @@ def test_a_process_that_only_reads_finds_out(redis_server: FaultyServer, refusal
         time.sleep(LEASE_SECONDS)
         with pytest.raises(cache.CacheError):
             cache.read(RENAMED)
-        assert cache.breaker.state == "open"
+        assert cache.breaker.state != "closed"
     cache.breaker.close()
     assert cache.read(RENAMED) is not None
 
@@ -230,7 +239,7 @@ def test_a_refill_does_not_restore_a_person_who_is_being_erased(redis: redis_py.
     with transaction.atomic():
         erasure.erase(ERASED, by="x", reason="y")
         reader.start()
-        reader.join(5)
+        reader.join(30)
         assert not reader.is_alive(), "the reader waited for the erasure"
     assert found[0].profile is not None, "the erasure had not been committed"
     assert not redis.exists(f"profile:user:{ERASED}")

@@ -1,6 +1,7 @@
 """A person is erased from every store and stays erased."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -345,17 +346,36 @@ def test_it_waits_for_writers_of_the_person(redis: Redis) -> None:
     assert places(redis, FIRST) == set()
 
 
+def is_somebody_waiting() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])
+
+
 @pytest.mark.django_db(transaction=True)
-def test_it_is_repeated_after_a_deadlock_with_a_batch(redis: Redis) -> None:
+def test_it_is_repeated_after_a_deadlock_with_a_batch(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the two, PostgreSQL ends the one that has waited for ``deadlock_timeout``: the erasure."""
+    erase_from_apps, has_profile = erasure.person_erased.send, threading.Event()
+
+    def await_batch(**person: Any) -> object:
+        """Go on to the update, which the batch holds, when the batch waits for the profile."""
+        if not has_profile.is_set():
+            has_profile.set()
+            deadline = time.monotonic() + 60
+            while not is_somebody_waiting():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        return erase_from_apps(**person)
+
+    monkeypatch.setattr(erasure.person_erased, "send", await_batch)
     add_profile(ID, FIRST, LAST)
     add_update(message(9, "Олег", link={"sender": {"user_id": int(ID), "first_name": FIRST}}), State.DONE)
     erasing = threading.Thread(target=erase_and_leave)
-    with transaction.atomic():
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL deadlock_timeout = '60s'")
         InboxUpdate.objects.select_for_update().get()
         erasing.start()
-        erasing.join(0.7)
-        assert erasing.is_alive(), "the erasure did not wait for the batch"
-        # PostgreSQL ends the transaction that has waited for a second: the erasure.
+        assert has_profile.wait(60)
         add_profile(ID, FIRST, "Новая")
     erasing.join()
     assert places(redis, FIRST) == set()

@@ -1,20 +1,23 @@
 """A Redis that is slow and not dead: each round trip succeeds, and all of them together keep the bounds of answers."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
 import redis as redis_py
 from django.test import Client
+from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from config.lib import redis_connection
+from config.postgres.base import DeadlineConnection
 from config.web import READY_SECONDS
 from employees.models import University
 from profiles import cache
 from profiles.tasks import refill_cache
+from tests import limits
 from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 from tests.slow_proxy import SlowProxy
@@ -44,17 +47,34 @@ def proxy(redis: redis_py.Redis, redis_server: FaultyServer) -> Iterator[SlowPro
     proxy.close()
 
 
+@pytest.fixture
+def impatient(
+    settings: Settings, product_limits: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Wait for Redis as the product does, and for PostgreSQL as long as this machine needs."""
+    for name, value in limits.PRODUCT_SETTINGS.items():
+        setattr(settings, name, value)
+    product_limits("monitoring.api.views")
+    monkeypatch.delattr(DeadlineConnection, "wait")
+    limits.hurry_redis()
+    yield
+    limits.wait_for_redis()
+
+
+def waited(proxy: SlowProxy, since: float) -> list[float]:
+    return [delay for at, delay in proxy.waits if at >= since]
+
+
 @contextmanager
 def within(seconds: float, proxy: SlowProxy) -> Iterator[None]:
     """Bound the waits for Redis: what a busy machine adds is no fault of the deadline."""
     started = time.monotonic()
     yield
-    waits = [delay for at, delay in proxy.waits if at >= started]
     # The deadline cuts the last one short.
-    assert sum(waits[:-1]) < seconds
-    assert time.monotonic() - started < seconds + 2
+    assert sum(waited(proxy, started)[:-1]) < seconds
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("is_connected", [True, False], ids=["connected", "new connection"])
 @pytest.mark.parametrize("delay", DELAYS)
 def test_answers_in_time(
@@ -92,8 +112,12 @@ def test_a_little_slow_is_no_fault(client: Client, proxy: SlowProxy) -> None:
     add_profile("7")
     proxy.delay = 0.1
     for _ in range(3):
+        started = time.monotonic()
         assert client.get("/ready").json() == {"status": "ok", "database": True, "cache": True}
+        read_at = time.monotonic()
         assert cache.read("7") is not None
+        assert sum(waited(proxy, started)) - sum(waited(proxy, read_at)) < READY_SECONDS - 0.2
+        assert sum(waited(proxy, read_at)) < limits.PRODUCT_SETTINGS["PROFILE_CACHE_TIMEOUT"].total_seconds() / 3
 
 
 def test_the_limit_covers_connecting_and_all_commands(redis: redis_py.Redis, proxy: SlowProxy) -> None:
@@ -103,6 +127,6 @@ def test_the_limit_covers_connecting_and_all_commands(redis: redis_py.Redis, pro
         with within(limit + 0.1, proxy), suppress(redis_py.TimeoutError), redis_connection.time_limit(limit):
             while True:
                 redis.ping()
-    with redis_connection.time_limit(0), redis_connection.time_limit(5, is_extra=True):
+    with redis_connection.time_limit(0), redis_connection.time_limit(60, is_extra=True):
         assert redis.ping()
     assert redis.ping()

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from datetime import timedelta
 
 import psycopg
 import pytest
@@ -13,13 +12,15 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import Error, connection, transaction
 from django.utils import timezone
-from pytest_django.fixtures import Settings
 
+from config.lib import redis_connection
+from config.postgres import base
 from config.postgres.base import parameters, statement_deadline
 from profiles import cache
 from profiles.models import Profile, Tombstone
 from profiles.personal_data import erasure
 from profiles.tasks import refill_cache
+from tests import limits
 from tests.profiles.people import add_profile, cached
 from tests.servers import FaultyServer
 
@@ -100,11 +101,9 @@ def test_a_time_limit_between_write_and_commit(redis: redis_py.Redis) -> None:
 def test_a_lookup_that_has_no_time_left_leaves_its_entry_to_the_refill(
     redis_server: FaultyServer,
     monkeypatch: pytest.MonkeyPatch,
-    settings: Settings,
     block: Callable[[], AbstractContextManager[None]],
 ) -> None:
     """Redis does not respond any more after it got the entry, which may be outdated later."""
-    settings.PROFILE_CACHE_TIMEOUT = timedelta(seconds=1.5)
     add_profile(RENAMED, OLD, is_cached=False)
     Profile.objects.update(is_cache_behind=False)
     cache.find("8")
@@ -113,7 +112,12 @@ def test_a_lookup_that_has_no_time_left_leaves_its_entry_to_the_refill(
     def hang(profiles: list[Profile], *, operation: str = "set") -> None:
         write(profiles, operation=operation)
         redis_server.pause()
-        time.sleep(0.9)  # More than a third of the timeout.
+        # As if a third of PROFILE_CACHE_TIMEOUT was over now.
+        redis_connection._deadline.set(time.monotonic())
+        base._deadline.set(time.monotonic())
+        # What is left to do in the transaction takes as long as this machine needs.
+        for name in ("_CANCEL_SECONDS", "_GRACE_SECONDS"):
+            monkeypatch.setattr(base, name, limits.SECONDS)
         raise cache.CacheError("set: TimeoutError")
 
     monkeypatch.setattr(cache, "write", hang)

@@ -38,7 +38,7 @@ from monitoring.rollout_control import approvals, controller, gates, rollback, t
 from monitoring.rollout_control.approvals import Decider
 from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles.models import Tombstone
-from profiles.rollout import changes, standby
+from profiles.rollout import changes, lock, standby
 from profiles.rollout.approvals import approval_of
 from profiles.rollout.changes import Latched
 from profiles.rollout.lock import Busy
@@ -47,16 +47,17 @@ from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 from tests.database_dump import _BINARIES
+from tests.lost_standby import WRITE, end_waits, lose_standby
 from tests.profiles.fake_max import FakeMax
 from tests.rollout.changing import change, plan_step, request
 from tests.servers import FaultyServer, servers
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("patient_cancellations")]
 
 HERE_ONLY = "Stored on this server only: the standby has not confirmed it"
 ROW = {"reason": "r"}
-PATIENCE = 8
-WRITE = "SELECT pg_logical_emit_message(true, 'test', '')"
+# In seconds. Without a limit, a commit waits until the standby is back.
+PATIENCE = 40
 
 
 class Site(NamedTuple):
@@ -85,17 +86,6 @@ class Site(NamedTuple):
         return len(self.others.execute(query).fetchall())
 
 
-def waits(url: str) -> bool:
-    """Return whether commits wait for the standby."""
-    with DeadlineConnection.connect(url, autocommit=True) as session:
-        try:
-            with statement_deadline(0.5):
-                session.execute(WRITE)
-        except psycopg.OperationalError:
-            return True
-    return False
-
-
 @pytest.fixture
 def site(
     phases: Phases, superadmin: User, api: APIClient, redis: Any, direct: FakeMax, durable_postgres: FaultyServer
@@ -114,13 +104,9 @@ def site(
     restore = [str(_BINARIES / "psql"), "-Xq1", "-v", "ON_ERROR_STOP=1", durable_postgres.url]
     subprocess.run(restore, check=True, input=dump, stdout=subprocess.DEVNULL)  # noqa: S603 (ours)
     with psycopg.connect(durable_postgres.url, autocommit=True) as others, pytest.MonkeyPatch.context() as patch:
-        others.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        others.execute("SELECT pg_reload_conf()")
-        deadline = time.monotonic() + 30
-        while not waits(durable_postgres.url):
-            assert time.monotonic() < deadline, "the setting has no effect"
-            time.sleep(0.05)
+        lose_standby(others)
         connection.close()
+        patch.setattr(standby, "_CONFIRM_SECONDS", 1.0)
         patch.setitem(connection.settings_dict, "HOST", durable_postgres.url.partition("host=")[2])
         patch.setitem(connection.settings_dict, "NAME", "directory")
         try:
@@ -137,7 +123,7 @@ def within(seconds: float, site: Site) -> Iterator[None]:
     def end() -> None:
         while not ended.wait(0.5):
             with psycopg.connect(site.others.info.dsn, autocommit=True) as other:
-                other.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+                end_waits(other)
 
     timer = threading.Timer(seconds, end)
     timer.start()
@@ -173,7 +159,7 @@ SURFACES: dict[str, Callable[[Site], str]] = {
 
 
 @pytest.mark.parametrize("name", SURFACES)
-def test_each_surface_goes_on_and_warns(site: Site, name: str) -> None:
+def test_each_surface_goes_on_and_warns(site: Site, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         with within(PATIENCE, site):
             words = SURFACES[name](site)
@@ -184,10 +170,12 @@ def test_each_surface_goes_on_and_warns(site: Site, name: str) -> None:
     site.others.execute("SELECT pg_reload_conf()")
     # It waits until the setting has taken effect.
     site.others.execute(WRITE)
+    monkeypatch.setattr(standby, "_CONFIRM_SECONDS", 60.0)
     assert HERE_ONLY not in SURFACES[name](site)
 
 
-def test_a_latch_goes_on_and_warns(site: Site) -> None:
+def test_a_latch_goes_on_and_warns(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     with psycopg.connect(site.others.info.dsn) as holder:
         holder.execute("SELECT 1 FROM rollout_rollout FOR UPDATE")
         with within(PATIENCE, site), pytest.raises(Latched, match=HERE_ONLY):
@@ -413,7 +401,7 @@ def test_the_controller_checks_without_it(site: Site, monkeypatch: pytest.Monkey
     check_tripwires = gates.check_tripwires
     monkeypatch.setattr(gates, "check_tripwires", breached)
     monkeypatch.setattr(controller, "CHECKS_IN_A_ROW", 1)
-    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.3)
+    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 15.0)
     with without_standby():
         row = GateCheck.objects.create(gate="old", phase=3, verdict=Verdict.PASS, message="", at=timezone.now())
         GateCheck.objects.update(at=timezone.now() - 2 * controller.RETENTION)

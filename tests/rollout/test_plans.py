@@ -179,7 +179,7 @@ def test_two_controllers_take_a_step_once(gates: Gates) -> None:
     both, counts = threading.Barrier(2), []
 
     def run() -> None:
-        both.wait(10)
+        both.wait(60)
         counts.append(controller.fire_due())
         connection.close()
 
@@ -187,7 +187,7 @@ def test_two_controllers_take_a_step_once(gates: Gates) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert Change.objects.filter(action="schedule").count() == 1
     assert (percent(), states()) == (1, ["done", "planned"])
     assert sorted(counts)[1] == 1

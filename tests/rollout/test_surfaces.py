@@ -116,7 +116,7 @@ def by_save(asked: Asked) -> str:
 
 
 def by_plan(asked: Asked) -> str:
-    due_at = timezone.now() + timedelta(seconds=1)
+    due_at = timezone.now() + timedelta(minutes=1)
     step = Plan(phase=asked.phase, percent=asked.percent, due_at=due_at, by="root", reason=asked.reason)
     step.revision = Rollout.current().revision
     step.save()

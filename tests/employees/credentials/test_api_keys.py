@@ -18,6 +18,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from config.lib import audit_log
+from config.lib.http import throttling
 from config.lib.http.throttling import TokenBuckets, UserRate
 from config.lib.messages import Message
 from employees.credentials.admin import API_PERMISSIONS
@@ -262,7 +263,11 @@ def test_it_reads_while_the_database_is_read_only(superadmin: User) -> None:
             cursor.execute("SET default_transaction_read_only = off")
 
 
-def test_each_key_has_a_rate_limit_of_its_own(superadmin: User, settings: Settings) -> None:
+def test_each_key_has_a_rate_limit_of_its_own(
+    superadmin: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Requests that took longer than a second each would all be allowed.
+    monkeypatch.setattr(throttling, "time", SimpleNamespace(monotonic=lambda: 0.0))
     settings.API_RATE_LIMIT = 1
     UserRate.buckets = TokenBuckets()
     _key, busy = create(superadmin, READ, name="busy")

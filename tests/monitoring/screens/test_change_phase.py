@@ -134,6 +134,7 @@ def test_it_is_paused_and_resumed(operator: Client, phases: Phases) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("steady_heartbeats")
 def test_the_emergency_stop_shows_how_long_it_took(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     heartbeat_thread.start("web")

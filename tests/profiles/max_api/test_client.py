@@ -14,6 +14,7 @@ import pytest
 from django.utils import translation
 from pytest_django.fixtures import Settings
 
+from config.lib import outgoing
 from profiles.max_api import client
 from profiles.max_api.client import MaxError, UnexpectedAnswer
 from profiles.max_api.users import fetch_users
@@ -24,6 +25,9 @@ from webhooks.subscription import repair, subscriptions, unsubscribe
 
 URL = "https://directory.example.ru/webhook/max"
 SECRETS = ["new-secret-0123456789", "old-secret-0123456789"]
+# Of a client without a deadline, each late answer takes longer than LATE seconds.
+LATE = 20
+DRIP = 0.2
 NOTHING: dict[str, object] = {"users": [], "subscriptions": [], "updates": [], "marker": None}
 SOON = timedelta(milliseconds=300)
 
@@ -59,11 +63,11 @@ def test_it_works(platform: FakePlatform, path: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(body=NOTHING, delay=3),
-        Answer(body=NOTHING, head_drip=0.05),
-        Answer(body=NOTHING, drip=0.05),
-        Answer(500, b" " * 100, drip=0.05),
-        Answer(302, b" " * 100, {"Location": "/"}, drip=0.05),
+        Answer(body=NOTHING, delay=LATE + 10),
+        Answer(body=NOTHING, headers={"X-Long": " " * 150}, head_drip=DRIP),
+        Answer(body=b" " * 150, drip=DRIP),
+        Answer(500, b" " * 150, drip=DRIP),
+        Answer(302, b" " * 150, {"Location": "/"}, drip=DRIP),
     ],
     ids=["silence", "headers in drops", "body in drops", "error in drops", "redirect in drops"],
 )
@@ -72,7 +76,7 @@ def test_it_gives_up_in_time(platform: FakePlatform, settings: Settings, path: s
     platform.answers = [answer]
     started = time.monotonic()
     error = failure_of(path)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < LATE
     assert str(error) == f"MAX at {platform.url[7:]} did not answer in time"
     assert (error.is_timeout, error.is_refused, type(error)) == (True, False, MaxError)
 
@@ -82,7 +86,7 @@ def test_a_late_byte_does_not_renew_the_deadline(platform: FakePlatform, setting
     platform.answers = [Answer(body=NOTHING, drip=0.8)]
     started = time.monotonic()
     assert failure_of("/subscriptions").is_timeout
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < LATE
 
 
 @READS
@@ -92,23 +96,30 @@ def test_it_gives_up_in_time_when_the_resolver_hangs(
     settings.MAX_API_URL, settings.MAX_BOT_TOKEN = "http://api.max.example:8080", TOKEN
     settings.MAX_API_TIMEOUT = SOON
     is_over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait(30) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait(2 * LATE) and [])
     started = time.monotonic()
     try:
         error = failure_of(path)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < LATE
     finally:
         is_over.set()
     assert (str(error), error.is_timeout) == ("MAX at api.max.example:8080 did not answer in time", True)
 
 
 @READS
-def test_one_deadline_holds_for_all_tries(platform: FakePlatform, settings: Settings, path: str) -> None:
-    settings.MAX_API_TIMEOUT = timedelta(seconds=2)
-    # The second answer would come in time if each try had a deadline of its own.
-    platform.answers = [Answer(502, delay=1.1), Answer(body=NOTHING, delay=1.1)]
-    assert failure_of(path).is_timeout
-    assert len(platform.asked) == 2
+def test_one_deadline_holds_for_all_tries(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    left: list[float] = []
+    within = outgoing.within
+
+    def note(seconds: float) -> object:
+        left.append(seconds)
+        return within(seconds)
+
+    monkeypatch.setattr(outgoing, "within", note)
+    platform.answers = [Answer(502, delay=0.5)]
+    CALLERS[path]()
+    assert len(left) == 2
+    assert left[1] <= left[0] - 0.5
 
 
 @READS
@@ -215,7 +226,7 @@ def test_a_429_is_waited_out(platform: FakePlatform, path: str) -> None:
     platform.answers = [Answer(429, headers={"Retry-After": "1"})]
     started = time.monotonic()
     CALLERS[path]()
-    assert 1 <= time.monotonic() - started < 4
+    assert time.monotonic() - started >= 1
     assert len(platform.asked) == 2
 
 
@@ -225,7 +236,7 @@ def test_a_429_without_seconds_is_one_second(platform: FakePlatform, headers: di
     platform.answers = [Answer(429, headers=headers)]
     started = time.monotonic()
     unsubscribe(URL)
-    assert 1 <= time.monotonic() - started < 4
+    assert time.monotonic() - started >= 1
     assert [asked.method for asked in platform.asked] == ["DELETE", "DELETE"]
 
 
@@ -234,7 +245,7 @@ def test_a_429_is_not_waited_out_beyond_the_deadline(platform: FakePlatform, pat
     platform.answers = [Answer(429, {"message": "Too many requests"}, {"Retry-After": "60"})]
     started = time.monotonic()
     error = failure_of(path)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < LATE
     assert str(error) == "MAX answered with status 429: Too many requests"
     assert (error.retry_after, error.is_refused) == (60, False)
 
@@ -315,9 +326,10 @@ def test_it_checks_the_certificate_against_the_bundle(
         assert str(failure_of(path)).startswith(f"TLS to {secure.url[8:]} failed: set MAX_API_CA_BUNDLE")
         settings.MAX_API_CA_BUNDLE = certificate[0]
         CALLERS[path]()
-        settings.MAX_API_TIMEOUT = SOON
-        secure.answers = [Answer(body=NOTHING, head_drip=0.05)]
+        patience, settings.MAX_API_TIMEOUT = settings.MAX_API_TIMEOUT, SOON
+        secure.answers = [Answer(body=NOTHING, headers={"X-Long": " " * 150}, head_drip=DRIP)]
         assert failure_of(path).is_timeout
+        settings.MAX_API_TIMEOUT = patience
         settings.MAX_API_CA_BUNDLE = f"{certificate[0]}.absent"
         assert "check MAX_API_URL, MAX_BOT_TOKEN and MAX_API_CA_BUNDLE" in str(failure_of(path))
 

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from profiles.max_api import users
+from profiles.max_api import client, users
 from profiles.max_api.client import MaxError
 from profiles.max_api.users import DirectUser, lookup_once
 from profiles.models import DirectAnswer
@@ -54,6 +54,7 @@ def test_it_shares_an_outage_and_does_not_remember_it(direct: FakeMax) -> None:
     answers = at_once(10, lambda _: lookup_once(PHONE))
     assert all(isinstance(answer, str) for answer in answers)
     direct.status, direct.delay = 200, 0
+    users.breaker.close()
     direct.knows(PHONE, 7)
     assert lookup_once(PHONE) == DirectUser("7", "Олег", "Сидоров")
 
@@ -76,12 +77,15 @@ def test_it_forgets_an_answer_from_when_the_clock_was_ahead(direct: FakeMax) -> 
     assert len(direct.requests) == 2
 
 
-def test_it_takes_over_from_a_process_that_died(direct: FakeMax, settings: Settings) -> None:
-    settings.MAX_API_TIMEOUT = timedelta(milliseconds=300)
+def test_it_takes_over_from_a_process_that_died(
+    direct: FakeMax, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     DirectAnswer.objects.create(phone=PHONE, asked_at=timezone.now(), outcome="asking")
-    with pytest.raises(MaxError, match="still waiting"):
-        lookup_once(PHONE)
-    DirectAnswer.objects.update(asked_at=timezone.now() - timedelta(seconds=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "new_deadline", lambda: time.monotonic() + 0.3)
+        with pytest.raises(MaxError, match="still waiting"):
+            lookup_once(PHONE)
+    DirectAnswer.objects.update(asked_at=timezone.now() - settings.MAX_API_TIMEOUT - timedelta(seconds=2))
     assert lookup_once(PHONE) is None
 
 
@@ -92,26 +96,24 @@ def test_it_keeps_to_thirty_a_second(direct: FakeMax) -> None:
     assert time.monotonic() - started >= 1
 
 
-def test_everybody_obeys_a_429(direct: FakeMax, settings: Settings) -> None:
-    settings.MAX_API_TIMEOUT = timedelta(seconds=3)
-    direct.status, direct.headers = 429, {"Retry-After": "60"}
+def test_everybody_obeys_a_429(direct: FakeMax) -> None:
+    direct.status, direct.headers = 429, {"Retry-After": "120"}
     started = time.monotonic()
     for number, text in enumerate(["status 429", "rate limit", "rate limit"]):
         with pytest.raises(MaxError, match=text):
             lookup_once(f"+7916000{number:04}")
     assert len(direct.requests) == 1
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30, "nobody waited until the deadline"
     # A pause that MAX asks for is no outage: the breaker has counted the 429 alone.
     assert users.breaker.state == "closed"
 
 
 def test_it_waits_out_a_short_429(direct: FakeMax) -> None:
     direct.knows(PHONE, 7)
-    direct.status, direct.headers = 429, {"Retry-After": "1"}
-    threading.Timer(0.5, lambda: setattr(direct, "status", 200)).start()
+    direct.first_statuses, direct.headers = [429], {"Retry-After": "1"}
     started = time.monotonic()
     assert lookup_once(PHONE)
-    assert 1 <= time.monotonic() - started < 4
+    assert time.monotonic() - started >= 1
     assert len(direct.requests) == 2
 
 
