@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any, TypeVar
 
@@ -18,3 +18,9 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run_coroutine_threadsafe(coroutine, _loop()).result()
+
+
+async def until(is_true: Callable[[], object]) -> None:
+    """Wait in a loop until the condition is true."""
+    while not is_true():  # noqa: ASYNC110 (no event comes with it)
+        await asyncio.sleep(0.01)
