@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any, TypeVar
@@ -20,7 +21,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run_coroutine_threadsafe(coroutine, _loop()).result()
 
 
-async def until(is_true: Callable[[], object]) -> None:
-    """Wait in a loop until the condition is true."""
-    while not is_true():  # noqa: ASYNC110 (no event comes with it)
+async def until(is_true: Callable[[], object], limit: float = 60.0) -> None:
+    """Wait in a loop until the condition is true; fail after ``limit`` seconds."""
+    ends_at = time.monotonic() + limit
+    while not is_true():
+        assert time.monotonic() < ends_at
         await asyncio.sleep(0.01)

@@ -31,13 +31,13 @@ def within(seconds: float) -> Iterator[None]:
     assert time.monotonic() - started < seconds
 
 
-def pass_deadline() -> None:
-    """Let the deadline of the current ``statement_deadline`` block pass now; fail if there is none.
+def pass_deadline(seconds: float = 0.0) -> None:
+    """Let the deadline of the current ``statement_deadline`` block pass in so many seconds; fail if there is none.
 
     A short deadline may pass on a busy machine before the test reaches the place that it is about.
     """
     assert seconds_left() is not None
-    base._deadline.set(time.monotonic())
+    base._deadline.set(time.monotonic() + seconds)
 
 
 def await_cancellations(monkeypatch: pytest.MonkeyPatch) -> None:
