@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,13 +23,10 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _full_buckets(settings: Settings) -> Iterator[None]:
+def _full_buckets(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    LogInRate.buckets = TokenBuckets()
-    UserRate.buckets = TokenBuckets()
-    yield
-    LogInRate.buckets = TokenBuckets()
-    UserRate.buckets = TokenBuckets()
+    for limit in (LogInRate, UserRate):
+        monkeypatch.setattr(limit, "buckets", TokenBuckets())
 
 
 @pytest.fixture
