@@ -146,7 +146,7 @@ def test_a_body_that_is_too_large_is_refused_in_json(proxy: Proxy, path: str, si
 
 
 def test_too_many_log_ins_are_refused_in_json(proxy: Proxy) -> None:
-    statuses = []
+    statuses: list[int] = []
     # Eleven at once, and one more in every two seconds that this takes.
     while 429 not in statuses and len(statuses) < 60:
         status, headers, body = proxy.send("POST", "/api/token", b"{}")
