@@ -1,12 +1,10 @@
 """While PostgreSQL is silent reports are refused in time; /ready and /metrics answer. Without Redis reports go on."""
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from signal import SIGCONT, SIGSTOP
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -21,6 +19,7 @@ from monitoring.stats.models import CachedStatistic
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
 from tests.servers import FaultyServer, servers
+from tests.waiting import within
 
 PATHS = [
     "/monitoring/profiles/coverage",
@@ -65,17 +64,11 @@ def paused_postgres() -> Iterator[SilentPostgres]:
     connection.close()
 
 
-def within(seconds: float, send: Callable[[], Any]) -> Any:
-    started = time.monotonic()
-    answer = send()
-    assert time.monotonic() - started < seconds
-    return answer
-
-
 def test_it_works(client: Client, paused_postgres: SilentPostgres) -> None:
     assert client.get(PATHS[0]).status_code == 200
     paused_postgres.pause()
-    answer = within(2, lambda: client.get(PATHS[0]))
+    with within(2):
+        answer = client.get(PATHS[0])
     assert (answer.status_code, answer.json()["error"]["code"], answer["Retry-After"]) == (503, "UNAVAILABLE", "5")
     paused_postgres.resume()
     assert client.get(PATHS[0]).status_code == 200
@@ -84,14 +77,17 @@ def test_it_works(client: Client, paused_postgres: SilentPostgres) -> None:
 @pytest.mark.parametrize("path", PATHS[1:])
 def test_each_report_is_refused_with_503(client: Client, paused_postgres: SilentPostgres, path: str) -> None:
     paused_postgres.pause()
-    answer = within(2, lambda: client.get(path))
+    with within(2):
+        answer = client.get(path)
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
 
 
 def test_health_and_ready_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
     paused_postgres.pause()
-    assert within(1, lambda: client.get("/health")).status_code == 200
-    answer = within(2, lambda: client.get("/ready"))
+    with within(1):
+        assert client.get("/health").status_code == 200
+    with within(2):
+        answer = client.get("/ready")
     assert (answer.status_code, answer.json()["database"], answer["Retry-After"]) == (503, False, "5")
 
 
@@ -103,14 +99,16 @@ def test_a_healthy_redis_has_time_after_a_silent_postgresql(
     # The first request of a process imports all views.
     assert client.get("/ready").json()["cache"]
     paused_postgres.pause()
-    answer = within(2, lambda: client.get("/ready"))
+    with within(2):
+        answer = client.get("/ready")
     assert (answer.status_code, answer.json()["database"], answer.json()["cache"]) == (503, False, True)
 
 
 def test_metrics_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
     client.get("/metrics")
     paused_postgres.pause()
-    assert "cache_connection_status 1" in within(4, lambda: client.get("/metrics")).content.decode()
+    with within(4):
+        assert "cache_connection_status 1" in client.get("/metrics").content.decode()
 
 
 def test_a_token_whose_user_cannot_be_read_gets_503(
@@ -120,7 +118,8 @@ def test_a_token_whose_user_cannot_be_read_gets_503(
     client = client_of(superadmin)
     assert client.get(PATHS[0]).status_code == 200
     paused_postgres.pause()
-    answer = within(2, lambda: client.get(PATHS[0]))
+    with within(2):
+        answer = client.get(PATHS[0])
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
 
 
@@ -132,7 +131,8 @@ def test_without_redis_the_last_numbers_of_the_cache_are_shown(
     cached.take()
     CachedStatistic.objects.filter(name="cache").update(at=timezone.now() - timedelta(seconds=9))
     getattr(redis_server, fault)()
-    report = within(3, lambda: client.get("/monitoring/cache-health")).json()
+    with within(3):
+        report = client.get("/monitoring/cache-health").json()
     assert (report["degraded"], report["redis_connected"], report["cached_profiles"]) == (True, False, 1)
     assert report["age_seconds"] == pytest.approx(9, abs=2)
     assert report["last_error"]
