@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any
 
 import hypothesis
 import pytest
@@ -20,8 +19,6 @@ from redis import Redis
 from rest_framework.test import APIClient
 from waffle.models import Switch
 
-from config.postgres import base
-from config.postgres.base import DeadlineConnection
 from employees.credentials.models import LogIn
 from employees.credentials.tokens import access_token
 from employees.models import University
@@ -38,15 +35,17 @@ from tests.database_dump import MigratedDump
 from tests.database_reset import replaced_flush, save_rows
 from tests.profiles.fake_max import FakeMax, fake_max
 from tests.servers import FaultyServer
+from tests.waiting import await_cancellations
 from tests.webhooks import sending
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 
 Phases = Callable[..., None]
 
-# `make test-integration` sets it, for as many examples as hypothesis draws by default.
-if os.environ.get("NAMES") != "full":
-    hypothesis.settings.register_profile("few", max_examples=10)
-    hypothesis.settings.load_profile("few")
+# A machine that stalls while examples are drawn is no fault of the test. `make test-integration` sets NAMES, for as
+# many examples as hypothesis draws by default.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("patient"), max_examples=10)
+hypothesis.settings.load_profile("patient" if os.environ.get("NAMES") == "full" else "few")
 
 # Usually done by config.urls, which not every test imports.
 admin.autodiscover()
@@ -172,24 +171,7 @@ def redis_server(redis_server: FaultyServer, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def patient_cancellations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give PostgreSQL a minute to cancel a statement at its deadline, and leave the deadlines as they are.
-
-    A longer _CANCEL_SECONDS would make each of them as long.
-    """
-    cancel = DeadlineConnection.cancel_safe
-
-    def cancel_safe(conn: DeadlineConnection, **_: float) -> None:
-        cancel(conn, timeout=limits.SECONDS)
-        # For the answer to the statement.
-        monkeypatch.setattr(base, "_CANCEL_SECONDS", limits.SECONDS)
-
-    def wait(conn: DeadlineConnection, *arguments: Any, **options: Any) -> Any:
-        monkeypatch.setattr(base, "_CANCEL_SECONDS", usual)
-        return wait_until_deadline(conn, *arguments, **options)
-
-    usual, wait_until_deadline = base._CANCEL_SECONDS, DeadlineConnection.wait
-    monkeypatch.setattr(DeadlineConnection, "cancel_safe", cancel_safe)
-    monkeypatch.setattr(DeadlineConnection, "wait", wait)
+    await_cancellations(monkeypatch)
 
 
 @pytest.fixture

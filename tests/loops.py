@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any, TypeVar
 
@@ -18,3 +19,11 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run_coroutine_threadsafe(coroutine, _loop()).result()
+
+
+async def until(is_true: Callable[[], object], limit: float = 60.0) -> None:
+    """Wait in a loop until the condition is true; fail after ``limit`` seconds."""
+    ends_at = time.monotonic() + limit
+    while not is_true():
+        assert time.monotonic() < ends_at
+        await asyncio.sleep(0.01)

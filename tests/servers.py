@@ -137,8 +137,8 @@ def _sweep() -> None:
             continue  # Another run sweeps too.
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another run may be between making its folder and locking it.
-            if time.time() - folder.stat().st_mtime > 5:
+            # Another run may be between making its folder and locking it, on a busy machine for long.
+            if time.time() - folder.stat().st_mtime > 60:
                 _remove(folder)
         except BlockingIOError:
             pass

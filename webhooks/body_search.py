@@ -37,6 +37,7 @@ def search(rows: QuerySet[InboxUpdate], text: str) -> Matches:
     rows = rows.order_by("-pk")
     matches = rows.filter(body__isnull=False).annotate(contains=contains).filter(contains=True)
     ids: list[int] = []
+    above = None
     ends_at = time.monotonic() + SECONDS
     try:
         # In a transaction of its own, which the cancelled statement ends.
@@ -51,6 +52,8 @@ def search(rows: QuerySet[InboxUpdate], text: str) -> Matches:
                     return Matches(ids[:MOST_FOUND], _("These are the newest %(n)d matches.") % {"n": MOST_FOUND})
                 above -= _CHUNK
     except OperationalError:
+        if above is None:
+            raise
         return Matches(ids, _stopped(above))
     return Matches(ids)
 

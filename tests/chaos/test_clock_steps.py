@@ -11,9 +11,10 @@ import pytest
 
 from tests.chaos.readers import REPORTS, negative_ages
 from tests.chaos.system import PROGRAMS, System
-from tests.chaos.test_worker_faults import await_check, query, within
+from tests.chaos.test_worker_faults import await_check, query
 from tests.chaos.updates import generate
 from tests.chaos.webhook_load import post
+from tests.waiting import seconds_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow"), pytest.mark.timeout(240), pytest.mark.alone]
 
@@ -27,7 +28,7 @@ _PENDING = "SELECT count(*) FROM webhook_inbox WHERE state = 'pending'"
 def system(worked: System) -> Iterator[System]:
     """Return the running system, once all of its processes work; after the test, all clocks are true again."""
     bodies = send(worked, 1)
-    within(60, lambda: are_processed(worked, bodies))
+    seconds_until(lambda: are_processed(worked, bodies), 60)
     await_check(worked, 60)
     yield worked
     set_clocks(worked, PROGRAMS, 0.0)
@@ -65,7 +66,7 @@ def are_processed(system: System, bodies: list[bytes]) -> bool:
 
 def check(system: System) -> None:
     bodies = send(system, 3)
-    within(_AT_ONCE, lambda: are_processed(system, bodies))
+    seconds_until(lambda: are_processed(system, bodies), _AT_ONCE)
     for _ in range(2):
         await_check(system, _CHECK)
     # One for each clock, because a token is not valid before the time at which it was made.
@@ -90,7 +91,7 @@ def test_everything_goes_on(system: System, parts: tuple[str, ...], ahead: float
 
 def test_every_waiting_update_is_counted(system: System) -> None:
     request(system, system.token(), "POST", "/monitoring/rollout/emergency", {"reason": "clocks"})
-    within(5, lambda: query(system, "SELECT NOT active FROM waffle_switch WHERE name = 'webhook_processing'"))
+    seconds_until(lambda: query(system, "SELECT NOT active FROM waffle_switch WHERE name = 'webhook_processing'"), 5)
     time.sleep(1.5)
     bodies: list[bytes] = []
     for ahead in (0.0, _HOUR, -_HOUR):
@@ -104,7 +105,7 @@ def test_every_waiting_update_is_counted(system: System) -> None:
         assert 15 <= before <= report["pending_events"] <= query(system, _PENDING)
         assert negative_ages(report) == []
     request(system, system.token(), "POST", "/monitoring/rollout/resume", {"reason": "clocks"})
-    within(5, lambda: are_processed(system, bodies))
+    seconds_until(lambda: are_processed(system, bodies), 5)
 
 
 def test_a_clock_is_really_set(system: System) -> None:

@@ -11,9 +11,9 @@ import redis
 from config.dev import embedded
 from tests.chaos.system import System
 from tests.chaos.test_redis_with_old_entries import NEW, OLD, Api, Reader, change, check
-from tests.profiles.test_cache_faults import seconds_until
 from tests.servers import FaultyServer
 from tests.slow_proxy import SlowProxy
+from tests.waiting import seconds_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow")]
 

@@ -22,8 +22,8 @@ from psycopg import sql
 
 from config.dev import embedded
 from tests.chaos.system import System
-from tests.profiles.test_cache_faults import seconds_until
 from tests.redis_refusals import REFUSALS
+from tests.waiting import seconds_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow")]
 

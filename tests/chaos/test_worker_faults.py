@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from http.client import HTTPConnection
@@ -18,17 +18,9 @@ import pytest
 from config.dev.processes import BASE_DIR
 from tests.chaos.system import System
 from tests.config.test_broker import SECRET, UNREADABLE
+from tests.waiting import seconds_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow"), pytest.mark.timeout(240), pytest.mark.alone]
-
-
-def within(seconds: float, is_true: Callable[[], Any]) -> float:
-    """Wait until the condition is true; return after how many seconds it was."""
-    started = time.monotonic()
-    while not is_true():
-        assert time.monotonic() - started < seconds
-        time.sleep(0.1)
-    return time.monotonic() - started
 
 
 def query(system: System, sql: str) -> Any:
@@ -47,7 +39,7 @@ def checked_at(system: System) -> datetime | None:
 def await_check(system: System, seconds: float) -> float:
     """Wait for a check of the alerts that begins from now on."""
     before = checked_at(system)
-    return within(seconds, lambda: checked_at(system) != before)
+    return seconds_until(lambda: checked_at(system) != before, seconds)
 
 
 def ready(system: System) -> dict[str, Any]:
@@ -76,14 +68,14 @@ def test_alerts_that_are_not_checked_are_reported(system: System) -> None:
     system.send("beat", SIGSTOP)
     try:
         # The shortest time after which a check is late.
-        seconds = within(150, lambda: ready(system)["status"] == "degraded")
+        seconds = seconds_until(lambda: ready(system)["status"] == "degraded", 150)
         assert seconds > 100
         assert "alerts were last checked" in ready(system)["reason"]
         line = next(line for line in health(system).splitlines() if line.startswith("alerts"))
         assert "alerts were last checked" in line
     finally:
         system.send("beat", SIGCONT)
-    within(30, lambda: ready(system)["status"] == "ok")
+    seconds_until(lambda: ready(system)["status"] == "ok", 30)
 
 
 def test_a_lock_stops_neither_alerts_nor_health(system: System) -> None:
@@ -95,7 +87,7 @@ def test_a_lock_stops_neither_alerts_nor_health(system: System) -> None:
         locked_at = time.monotonic()
         while time.monotonic() - locked_at < 33:
             assert await_check(system, 30) < 30
-        within(30, lambda: _lock_alert(system))
+        seconds_until(lambda: _lock_alert(system), 30)
         assert _lock_alert(system)["pid"] == pid
         printed = health(system)
         assert f"PostgreSQL process {pid} (psql, idle in transaction) has held a lock for" in printed
@@ -131,7 +123,7 @@ def second_beat(system: System, **environment: str) -> Iterator[subprocess.Popen
     with (system.folder / "second.log").open("wb") as log:
         child = subprocess.Popen(argv, cwd=BASE_DIR, env=inherited | environment, stdout=log, stderr=log)  # noqa: S603
     try:
-        within(30, (system.folder / "second-schedule").exists)
+        seconds_until((system.folder / "second-schedule").exists, 30)
         yield child
     finally:
         child.kill()

@@ -15,6 +15,7 @@ from redis.exceptions import TimeoutError as ConnectionTimeout
 
 from config import broker
 from config.celery import app
+from tests.waiting import PATIENCE
 
 SECRET = "Секретова-79165550001"
 GOOD = "monitoring.tasks.deliver_alerts"
@@ -75,7 +76,7 @@ def refuse_to_respond(*_: Any, **__: Any) -> None:
 
 def receive(connection: Connection) -> str:
     with closing(connection.SimpleQueue("celery")) as queue:
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=PATIENCE)
         message.ack()
         return str(message.headers["task"])
 
@@ -114,7 +115,7 @@ def test_messages_that_celery_fails_with_do_not_fill_the_prefetch_window(redis: 
         channel.basic_qos(0, 4, False)
         with connection.Consumer([app.amqp.queues["celery"]], on_message=receive_or_fail):
             while not received:
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=PATIENCE)
     assert (rejected(), redis.llen("celery"), redis.hlen("unacked")) == (count + 4, 0, 0)
 
 
@@ -129,13 +130,13 @@ def test_an_acknowledgement_that_fails_does_not_fill_the_prefetch_window(
         channel: Any = connection.default_channel
         channel.basic_qos(0, 1, False)
         with connection.Consumer([app.amqp.queues["celery"]], on_message=received.append):
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=PATIENCE)
             with monkeypatch.context() as patch:
                 patch.setattr(Pipeline, "execute", refuse_to_respond)
                 with pytest.raises(ConnectionTimeout):
                     received[0].ack()
             while len(received) < 2:
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=PATIENCE)
             received[1].ack()
     assert redis.hlen("unacked") == 1, "the first is delivered again later"
 

@@ -6,7 +6,6 @@ import secrets
 import shlex
 import subprocess
 import sys
-import time
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -25,6 +24,7 @@ from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.servers import FaultyServer, servers
+from tests.waiting import seconds_until
 
 OURS = ("profiles.", "rollout.", "webhooks.", "monitoring.")
 
@@ -168,13 +168,11 @@ def test_it_warns_of_an_asynchronous_standby(durable_postgres: FaultyServer, mon
         try:
             standby.send_query(f"START_REPLICATION PHYSICAL {lsn[0] if lsn else ''}".encode())
             standby.flush()
-            deadline = time.monotonic() + 10
-            while admin.execute("SELECT count(*) FROM pg_stat_replication").fetchone() == (0,):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            seconds_until(lambda: admin.execute("SELECT 1 FROM pg_stat_replication").fetchone())
             assert durability() == ["postgres.W001"]
             admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
             admin.execute("SELECT pg_reload_conf()")
+            seconds_until(lambda: admin.execute("SHOW synchronous_standby_names").fetchone() == ("*",))
             connection.close()
             assert durability() == []
         finally:

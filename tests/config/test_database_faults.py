@@ -1,6 +1,5 @@
 """A PostgreSQL that ends transactions, is out of connections or was read-only: 503, and all is well right after it."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -16,32 +15,42 @@ from pytest_django.fixtures import Settings
 from employees.models import Employee, University
 from tests.config.test_error_pages import shown
 from tests.conftest import Phases, client_of
+from tests.waiting import seconds_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis")]
 
 
 def administrator() -> psycopg.Connection:
     """Connect as an administrator, whose transactions may write whatever the role's settings are."""
-    parameters = connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}
+    parameters = connection.get_connection_params() | {"cursor_factory": psycopg.Cursor, "connect_timeout": 60}
     return psycopg.connect(**parameters, autocommit=True, options="-c default_transaction_read_only=off")
 
 
-def end_idle() -> None:
+def await_end(admin: psycopg.Connection, pids: list[int]) -> None:
+    """Wait until PostgreSQL has ended these sessions."""
+    seconds_until(lambda: not admin.execute("SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", [pids]).fetchone())
+
+
+def end_by(setting: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET idle_in_transaction_session_timeout = '10ms'")
-    time.sleep(0.2)
+        cursor.execute(f"SET {setting} = '10ms'")
+    assert connection.connection is not None
+    with administrator() as admin:
+        await_end(admin, [connection.connection.info.backend_pid])
+
+
+def end_idle() -> None:
+    end_by("idle_in_transaction_session_timeout")
 
 
 def end_long() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET transaction_timeout = '10ms'")
-    time.sleep(0.2)
+    end_by("transaction_timeout")
 
 
 def terminate() -> None:
     assert connection.connection is not None
     with administrator() as admin:
-        admin.execute("SELECT pg_terminate_backend(%s, 1000)", [connection.connection.info.backend_pid])
+        admin.execute("SELECT pg_terminate_backend(%s, 60000)", [connection.connection.info.backend_pid])
 
 
 @contextmanager
@@ -135,12 +144,15 @@ def test_a_read_only_connection_is_not_kept(directory: Directory, read_only_role
 
 def test_without_a_free_connection_it_is_refused(directory: Directory) -> None:
     connection.close()
-    with ExitStack() as stack:
-        with suppress(psycopg.OperationalError):
-            while True:
-                stack.enter_context(administrator())
-        directory.assert_refused()
-        assert directory.ready().status_code == 503
+    pids: list[int] = []
+    with administrator() as admin:
+        with ExitStack() as stack:
+            with suppress(psycopg.OperationalError):
+                while True:
+                    pids.append(stack.enter_context(administrator()).info.backend_pid)
+            directory.assert_refused()
+            assert directory.ready().status_code == 503
+        await_end(admin, pids)
     assert directory.ready().status_code == 200
     assert directory.create().status_code == 201
 

@@ -18,8 +18,9 @@ from config.postgres import pooler
 from config.postgres.base import DeadlineConnection, parameters
 from employees.models import University
 from tests.chaos.system import System
-from tests.chaos.test_worker_faults import ready, within
+from tests.chaos.test_worker_faults import ready
 from tests.chaos.webhook_load import post
+from tests.waiting import seconds_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]
 _WRITES = ("INSERT", "UPDATE", "DELETE")
@@ -142,13 +143,13 @@ def test_nothing_acknowledged_is_lost_in_a_crash(careless_system: System) -> Non
         admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'directory-%'"
         )
-    within(60, lambda: post(system, _UPDATE).answer == 200)
+    seconds_until(lambda: post(system, _UPDATE).answer == 200, 60)
     assert _ask(system, token, "POST", "/monitoring/rollout/emergency", {"reason": "drill"}) == 200
     assert _ask(system, token, "DELETE", "/profiles/7") == 204
     for pid in system.pids("postgres"):
         with suppress(ProcessLookupError):
             os.kill(pid, SIGKILL)
-    within(60, lambda: ready(system)["status"] != "unavailable")
+    seconds_until(lambda: ready(system)["status"] != "unavailable", 60)
     with system.database() as database:
         counts = database.execute(_KEPT).fetchone()
     assert counts == (1, 1, 1, 0, 1)

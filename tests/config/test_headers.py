@@ -1,6 +1,5 @@
 """The headers of responses, and whose word counts for a client's address."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -15,13 +14,11 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _quick_passwords_and_no_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick_passwords_and_no_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     # On a busy machine thirty requests take long enough for more.
     monkeypatch.setattr("config.lib.http.throttling.time", SimpleNamespace(monotonic=lambda: 0.0))
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    LogInRate.buckets = TokenBuckets()
-    yield
-    LogInRate.buckets = TokenBuckets()
+    monkeypatch.setattr(LogInRate, "buckets", TokenBuckets())
 
 
 def test_it_works(client: Client) -> None:
@@ -64,7 +61,7 @@ def test_the_admins_log_in_is_counted_with_the_apis(client: Client) -> None:
 
 
 def test_the_limits_need_no_redis(
-    client: Client, redis_server: FaultyServer, superadmin: User, settings: Settings
+    client: Client, redis_server: FaultyServer, superadmin: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closed for log-ins: still thirty, and wrong passwords counted. Open for the API: it answers as before."""
     superadmin.set_password("right")
@@ -73,7 +70,7 @@ def test_the_limits_need_no_redis(
     token = client.post("/api/token", {"username": "root", "password": "right"}, "application/json").json()["access"]
     assert client.get("/employees", headers={"authorization": f"Bearer {token}"}).status_code == 200
     assert statuses(client, 30)[-1] == 429
-    LogInRate.buckets = TokenBuckets()
+    monkeypatch.setattr(LogInRate, "buckets", TokenBuckets())
     for _ in range(5):
         answer = client.post("/api/token", {"username": "root", "password": "wrong"}, "application/json")
     assert answer.status_code == 429

@@ -30,6 +30,7 @@ from profiles.tasks import refill_cache
 from tests.profiles.fake_max import FakeMax
 from tests.profiles.people import add_profile
 from tests.rollout.changing import plan_step
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]
 
@@ -85,7 +86,7 @@ def test_a_backfill_and_its_undo(
     run = batches.start(batch_size=2, pause_ms=0)
 
     def work() -> None:
-        batches.work_on_open_run(time.monotonic() + 4)
+        batches.work_on_open_run(time.monotonic() + PATIENCE)
 
     late.run(work, 0 if is_undo_late else number, times=3)
     run.refresh_from_db()
@@ -114,7 +115,7 @@ def compared() -> tuple[int, int]:
 
 def search() -> None:
     MaxIdJob.objects.update(next_try_at=timezone.now())
-    max_id_search.work_on(time.monotonic() + 4)
+    max_id_search.work_on(time.monotonic() + PATIENCE)
 
 
 def searched() -> tuple[Any, ...]:
@@ -135,7 +136,7 @@ def miss_names() -> None:
 
 def retry_names() -> None:
     UnresolvedName.objects.update(next_try_at=timezone.now() - timedelta(minutes=2))
-    naming.retry_unresolved(time.monotonic() + 4)
+    naming.retry_unresolved(time.monotonic() + PATIENCE)
 
 
 def named() -> tuple[int, int]:
@@ -198,7 +199,7 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "compare": Task(wait_to_be_compared, lambda: comparison.compare_waiting(4.0), compared, (3, 0)),
+    "compare": Task(wait_to_be_compared, lambda: comparison.compare_waiting(PATIENCE), compared, (3, 0)),
     "search": Task(begin_search, search, searched, ("done", 2, 0, 2)),
     "retry": Task(miss_names, retry_names, named, (2, 0)),
     "erase": Task(leave_erasures, erasure.finish_erasures, erased, (0, 0)),

@@ -213,7 +213,7 @@ def test_a_row_of_headings_is_read_at_once(columns: int, length: int, words: str
 
 @pytest.mark.parametrize(
     "headings",
-    [";" * 4_000_000, "я,я;" * 300_000, ";".join(["я," * 490] * 999), ";".join(["-," * 90 + "телефон"] * 999)],
+    [";" * 1_000_000, "я,я;" * 300_000, ";".join(["я," * 490] * 999), ";".join(["-," * 90 + "телефон"] * 999)],
     ids=["empty", "of two parts", "of many parts", "with a known part"],
 )
 @pytest.mark.parametrize("delimiters", [";,", ",;", "\t;"])

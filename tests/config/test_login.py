@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,13 +23,10 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _full_buckets(settings: Settings) -> Iterator[None]:
+def _full_buckets(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    LogInRate.buckets = TokenBuckets()
-    UserRate.buckets = TokenBuckets()
-    yield
-    LogInRate.buckets = TokenBuckets()
-    UserRate.buckets = TokenBuckets()
+    for limit in (LogInRate, UserRate):
+        monkeypatch.setattr(limit, "buckets", TokenBuckets())
 
 
 @pytest.fixture
@@ -131,10 +127,14 @@ def test_requests_of_one_user_are_limited(api: APIClient, settings: Settings) ->
     assert statuses[-1] == 429
 
 
-def test_a_bucket_fills_again_and_the_oldest_is_forgotten() -> None:
+def test_a_bucket_fills_again_and_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("config.lib.http.throttling.time", SimpleNamespace(monotonic=lambda: now[0]))
     buckets = TokenBuckets()
-    assert buckets.take("a", rate=1000, burst=1) == 0
-    assert 0 < buckets.take("a", rate=1000, burst=1) < 0.01
+    assert buckets.take("a", rate=10, burst=1) == 0
+    assert buckets.take("a", rate=10, burst=1) == pytest.approx(0.1)
+    now[0] += 0.2
+    assert buckets.take("a", rate=10, burst=1) == 0
     for number in range(10_001):
         buckets.take(str(number), rate=1, burst=1)
     assert buckets.take("0", rate=1, burst=1) == 0

@@ -11,6 +11,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.test import APIClient
 
 from config.lib.http import errors
+from config.lib.http.throttling import LogInRate, TokenBuckets
 
 TEXTS = st.sampled_from(["This field is required.", "Enter a number."])
 DETAILS: st.SearchStrategy[Any] = st.recursive(
@@ -77,8 +78,9 @@ INTERNALS = re.compile(
 @pytest.mark.usefixtures("redis")
 @pytest.mark.parametrize("language", ["en", "ru"])
 @pytest.mark.parametrize("path", BODIES)
-def test_no_message_shows_internals(api: APIClient, path: str, language: str) -> None:
+def test_no_message_shows_internals(api: APIClient, monkeypatch: pytest.MonkeyPatch, path: str, language: str) -> None:
     """Whatever the type of the body or of one of its fields is."""
+    monkeypatch.setattr(LogInRate, "buckets", TokenBuckets())
     whole = BODIES[path]
     bodies = [*WRONG, *({**whole, name: value} for name in whole for value in WRONG)]
     refused = 0

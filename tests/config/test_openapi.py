@@ -160,12 +160,13 @@ schema.config.phases.coverage.enabled = HAS_BOUNDARIES
 @pytest.fixture
 def _nothing_is_kept(db: None) -> Iterator[None]:
     """Keep the connection of the test's transaction, which the end of a WSGI request would close."""
+    shared = LogInRate.buckets
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
     for signal in (request_started, request_finished):
         signal.connect(close_old_connections)
-    LogInRate.buckets = TokenBuckets()
+    LogInRate.buckets = shared
 
 
 # The receiver has an application, and tests, of its own; it writes in a loop that no test's transaction sees.

@@ -70,7 +70,7 @@ def test_it_listens_for_nothing_and_sweeps() -> None:
         connection.cursor().execute(NOTIFY.decode())
         started = time.monotonic()
         wait(listener, 0.3)
-        assert 0.3 <= time.monotonic() - started < 2
+        assert time.monotonic() - started >= 0.3
 
 
 @pytest.mark.usefixtures("pooled")
@@ -95,11 +95,21 @@ def test_a_lock_is_that_of_a_transaction() -> None:
         assert other.execute("SELECT pg_try_advisory_lock(1234)").fetchone() == (True,)
 
 
-def test_a_frozen_process_loses_the_lock() -> None:
+def test_a_frozen_process_loses_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The block sends nothing, as a process that is stopped."""
-    with sql.try_lock(1234, longest_seconds=0.3) as has_lock:
+    setting, has_lock_of = "idle_in_transaction_session_timeout", sql._has_lock
+
+    def has_lock_shortly(holder: psycopg.Connection, key: int) -> bool:
+        has_lock = has_lock_of(holder, key)
+        if holder.execute(f"SHOW {setting}").fetchone() == ("1min",):
+            # Set before, so short a limit may end the session of a busy machine before it has the lock.
+            holder.execute(f"SET LOCAL {setting} = 100")
+        return has_lock
+
+    monkeypatch.setattr(sql, "_has_lock", has_lock_shortly)
+    with sql.try_lock(1234, longest_seconds=60) as has_lock:
         assert has_lock
-        with sql.try_lock(1234, wait_seconds=10) as has_too:
+        with sql.try_lock(1234, wait_seconds=30) as has_too:
             assert has_too
 
 

@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def user() -> User:
-    LogInRate.buckets = TokenBuckets()
+def user(monkeypatch: pytest.MonkeyPatch) -> User:
+    monkeypatch.setattr(LogInRate, "buckets", TokenBuckets())
     return User.objects.create_superuser("anna", password="right")
 
 

@@ -1,6 +1,5 @@
 """The scheduler: tasks that exist, one beat that sends them, and clocks that are set."""
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -20,8 +19,10 @@ from config.celery import PeriodicTask, app
 from config.postgres.base import parameters
 from config.scheduler import Scheduler
 from tests.servers import FaultyServer
+from tests.waiting import PATIENCE, seconds_until
 
 HOUR = timedelta(hours=1)
+LEAD = scheduler._LEAD
 
 
 def test_the_scheduler_names_tasks_that_exist() -> None:
@@ -35,7 +36,7 @@ def test_alerts_are_checked_as_soon_as_the_scheduler_starts(broker_server: Fault
     with app.connection_for_read() as connection, closing(connection.SimpleQueue("celery")) as queue:
         queue.clear()
         beat_init.send(sender=None)
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=PATIENCE)
         message.ack()
     assert message.headers["task"] == "monitoring.tasks.check_alerts"
     assert message.headers["expires"]
@@ -49,7 +50,7 @@ def test_alerts_are_checked_before_a_backlog(broker_server: FaultyServer) -> Non
         queue.clear()
         for entry in entries:
             app.send_task(entry["task"], **entry["options"])
-        names = [queue.get(timeout=5).headers["task"] for _ in entries]
+        names = [queue.get(timeout=PATIENCE).headers["task"] for _ in entries]
         queue.clear()
     assert names[0] == "monitoring.tasks.check_alerts"
     assert sorted(names) == sorted(entry["task"] for entry in entries)
@@ -64,7 +65,14 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def beat(tmp_path: Path, sent: list[str]) -> Iterator[Scheduler]:
+def patient_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have beat lead although a machine stands still for longer than it waits for PostgreSQL, or PostgreSQL for it."""
+    monkeypatch.setattr(scheduler, "_DEADLINE_SECONDS", PATIENCE)
+    monkeypatch.setattr(scheduler, "_LEAD", LEAD.replace("'10s'", "'10min'"))
+
+
+@pytest.fixture
+def beat(tmp_path: Path, sent: list[str], patient_database: None) -> Iterator[Scheduler]:
     yield Scheduler(app, schedule_filename=str(tmp_path / "celerybeat-schedule"))
     connection.close()
 
@@ -84,6 +92,7 @@ def test_every_task_is_sent_at_first(beat: Scheduler, sent: list[str], tmp_path:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("patient_database")
 def test_it_sends_although_its_file_cannot_be_written(sent: list[str], tmp_path: Path) -> None:
     beat = Scheduler(app, schedule_filename=str(tmp_path / "missing" / "celerybeat-schedule"))
     tick_all(beat)
@@ -112,14 +121,19 @@ def test_a_clock_that_is_set_stops_no_task(beat: Scheduler, sent: list[str], ste
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_beats_one_sends(beat: Scheduler, sent: list[str]) -> None:
-    with psycopg.connect(**parameters()) as other:
-        other.execute(scheduler._LEAD, [scheduler._LOCK])
+    setting = "idle_in_transaction_session_timeout"
+    with psycopg.connect(**parameters()) as other, psycopg.connect(**parameters(), autocommit=True) as third:
+        # In one message: the limit begins with the answer.
+        lead = f"{LEAD % scheduler._LOCK}; SHOW {setting}; SET LOCAL {setting} = '10min'"
+        answers = other.execute(lead)
+        # PostgreSQL ends the transaction of a beat that was stopped, as by SIGSTOP.
+        assert answers.nextset()
+        assert answers.fetchone() == ("10s",)
         assert [beat.tick() for _ in range(3)] == [scheduler.STANDBY_SECONDS] * 3
         assert sent == []
-        # PostgreSQL ends the transaction of a beat that was stopped, as by SIGSTOP.
-        assert other.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("10s",)
-        other.execute("SET idle_in_transaction_session_timeout = '50ms'")
-        time.sleep(0.3)
+        other.execute(f"SET {setting} = '50ms'")
+        pid = [other.info.backend_pid]
+        seconds_until(lambda: not third.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", pid).fetchone())
         tick_all(beat)
         assert len(sent) == len(settings.CELERY_BEAT_SCHEDULE)
         with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):

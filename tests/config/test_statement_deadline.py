@@ -10,6 +10,12 @@ from django.db import OperationalError, connection, transaction
 from config.postgres import base, pooler
 from config.postgres.base import DeadlineConnection, parameters, statement_deadline
 from employees.models import Employee, University
+from tests.waiting import await_cancellations, pass_deadline, within
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    await_cancellations(monkeypatch)
 
 
 def query(seconds: float = 0) -> object:
@@ -20,10 +26,8 @@ def query(seconds: float = 0) -> object:
 
 @pytest.mark.django_db(transaction=True)
 def test_it_waits_no_longer() -> None:
-    started = time.monotonic()
-    with pytest.raises(OperationalError), statement_deadline(0.1):
-        query(5)
-    assert time.monotonic() - started < 4
+    with within(30), pytest.raises(OperationalError), statement_deadline(0.1):
+        query(60)
     assert query() is not None
 
 
@@ -32,7 +36,7 @@ def test_without_time_nothing_is_asked() -> None:
     connection.close()
     with pytest.raises(OperationalError), statement_deadline(0):
         query()
-    with statement_deadline(5):
+    with statement_deadline(60):
         assert query() is not None
 
 
@@ -47,7 +51,7 @@ def locked(transactional_db: None) -> Iterator[None]:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("locked")
 def test_the_statement_ends_on_the_server_too() -> None:
-    with statement_deadline(5), connection.cursor() as cursor:
+    with statement_deadline(60), connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         before = cursor.fetchone()
     with pytest.raises(OperationalError), statement_deadline(0.1):
@@ -98,16 +102,18 @@ def test_a_transaction_is_rolled_back() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_stored_after_a_late_transaction_is_committed() -> None:
+def test_what_is_stored_after_a_late_transaction_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a second after the deadline, a transaction may still be rolled back, and its connection stays open."""
 
     @transaction.atomic
     def create_late() -> None:
         University.objects.create(name="inside")
-        time.sleep(0.4)
+        pass_deadline()
         raise ValueError
 
-    with pytest.raises(ValueError), statement_deadline(0.2):  # noqa: PT011 (ours)
+    for name in ("_GRACE_SECONDS", "_CANCEL_SECONDS"):
+        monkeypatch.setattr(base, name, 60.0)
+    with pytest.raises(ValueError), statement_deadline(60):  # noqa: PT011 (ours)
         create_late()
     University.objects.create(name="after")
     with psycopg.connect(**parameters()) as other:
@@ -121,11 +127,9 @@ def test_connecting_takes_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
         connection.close()
         monkeypatch.setitem(connection.settings_dict, "HOST", host)
         monkeypatch.setitem(connection.settings_dict, "PORT", port)
-        started = time.monotonic()
-        with pytest.raises(OperationalError), statement_deadline(0.2):
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "connect_timeout", 60)
+        with within(30), pytest.raises(OperationalError), statement_deadline(0.2):
             query()
-        # Less than the connect_timeout of libpq, which is at least two seconds.
-        assert time.monotonic() - started < 1.9
     connection.close()
 
 
@@ -136,11 +140,11 @@ def test_a_connection_that_took_too_long_is_closed(monkeypatch: pytest.MonkeyPat
 
     def recognise_late(conn: psycopg.Connection) -> object:
         opened.append(conn)
-        time.sleep(0.3)
+        pass_deadline()
         return pooler.recognise(conn)
 
     monkeypatch.setattr(base, "recognise", recognise_late)
     connection.close()
-    with pytest.raises(OperationalError), statement_deadline(0.3):
+    with pytest.raises(OperationalError), statement_deadline(60):
         query()
     assert opened[0].closed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def messenger(tmp_path: Path) -> Iterator[Messenger]:
 @pytest.fixture
 def url(messenger: Messenger, settings: Settings) -> str:
     settings.MAX_API_URL = f"http://127.0.0.1:{messenger.server_port}"
-    settings.MAX_BOT_TOKEN = TOKEN
+    settings.MAX_BOT_TOKEN, settings.MAX_API_TIMEOUT = TOKEN, timedelta(minutes=1)
     return str(settings.MAX_API_URL)
 
 
@@ -49,17 +50,17 @@ def test_it_works(url: str) -> None:
 
 @pytest.mark.django_db
 def test_while_it_disagrees_a_last_name_is_another(url: str) -> None:
-    requests.post(f"{url}/switch/direct_api/disagreeing", timeout=5)
+    requests.post(f"{url}/switch/direct_api/disagreeing", timeout=60)
     user = users.fetch_users([KNOWN.phone])[KNOWN.phone]
     assert user.last_name == KNOWN.other_name()[1] != KNOWN.last_name
 
 
 @pytest.mark.django_db
 def test_it_fails_and_recovers(url: str) -> None:
-    requests.post(f"{url}/switch/direct_api/failing", timeout=5)
+    requests.post(f"{url}/switch/direct_api/failing", timeout=60)
     with pytest.raises(MaxError, match="503"):
         users.fetch_users([KNOWN.phone])
-    requests.post(f"{url}/switch/direct_api/healthy", timeout=5)
+    requests.post(f"{url}/switch/direct_api/healthy", timeout=60)
     assert KNOWN.phone in users.fetch_users([KNOWN.phone])
 
 
@@ -67,7 +68,7 @@ def test_it_fails_and_recovers(url: str) -> None:
 def test_it_is_slow(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    requests.post(f"{url}/switch/direct_api/slow", timeout=5)
+    requests.post(f"{url}/switch/direct_api/slow", timeout=60)
     users.fetch_users([KNOWN.phone])
     assert 4.0 in waits
 
@@ -80,8 +81,8 @@ def test_it_refuses_a_wrong_token(url: str, settings: Settings) -> None:
 
 
 def test_the_page_has_every_switch_and_shows_its_state(url: str, messenger: Messenger) -> None:
-    requests.post(f"{url}/switch/names/wrong", timeout=5)
-    page = requests.get(url, timeout=5).text
+    requests.post(f"{url}/switch/names/wrong", timeout=60)
+    page = requests.get(url, timeout=60).text
     for name, values in SWITCHES.items():
         for value in values:
             is_on = str(messenger.switches[name] == value).lower()
@@ -96,7 +97,7 @@ def test_the_page_has_every_switch_and_shows_its_state(url: str, messenger: Mess
 @pytest.mark.parametrize("path", ["/switch/direct_api/broken", "/switch/x/slow", "/switch", "/", "/else"])
 def test_it_refuses_what_is_no_switch(url: str, messenger: Messenger, path: str) -> None:
     before = dict(messenger.switches)
-    assert requests.post(url + path, timeout=5).status_code == 404
+    assert requests.post(url + path, timeout=60).status_code == 404
     assert messenger.switches == before
 
 

@@ -13,17 +13,20 @@ from django.utils import timezone
 from config import alive
 from profiles.rollout.models import Heartbeat
 from tests.servers import servers
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
 def _this_database(monkeypatch: pytest.MonkeyPatch) -> None:
     name = connection.settings_dict["NAME"]
     monkeypatch.setenv("DATABASE_URL", servers.postgres.url.replace("/directory?", f"/{name}?"))
+    monkeypatch.setattr(alive, "_TIMEOUT", int(PATIENCE))
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_this_database")
-def test_it_is_alive_with_a_heartbeat() -> None:
+def test_it_is_alive_with_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alive, "_HEARTBEAT_SECONDS", PATIENCE)
     assert not alive.beats("inbox")
     Heartbeat.objects.create(process=f"inbox-{socket.gethostname()}-1", revision=1)
     assert alive.beats("inbox")

@@ -20,8 +20,8 @@ from config.dev.processes import BASE_DIR, MARK, Child, stop
 from tests.chaos.system import System
 from tests.deploy.nginx import EXAMPLE, nginx
 from tests.hosts.network import STORES, Host, create_hosts
-from tests.profiles.test_cache_faults import seconds_until
 from tests.servers import FaultyServer
+from tests.waiting import seconds_until
 
 KINDS = {
     "web1": "web", "web2": "web", "web3": "web", "inbox1": "inbox", "inbox2": "inbox",

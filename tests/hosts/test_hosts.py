@@ -16,7 +16,7 @@ from tests.chaos.responses import Answers
 from tests.chaos.updates import random_bodies
 from tests.chaos.webhook_load import WebhookLoad
 from tests.hosts.cluster import KINDS, RATE, Cluster, living
-from tests.profiles.test_cache_faults import seconds_until
+from tests.waiting import seconds_until
 
 pytestmark = [
     pytest.mark.integration,

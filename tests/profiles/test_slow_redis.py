@@ -66,7 +66,7 @@ def waited(proxy: SlowProxy, since: float) -> list[float]:
 
 
 @contextmanager
-def within(seconds: float, proxy: SlowProxy) -> Iterator[None]:
+def waits_within(seconds: float, proxy: SlowProxy) -> Iterator[None]:
     """Bound the waits for Redis: what a busy machine adds is no fault of the deadline."""
     started = time.monotonic()
     yield
@@ -94,16 +94,16 @@ def test_answers_in_time(
         redis.connection_pool.disconnect()
     proxy.delay = delay
     for _ in range(2):
-        with within(READY_SECONDS, proxy):
+        with waits_within(READY_SECONDS, proxy):
             answer = client.get("/ready")
         assert (answer.status_code, answer.json()["database"]) == (200, True)
         if not answer.json()["cache"]:
             assert (answer.json()["status"], answer.json()["reason"]) == ("degraded", "Redis: timed out")
         cache._lease.forget()
-        with within(PROFILE_SECONDS, proxy):
+        with waits_within(PROFILE_SECONDS, proxy):
             assert api.get("/profiles/7").json()["display_name"] == "Иван Петров"
     body = {"phone": "+79165550142", "max_id": "7", "university_id": university.pk}
-    with within(PROFILE_SECONDS, proxy):
+    with waits_within(PROFILE_SECONDS, proxy):
         created = api.post("/employees", body, format="json")
     assert (created.status_code, created.json()["first_name"]) == (201, "Иван")
 
@@ -124,7 +124,7 @@ def test_the_limit_covers_connecting_and_all_commands(redis: redis_py.Redis, pro
     proxy.delay = 0.2
     for limit in (0.1, 0.5, 0.7):
         redis.connection_pool.disconnect()
-        with within(limit + 0.1, proxy), suppress(redis_py.TimeoutError), redis_connection.time_limit(limit):
+        with waits_within(limit + 0.1, proxy), suppress(redis_py.TimeoutError), redis_connection.time_limit(limit):
             while True:
                 redis.ping()
     with redis_connection.time_limit(0), redis_connection.time_limit(60, is_extra=True):

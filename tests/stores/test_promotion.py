@@ -19,8 +19,8 @@ from tests.chaos.responses import Answers
 from tests.chaos.system import System
 from tests.chaos.updates import random_bodies
 from tests.chaos.webhook_load import Sender, WebhookLoad
-from tests.profiles.test_cache_faults import seconds_until
 from tests.servers import FaultyServer, servers
+from tests.waiting import seconds_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow"), pytest.mark.timeout(600)]
 

@@ -20,8 +20,8 @@ from config.dev.processes import stop as stop_children
 from tests.chaos.system import System
 from tests.chaos.updates import random_bodies
 from tests.chaos.webhook_load import Sender
-from tests.profiles.test_cache_faults import seconds_until
 from tests.stores.programs import SERVER, Certificate, issue
+from tests.waiting import seconds_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow"), pytest.mark.timeout(400)]
 

@@ -108,6 +108,7 @@ def test_a_process_that_ended_before_the_clock_was_set_back_is_silent() -> None:
 
 def test_a_notification_is_sent_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ALERT_WEBHOOK_URL = "http://127.0.0.1:1/"
+    monkeypatch.setattr(outbox, "FIRST_PAUSE", timedelta(minutes=5))
     alert = Alert.objects.create(kind="dead_letters", severity="warning", message="m", words={"count": "1"})
     outbox.put(alert, Delivery.Event.FIRING)
     Delivery.objects.update(next_try_at=timezone.now() + HOUR)

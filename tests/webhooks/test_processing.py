@@ -1,4 +1,5 @@
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from tests.conftest import Phases
 from tests.profiles.people import cached
 from tests.rollout.changing import change
 from tests.servers import FaultyServer
+from tests.waiting import PATIENCE
 from tests.webhooks.inbox_rows import rows
 from tests.webhooks.sending import send
 from webhooks import processing
@@ -158,8 +160,20 @@ def test_new_updates_do_not_wait_for_a_backlog(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("webhooks.processing.BATCH", 20)
     rows(1000, State.PENDING, timedelta(hours=1))
     rows(20, State.PENDING)
+    first, rounds, has_processed = threading.current_thread(), [0, 0], threading.Event()
+
+    def is_stopping() -> bool:
+        """Let the first thread wait before its second batch until the second thread has finished one."""
+        is_second = threading.current_thread() is not first
+        rounds[is_second] += 1
+        if is_second and rounds[1] == 2:
+            has_processed.set()
+        elif not is_second and rounds[0] == 2:
+            has_processed.wait(PATIENCE)
+        return False
+
     with ThreadPoolExecutor(1) as second_thread:
-        process_from_both_ends(lambda: False, second_thread)
+        process_from_both_ends(is_stopping, second_thread)
     assert states() == {State.DONE: 1020}
     in_order = list(InboxUpdate.objects.order_by("finished_at").values_list("received_at", flat=True))
     new = max(in_order)

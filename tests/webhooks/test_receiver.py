@@ -1,4 +1,3 @@
-import asyncio
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,16 @@ from prometheus_client import Counter
 from pytest_django.fixtures import Settings
 
 from config.rsgi.intake import LARGEST_DISCARDED
-from tests.webhooks.sending import Protocol, close, send
+from tests import loops
+from tests.waiting import PATIENCE, seconds_until, within
+from tests.webhooks import sending
+from tests.webhooks.sending import Protocol, send
+from webhooks import group_commit, inbox
 from webhooks.inbox import store
 from webhooks.models import DuplicateDelivery, InboxUpdate, State
 from webhooks.receiver import LARGEST_BODY, empty_envelopes, old_secrets
 
+DEADLINE_SECONDS, CANCEL_SECONDS = group_commit.DEADLINE_SECONDS, inbox._CANCEL_SECONDS
 UPDATE = {
     "update_type": "bot_started",
     "timestamp": 1775025604499,
@@ -199,50 +203,68 @@ def test_it_answers_503_when_it_cannot_store() -> None:
     assert (answer.status, answer.headers["retry-after"], answer.code) == (503, "5", "UNAVAILABLE")
 
 
+def queued() -> int:
+    return len(sending._receivers[0]._committer._queue)
+
+
 def test_waiting_requests_are_committed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
     async def slow_store(conn: Any, arrivals: Any) -> None:
+        if not sizes:
+            await loops.until(lambda: len(arrivals) + queued() == 16)
         sizes.append(len(arrivals))
-        await asyncio.sleep(0.05)
         await store(conn, arrivals)
 
+    monkeypatch.setattr("webhooks.group_commit.DEADLINE_SECONDS", PATIENCE)
     monkeypatch.setattr("webhooks.group_commit.store", slow_store)
     with ThreadPoolExecutor(16) as pool:
         replies = list(pool.map(lambda number: send(UPDATE | {"chat_id": number}).status, range(64)))
     assert replies == [200] * 64
     assert sum(sizes) == 64 == len(states())
-    assert max(sizes) > 8
+    # Of the first sixteen, those that came before the first commit began, or those that came after.
+    assert max(sizes) >= 8
 
 
-def test_a_locked_table_is_503_within_the_deadline() -> None:
+def test_a_locked_table_is_503_within_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.group_commit.REFUSE_SECONDS", 0)
+    monkeypatch.setattr("webhooks.group_commit.DEADLINE_SECONDS", 0.5)
     with connection.cursor() as cursor, transaction.atomic():
         cursor.execute("LOCK webhook_inbox IN ACCESS EXCLUSIVE MODE")
-        started = time.monotonic()
-        with ThreadPoolExecutor(1) as pool:
+        with within(30), ThreadPoolExecutor(1) as pool:
             answer = pool.submit(send, UPDATE).result()
-        assert (answer.status, time.monotonic() - started < 3) == (503, True)
+        assert answer.status == 503
+    monkeypatch.setattr("webhooks.group_commit.DEADLINE_SECONDS", PATIENCE)
     assert send(UPDATE).status == 200
+
+
+def test_the_deadline_leaves_time_to_cancel_the_statement() -> None:
+    """The answer comes within three seconds, also if PostgreSQL does not react to the cancellation."""
+    assert DEADLINE_SECONDS + 2 * CANCEL_SECONDS < 3
 
 
 def test_waiting_for_a_commit_counts_against_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A locked table costs the first request its deadline; the next ones must not begin a whole one after it."""
-    monkeypatch.setattr("webhooks.group_commit.DEADLINE_SECONDS", 0.6)
+    monkeypatch.setattr("webhooks.group_commit.DEADLINE_SECONDS", PATIENCE)
     monkeypatch.setattr("webhooks.group_commit.REFUSE_SECONDS", 0)  # for the tests that follow
-    close()
+    deadlines: list[float] = []
+    all_wait_at: list[float] = []
 
-    def timed(number: int) -> tuple[int, float]:
-        time.sleep(0.02 * number)
-        started = time.monotonic()
-        status = send(UPDATE | {"chat_id": number}).status
-        return status, time.monotonic() - started
+    async def cancel(conn: Any, arrivals: Any) -> None:
+        deadlines.append(conn.deadline)
+        if len(deadlines) == 1:
+            await loops.until(lambda: queued() == 3)
+            all_wait_at.append(time.monotonic())
+        raise psycopg.errors.QueryCanceled
 
-    with connection.cursor() as cursor, transaction.atomic(), ThreadPoolExecutor(4) as pool:
-        cursor.execute("LOCK webhook_inbox IN ACCESS EXCLUSIVE MODE")
-        answers = list(pool.map(timed, range(4)))
-    close()
-    assert {status for status, _ in answers} == {503}
-    assert max(seconds for _, seconds in answers) < 0.7
+    monkeypatch.setattr("webhooks.group_commit.store", cancel)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(send, UPDATE)
+        seconds_until(lambda: deadlines)
+        others = [pool.submit(send, UPDATE | {"chat_id": number}) for number in range(3)]
+    assert [answer.result().status for answer in (first, *others)] == [503] * 4
+    assert len(deadlines) == 2
+    assert max(deadlines) < all_wait_at[0] + PATIENCE
 
 
 def test_a_full_queue_is_503_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,6 +132,6 @@ def test_it_skips_an_update_that_is_being_replayed() -> None:
 
         thread = threading.Thread(target=run)
         thread.start()
-        thread.join(5)
+        thread.join(60)
     assert pruned == [(0, 0, 0, 0)]
     assert InboxUpdate.objects.pending().get() == update

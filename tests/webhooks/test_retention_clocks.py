@@ -119,4 +119,4 @@ def test_nothing_is_deleted_while_the_clocks_differ(
 def test_it_is_the_clock_of_postgresql() -> None:
     with time_machine.travel(timezone.now() + DAY), connection.cursor() as cursor:
         cursor.execute("SELECT abs(extract(epoch FROM clock_timestamp() - %s))", [clock.of_database()])
-        assert cursor.fetchone()[0] < 5
+        assert cursor.fetchone()[0] < 3600

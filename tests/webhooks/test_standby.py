@@ -3,14 +3,18 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from psycopg.waiting import Ready, Wait
 
 from config.postgres.base import DeadlineConnection, statement_deadline
 from tests import loops
 from tests.servers import FaultyServer
+from tests.waiting import PATIENCE, await_cancellations, seconds_until
+from webhooks import inbox
 from webhooks.inbox import Arrival, InboxConnection, store
 
 # What the receiver writes to.
@@ -23,14 +27,47 @@ CREATE TABLE IF NOT EXISTS webhook_repeats (
 INSERT = "INSERT INTO received DEFAULT VALUES"
 
 
+def waits_for_standby(watching: psycopg.Connection, pid: int) -> bool:
+    row = watching.execute("SELECT wait_event FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+    return row == ("SyncRep",)
+
+
+def commits_wait(watching: psycopg.Connection, url: str) -> bool:
+    """Return whether a commit waits for the standby, and end it then."""
+    with closing(psycopg.connect(url, autocommit=True)) as session:
+        session.pgconn.send_query(INSERT.encode())
+        session.pgconn.flush()
+        while session.pgconn.is_busy():
+            if waits_for_standby(watching, session.info.backend_pid):
+                watching.execute("SELECT pg_cancel_backend(%s)", [session.info.backend_pid])
+                return True
+            session.pgconn.consume_input()
+    return False
+
+
 @pytest.fixture
-def url(durable_postgres: FaultyServer) -> Iterator[str]:
-    """Return the URL of a server whose commits wait for a standby that does not exist."""
+def url(durable_postgres: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the URL of a server whose commits wait for a standby that does not exist.
+
+    For the receiver's connection, the deadline has come as soon as its commit waits, and not before.
+    """
     with psycopg.connect(durable_postgres.url, autocommit=True) as connection:
+        ready = InboxConnection._ready
+
+        async def ready_or_waiting(inbox_connection: InboxConnection, state: Wait, ends_at: float | None) -> Ready:
+            while (event := await ready(inbox_connection, state, time.monotonic() + 0.05)) == Ready.NONE:
+                is_first = ends_at is not None and ends_at == inbox_connection.deadline
+                if is_first and waits_for_standby(connection, inbox_connection.info.backend_pid):
+                    break
+            return event
+
+        monkeypatch.setattr(InboxConnection, "_ready", ready_or_waiting)
+        monkeypatch.setattr(inbox, "_CANCEL_SECONDS", PATIENCE)
+        await_cancellations(monkeypatch)
         connection.execute("CREATE TABLE IF NOT EXISTS received (id serial)")
         connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         connection.execute("SELECT pg_reload_conf()")
-        time.sleep(0.3)
+        seconds_until(lambda: commits_wait(connection, durable_postgres.url))
         yield durable_postgres.url
         connection.execute("SET synchronous_commit = local")
         connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
@@ -40,7 +77,7 @@ def url(durable_postgres: FaultyServer) -> Iterator[str]:
 def test_the_receiver_reports_a_failure(url: str) -> None:
     async def receive() -> None:
         async with await InboxConnection.connect(url, autocommit=True) as connection:
-            connection.deadline = time.monotonic() + 0.5
+            connection.deadline = time.monotonic() + PATIENCE
             await connection.run_prepared(b"insert", INSERT.encode(), [], [])
 
     with pytest.raises(psycopg.OperationalError, match="standby"):
@@ -55,7 +92,7 @@ def test_so_does_django(url: str, is_autocommit: bool) -> None:
             connection.execute(INSERT)
             connection.commit()
 
-        with pytest.raises(psycopg.errors.QueryCanceled), statement_deadline(0.5):
+        with pytest.raises(psycopg.errors.QueryCanceled), statement_deadline(3):
             commit()
         connection.close()
 
@@ -69,7 +106,7 @@ def test_a_second_delivery_is_no_success_either(url: str) -> None:
 
     async def deliver() -> None:
         async with await InboxConnection.connect(url, autocommit=True) as connection:
-            connection.deadline = time.monotonic() + 0.5
+            connection.deadline = time.monotonic() + PATIENCE
             await store(connection, [arrival])
 
     for _ in range(3):
@@ -86,19 +123,25 @@ def test_the_receiver_goes_on_if_an_administrator_does_without_it(url: str) -> N
 
     async def deliver() -> None:
         async with await InboxConnection.connect(url, autocommit=True) as connection:
-            connection.deadline = time.monotonic() + 0.5
+            connection.deadline = time.monotonic() + PATIENCE
             with pytest.raises(psycopg.OperationalError, match="standby"):
                 await store(connection, updates[:1])
             await asyncio.to_thread(do_without_standby)
+            connection.deadline = None
+            while await setting_of(connection) != "local":  # noqa: ASYNC110 (no event comes with it)
+                await asyncio.sleep(0.02)
             for again in (updates, updates):
-                connection.deadline = time.monotonic() + 2
+                connection.deadline = time.monotonic() + PATIENCE
                 await store(connection, again)
 
     def do_without_standby() -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET synchronous_commit = local")
             connection.execute("SELECT pg_reload_conf()")
-        time.sleep(0.3)
+
+    async def setting_of(connection: InboxConnection) -> str:
+        row = await (await connection.execute("SHOW synchronous_commit")).fetchone()
+        return str(row[0]) if row else ""
 
     loops.run(deliver())
     with psycopg.connect(url) as connection:
