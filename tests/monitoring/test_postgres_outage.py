@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from config.postgres.base import seconds_left
 from monitoring.api import views
 from monitoring.stats import cached
 from monitoring.stats.models import CachedStatistic
@@ -75,16 +76,30 @@ def within(seconds: float, send: Callable[[], Any]) -> Any:
 def test_it_works(client: Client, paused_postgres: SilentPostgres) -> None:
     assert client.get(PATHS[0]).status_code == 200
     paused_postgres.pause()
-    answer = within(2, lambda: client.get(PATHS[0]))
+    answer = within(8, lambda: client.get(PATHS[0]))
     assert (answer.status_code, answer.json()["error"]["code"], answer["Retry-After"]) == (503, "UNAVAILABLE", "5")
     paused_postgres.resume()
     assert client.get(PATHS[0]).status_code == 200
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_a_busy_machine_has_time(client: Client, path: str) -> None:
+    """An answer that takes a second is no outage."""
+    left: list[float | None] = []
+
+    def run(execute: Callable[..., Any], *arguments: Any) -> Any:
+        left.append(seconds_left())
+        return execute(*arguments)
+
+    with connection.execute_wrapper(run):
+        assert client.get(path).status_code == 200
+    assert max(seconds for seconds in left if seconds is not None) > 1
+
+
 @pytest.mark.parametrize("path", PATHS[1:])
 def test_each_report_is_refused_with_503(client: Client, paused_postgres: SilentPostgres, path: str) -> None:
     paused_postgres.pause()
-    answer = within(2, lambda: client.get(path))
+    answer = within(8, lambda: client.get(path))
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
 
 
@@ -110,7 +125,7 @@ def test_a_healthy_redis_has_time_after_a_silent_postgresql(
 def test_metrics_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
     client.get("/metrics")
     paused_postgres.pause()
-    assert "cache_connection_status 1" in within(4, lambda: client.get("/metrics")).content.decode()
+    assert "cache_connection_status 1" in within(8, lambda: client.get("/metrics")).content.decode()
 
 
 def test_a_token_whose_user_cannot_be_read_gets_503(
@@ -120,7 +135,7 @@ def test_a_token_whose_user_cannot_be_read_gets_503(
     client = client_of(superadmin)
     assert client.get(PATHS[0]).status_code == 200
     paused_postgres.pause()
-    answer = within(2, lambda: client.get(PATHS[0]))
+    answer = within(8, lambda: client.get(PATHS[0]))
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
 
 
