@@ -155,6 +155,9 @@ schema = schemathesis.openapi.from_dict(COMMITTED)
 schema.app = wsgi_application
 # Boundaries are computed at collection, which each worker of `pytest -n` repeats.
 schema.config.phases.coverage.enabled = HAS_BOUNDARIES
+# The test sends a valid token instead of generated credentials. A case that breaks these and the query keeps both on
+# record, and gets no excuse for a query that is valid as it is sent, such as one that leaves out ``search=[]``.
+schema.config.generation.update(with_security_parameters=False)
 
 
 @pytest.fixture
