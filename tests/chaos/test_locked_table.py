@@ -16,7 +16,11 @@ _CREATES = 140
 _CREATE_SECONDS = 10.0
 # It counts employees, so it waits for the lock, but not for as long as a create.
 _COVERAGE, _REPORTS, _REPORT_SECONDS = "/monitoring/profiles/coverage", 3, 8.0
-_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+# The worker's tasks have no clients, and a limit of their own.
+_WAITING = """
+SELECT application_name, left(query, 99) FROM pg_stat_activity
+WHERE wait_event_type = 'Lock' AND application_name <> 'directory-worker'
+"""
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,11 @@ def test_it_works(system: System) -> None:
             while not all(future.done() for future in creates):
                 others += ask_others(system, token)
             answers, reports = ([future.result() for future in futures] for futures in (creates, counting))
-            waiting = database.execute(_WAITING).fetchone()
+            waiting = database.execute(_WAITING).fetchall()
         assert {(answer.status, answer.has_retry_after) for answer in answers} == {(503, True)}
         assert max(answer.seconds for answer in answers) < _CREATE_SECONDS
         # Nothing waits for the lock on the server after its client got an answer.
-        assert waiting == (0,)
+        assert waiting == []
         again = create(system, token, 1)
     assert (again.status, again.seconds < 1) == (201, True)
     must_work = {"/webhook/max", "/health", "/ready", "/monitoring/webhook/stats", "/monitoring/rollout"}
