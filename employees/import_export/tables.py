@@ -91,25 +91,37 @@ def _csv_rows(text: str) -> Iterator[Row]:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter by which the first filled record has most known headings.
-
-    If two have the same number, it is the one by which the phone is among them, then the one by which more of them are
-    one heading at most by all delimiters, and then the one with most cells. Raise UnreadableFile if it is unclear.
-    """
+    """Return the delimiter of the first filled record and the rows after it; raise UnreadableFile if it is unclear."""
     for record in _RECORD.finditer(text):
         unquoted = _QUOTED.sub(lambda quoted: "" if _is_blank(quoted[1]) else "x", record[0])
         if not _is_blank(unquoted.strip(_DELIMITERS)):
-            ranks = {one: _known_headings(record[0], one) for one in _DELIMITERS}
-            best = max(_DELIMITERS, key=lambda one: (ranks[one], unquoted.count(one)))
-            # A file without phones is refused in any case.
-            if ranks[best].has_phone:
-                equal = [one for one in _DELIMITERS if one in unquoted and ranks[one] == ranks[best]]
-                if len(equal) > 1:
-                    # A comma, the first of them, is the most likely to be a part of a heading.
-                    raise _unclear(equal[1], equal[0], _headings_with(equal[0], unquoted, equal[1]))
-                _refuse_others(best, ranks[best].known, unquoted, text[record.end() :])
-            return best
+            return _delimiter_of(record[0], unquoted, text[record.end() :])
     return _DELIMITERS[0]
+
+
+def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
+    """Return the delimiter by which the record has most known headings.
+
+    If several have the same number, it is one by which the phone is among them, then one that the rows contain, then
+    the one by which more of them are one heading at most by all delimiters, and then the one by which fewer headings
+    contain another delimiter. Raise UnreadableFile if it is unclear.
+    """
+    ranks = {one: _known_headings(record, one) for one in _DELIMITERS}
+    most = max(rank[:2] for rank in ranks.values())
+    likely = [one for one in _DELIMITERS if ranks[one][:2] == most]
+    if len(likely) > 1:
+        used = _without_quotes(rows)
+        # What no row contains separates nothing.
+        likely = [one for one in likely if one in used] or likely
+    best = max(likely, key=lambda one: (ranks[one].whole, -_mixed(unquoted, one), unquoted.count(one)))
+    # A file without phones is refused in any case.
+    if ranks[best].has_phone:
+        _refuse_others(best, likely, ranks[best].known, unquoted, rows)
+    return best
+
+
+def _without_quotes(rows: str) -> str:
+    return _QUOTED.sub("", rows)
 
 
 class _Rank(NamedTuple):
@@ -142,23 +154,44 @@ def _is_known_in_part(heading: str) -> bool:
 
 
 def _headings_with(other: str, unquoted: str, delimiter: str) -> list[str]:
-    """Return the headings, as far as they are read, that contain another delimiter without quotes."""
-    cells = unquoted.split(delimiter, _MOST_COLUMNS)[:_MOST_COLUMNS]
-    return [cell[:LONGEST].strip() for cell in cells if other in cell[:LONGEST]]
+    """Return the headings, as far as they are read, that contain another delimiter without quotes.
+
+    A tab before or after a heading is white space.
+    """
+    cells = (cell[:LONGEST].strip() for cell in unquoted.split(delimiter, _MOST_COLUMNS)[:_MOST_COLUMNS])
+    return [cell for cell in cells if other in cell]
 
 
-def _refuse_others(delimiter: str, known: int, unquoted: str, rows: str) -> None:
-    """Raise UnreadableFile if another delimiter may be meant: one in an unknown heading without quotes and in the rows.
+def _mixed(unquoted: str, delimiter: str) -> int:
+    """Return how often a heading contains another delimiter without quotes."""
+    return sum(len(_headings_with(other, unquoted, delimiter)) for other in _DELIMITERS.replace(delimiter, ""))
 
-    Headings such as “Position, department” are common: they are accepted among enough known ones.
+
+def _refuse_others(delimiter: str, likely: list[str], known: int, unquoted: str, rows: str) -> None:
+    """Raise UnreadableFile if another delimiter may be meant: one in a heading without quotes and in the rows.
+
+    No known heading has a semicolon or a tab. Headings such as “Phone, personal” and “Position, department” are common:
+    they are accepted if the comma is not ``likely``, and unknown ones only among enough known ones.
     """
     for other in _DELIMITERS.replace(delimiter, ""):
-        cells = [cell for cell in _headings_with(other, unquoted, delimiter) if not _is_known(visible(cell))]
+        headings = _headings_with(other, unquoted, delimiter)
+        unknown = [heading for heading in headings if not _is_known(visible(heading))]
         # Not all of them: a thousand headings may have half a million parts.
-        parts = islice((visible(part) for cell in cells for part in cell.split(other)), _MOST_COLUMNS)
-        is_clear = known >= _CLEARLY_KNOWN + 2 * sum(map(_is_known, parts))
-        if cells and not is_clear and other in _QUOTED.sub("", rows):
-            raise _unclear(delimiter, other, cells)
+        parts = islice((visible(part) for heading in unknown for part in heading.split(other)), _MOST_COLUMNS)
+        is_accident = known >= _CLEARLY_KNOWN + 2 * sum(map(_is_known, parts))
+        is_unclear = other in likely or (other != "," and len(unknown) < len(headings))
+        doubtful = headings if is_unclear else [] if is_accident else unknown
+        if doubtful and other in _without_quotes(rows):
+            raise _unclear(delimiter, other, _parted_by_comma(delimiter, other, unquoted) or doubtful)
+
+
+def _parted_by_comma(delimiter: str, other: str, unquoted: str) -> list[str]:
+    """Return the headings that the comma as delimiter would part, unless the other delimiter only fills up the row.
+
+    A comma belongs to many a text, so it is the most likely to be a part of a heading.
+    """
+    is_within = delimiter == "," and other in unquoted.strip(f"{other} \r\n")
+    return _headings_with(delimiter, unquoted, other) if is_within else []
 
 
 def _unclear(delimiter: str, other: str, headings: list[str]) -> UnreadableFile:

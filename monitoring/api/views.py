@@ -35,9 +35,10 @@ from profiles import cache, failures
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Rollout
 
-# An answer, if only 503, comes within a second (docs/reference/http-api.md).
-POSTGRES_TIMEOUT_SECONDS = 0.8
-# Less than READY_SECONDS of config.web, so that the answer says what does not respond.
+# Of the ten seconds for an answer (docs/reference/http-api.md). A busy machine needs a second or two, and the state of
+# the rollout is asked for just then. While a table is locked, a report on it holds a thread for no longer.
+POSTGRES_TIMEOUT_SECONDS = 3.0
+# /ready answers within a second. Less than READY_SECONDS of config.web, so that the answer says what does not respond.
 _READY_SECONDS, _READY_POSTGRES_SECONDS = 0.65, 0.5
 # A Redis that is well answers in this time, also after PostgreSQL has used up all.
 _LEAST_REDIS_SECONDS = 0.1
@@ -98,7 +99,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 class DeadlineView(APIView):
-    # If PostgreSQL does not respond within POSTGRES_TIMEOUT_SECONDS, the response is a 503.
+    # If PostgreSQL has not done its part within POSTGRES_TIMEOUT_SECONDS, the response is a 503.
     permission = SEE
     authentication_classes = access.AUTHENTICATION
     permission_classes = [access.MayMonitor]

@@ -14,7 +14,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow")]
 
 _CREATES = 140
 _CREATE_SECONDS = 10.0
-_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+# It counts employees, so it waits for the lock, but not for as long as a create.
+_COVERAGE, _REPORTS, _REPORT_SECONDS = "/monitoring/profiles/coverage", 3, 8.0
+# The worker's tasks have no clients, and a limit of their own.
+_WAITING = """
+SELECT application_name, left(query, 99) FROM pg_stat_activity
+WHERE wait_event_type = 'Lock' AND application_name <> 'directory-worker'
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,6 @@ def ask_others(system: System, token: str) -> list[Answer]:
         send(system, "GET", "/health"),
         send(system, "GET", "/ready"),
         send(system, "GET", "/monitoring/webhook/stats", token),
-        send(system, "GET", "/monitoring/profiles/coverage", token),
         send(system, "GET", "/monitoring/rollout", token),
     ]
 
@@ -53,21 +58,24 @@ def test_it_works(system: System) -> None:
     token = system.token()
     assert create(system, token, 0).status == 201
     others: list[Answer] = []
-    with ThreadPoolExecutor(_CREATES) as pool, system.database() as database:
+    with ThreadPoolExecutor(_CREATES + _REPORTS) as pool, system.database() as database:
         with database.transaction():
             database.execute("LOCK employees IN ACCESS EXCLUSIVE MODE")
             creates = [pool.submit(create, system, token, number) for number in range(1, _CREATES + 1)]
+            counting = [pool.submit(send, system, "GET", _COVERAGE, token) for _ in range(_REPORTS)]
             while not all(future.done() for future in creates):
                 others += ask_others(system, token)
-            answers = [future.result() for future in creates]
-            waiting = database.execute(_WAITING).fetchone()
+            answers, reports = ([future.result() for future in futures] for futures in (creates, counting))
+            waiting = database.execute(_WAITING).fetchall()
         assert {(answer.status, answer.has_retry_after) for answer in answers} == {(503, True)}
         assert max(answer.seconds for answer in answers) < _CREATE_SECONDS
         # Nothing waits for the lock on the server after its client got an answer.
-        assert waiting == (0,)
+        assert waiting == []
         again = create(system, token, 1)
     assert (again.status, again.seconds < 1) == (201, True)
     must_work = {"/webhook/max", "/health", "/ready", "/monitoring/webhook/stats", "/monitoring/rollout"}
     assert [answer for answer in others if answer.path in must_work and answer.status != 200] == []
     assert [answer for answer in others if answer.status != 200 and not answer.has_retry_after] == []
     assert sorted(answer.seconds for answer in others)[len(others) * 95 // 100] < 1
+    assert {(answer.status, answer.has_retry_after) for answer in reports} == {(503, True)}
+    assert max(answer.seconds for answer in reports) < _REPORT_SECONDS

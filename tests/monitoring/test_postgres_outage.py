@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from config.postgres.base import seconds_left
 from monitoring.api import views
 from monitoring.stats import cached
 from monitoring.stats.models import CachedStatistic
@@ -79,6 +80,21 @@ def test_it_works(client: Client, paused_postgres: SilentPostgres) -> None:
     assert (answer.status_code, answer.json()["error"]["code"], answer["Retry-After"]) == (503, "UNAVAILABLE", "5")
     paused_postgres.resume()
     assert client.get(PATHS[0]).status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_busy_machine_has_time(client: Client, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shorter limit than this one, which tests/config/test_limits.py compares with the documents."""
+    monkeypatch.setattr(views, "POSTGRES_TIMEOUT_SECONDS", 60.0)
+    left: list[float | None] = []
+
+    def run(execute: Callable[..., Any], *arguments: Any) -> Any:
+        left.append(seconds_left())
+        return execute(*arguments)
+
+    with connection.execute_wrapper(run):
+        assert client.get(path).status_code == 200
+    assert max(seconds for seconds in left if seconds is not None) > 40
 
 
 @pytest.mark.parametrize("path", PATHS[1:])

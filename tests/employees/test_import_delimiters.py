@@ -1,0 +1,173 @@
+"""Which character separates the columns of a CSV file: the right one, or the file is refused."""
+
+import csv
+import re
+from io import StringIO
+from itertools import permutations
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from employees.import_export.headings import column_of
+from employees.import_export.tables import UnreadableFile, read_csv
+
+
+@given(
+    st.sampled_from(",;\t"),
+    st.lists(st.text(st.sampled_from(",;\t\n\"'яN "), max_size=12), min_size=1, max_size=3),
+    st.booleans(),
+)
+def test_separators_within_quotes_do_not_count(delimiter: str, headings: list[str], is_first: bool) -> None:
+    """Whatever the headings of the other columns are."""
+    file = StringIO(newline="")
+    quoted = [f"заметка {number} {heading}" for number, heading in enumerate(headings)]
+    names = ["phone", "last_name", *quoted] if is_first else [*quoted, "last_name", "phone"]
+    values = ["89007771000", "Ли", *quoted] if is_first else [*quoted, "Ли", "89007771000"]
+    csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL).writerows([names, values])
+    [row] = read_csv(file.getvalue().encode()).dict
+    assert (row["phone"], row["last_name"]) == ("89007771000", "Ли")
+
+
+def test_separators_within_a_heading_do_not_count_either() -> None:
+    """Without quotes, “Телефон;Фамилия, имя, отчество” has more known headings by the comma, but no phone."""
+    with pytest.raises(UnreadableFile) as refused:
+        read_csv("Телефон;Фамилия, имя, отчество\n89007771000;Ли Ян\n".encode())
+    assert "Телефон" not in str(refused.value)
+    assert "Фамилия, имя, отчество" in str(refused.value)
+    table = read_csv("Телефон;Имя;Должность, отчество, фамилия\n89007771000;Ян;доцент\n".encode())
+    assert [(row["phone"], row["first_name"]) for row in table.dict] == [("89007771000", "Ян")]
+
+
+@pytest.mark.parametrize(
+    ("content", "values"),
+    [
+        # By the comma, “Телефон;Номер” would mean the phone as well.
+        ("Телефон;Номер, личный\n89007771000;5\n", ("89007771000", "")),
+        ("Телефон, личный;Имя\n89007771000;Ян\n", ("89007771000", "Ян")),
+        ("Имя, обязательно;Телефон, обязательно\nЯн;89007771000\n", ("89007771000", "Ян")),
+        ("Отдел\t;Телефон\t\nПраво\t;89007771000\t\n", ("89007771000\t", "")),
+        ("Телефон\t;Отдел\t\n89007771000\t;Право\t\n", ("89007771000\t", "")),
+    ],
+)
+def test_a_heading_with_its_comment_is_one_heading(content: str, values: tuple[str, str]) -> None:
+    [row] = read_csv(content.encode()).dict
+    assert (row["phone"], row.get("first_name", "")) == values
+
+
+PHONE, EXTENSION = "89007771000", " доб. 5"
+CELLS = {"Фамилия": "Ли", "Имя": "Ян", "First name": "Ян", "Phone": PHONE, "Телефон": PHONE, "Отдел": "Право"}
+COMMENTS = ["", "", " обязательно", " личный", " для связи", " required"]
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from([*permutations(",;\t", 2)]),
+    st.lists(st.sampled_from([*CELLS]), min_size=2, max_size=4, unique_by=lambda one: column_of(one) or one),
+    st.lists(st.sampled_from(COMMENTS), min_size=4, max_size=4),
+    st.lists(st.sampled_from(["", "", EXTENSION]), min_size=4, max_size=4),
+)
+def test_a_comment_starts_no_column(
+    delimiters: tuple[str, str], headings: list[str], comments: list[str], notes: list[str]
+) -> None:
+    """The file is read right, or refused if the headings and the rows contain both separators."""
+    delimiter, other = delimiters
+    assume({"Телефон", "Phone"}.intersection(headings))
+    first = [f"{heading}{other * bool(comment)}{comment}" for heading, comment in zip(headings, comments, strict=False)]
+    second = [f"{CELLS[heading]}{other * bool(note)}{note}" for heading, note in zip(headings, notes, strict=False)]
+    try:
+        [row] = read_csv(f"{delimiter.join(first)}\n{delimiter.join(second)}\n".encode()).dict
+    except UnreadableFile as refused:
+        assert all(other in "".join(line) for line in (first, second))
+        named = re.findall("“([^”]*)”", str(refused).partition("rename them: ")[2])
+        assert named
+        assert other != "," or set(named) <= set(first)
+    else:
+        cells = {column_of(heading): cell for heading, cell in zip(headings, second, strict=True)}
+        assert row == {"ROW": 2} | {column: cell for column, cell in cells.items() if column}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Телефон, обязательно;Имя, обязательно\n8 916 123-45-67, доб. 5;Ян\n",
+        "Phone, required;First name, required;Department\n+12025550100;Ann;Law, Arts\n",
+        "Телефон, имя;Номер\n8 916 123-45-67, Ян;5\n",
+        "Имя;обязательно,Телефон;личный\nЯн,89007771000;доб. 5\n",
+        "Фамилия,Телефон,Имя,Отчество;;;\nЛи,89161234567,Ян,Юрьевич;;;\n",
+    ],
+)
+def test_a_known_heading_hides_no_other_delimiter(content: str) -> None:
+    with pytest.raises(UnreadableFile, match="It is unclear whether"):
+        read_csv(content.encode())
+
+
+@pytest.mark.parametrize(
+    ("headings", "named"),
+    [
+        ("Телефон, личный;Имя", "“Телефон, личный”"),
+        ("Телефон, личный, для связи;Имя", "“Телефон, личный, для связи”"),
+        (
+            "Имя, обязательно;Телефон, личный;Фамилия, Отчество;ИНН",
+            "“Имя, обязательно”, “Телефон, личный”, “Фамилия, Отчество”",
+        ),
+        ('"Отдел";ФИО;Телефон;"Роль, проект";Телефон, роль', "“Телефон, роль”"),
+        ("ФИО;Телефон, моб.", "“Телефон, моб.”"),
+        ("Сотрудники;Телефон (раб., моб.)", "“Телефон (раб., моб.)”"),
+        ("Телефон, обязательно;Имя, обязательно", "“Телефон, обязательно”, “Имя, обязательно”"),
+        ("Фамилия,Телефон,Имя;;", "“Имя;;”"),
+    ],
+)
+def test_it_names_the_headings_that_make_the_delimiter_unclear(headings: str, named: str) -> None:
+    with pytest.raises(UnreadableFile, match="separates the columns") as refused:
+        read_csv(f"{headings}\n89007771000, доб.;Ян, Ли\n".encode())
+    assert str(refused.value).partition("rename them: ")[2] == named
+
+
+NOTES = st.text(st.sampled_from("яN :/()"), max_size=8)
+
+
+@given(
+    st.sampled_from([",;", ",\t", ";,", ";\t", "\t,", "\t;"]),
+    st.lists(st.tuples(st.sampled_from(["Телефон", "Тел.:", "Примечание", "заметка"]), NOTES), min_size=1, max_size=3),
+    st.sampled_from(["моб.", "моб.)", "имя", "роль", "яN"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_separators_without_quotes_start_no_column(
+    delimiters: str, unknown: list[tuple[str, str]], part: str, is_first: bool, is_named: bool
+) -> None:
+    """No file gives other rows than those of its delimiter, whatever its unknown headings contain."""
+    delimiter, other = delimiters[0], delimiters[1]
+    headings = [f"{word} ({note}{other} {part}" for word, note in unknown]
+    known = ["Фамилия", "Имя", "Отчество", "Телефон"] if is_named else ["ФИО преподавателя"]
+    values = ["Ли", "Ян", "", "89007771000"] if is_named else ["Ли"]
+    notes = [f"8 495 111-11-11{other} 89007771001"] * len(headings)
+    rows = [[*headings, *known], [*notes, *values]] if is_first else [[*known, *headings], [*values, *notes]]
+    text = "\n".join(map(delimiter.join, rows))
+    try:
+        read = [(row["phone"], row["last_name"], row["first_name"]) for row in read_csv(text.encode()).dict]
+    except UnreadableFile:
+        assert not is_named or any(map(column_of, other.join(headings).split(other)))
+    else:
+        assert is_named
+        assert read == [("89007771000", "Ли", "Ян")]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("Имя;Телефон (раб., моб.)\nЯн;8 495 111-11-11, 8 916 123-45-67\n", "whether “,” or “;” separates the columns"),
+        ("Фамилия;Имя;Телефон (раб., моб.)\nЛи;Ян;8 495 111-11-11, 8 916 123-45-67\n", "no “Phone” column"),
+        ("Фамилия;Имя;Отчество;Телефон, моб.\nЛи;Ян;;8 916 123-45-67\n", "no “Phone” column"),
+        ('"Фамилия";"Имя";"Телефон, мобильный"\n"Ли";"Ян";"8 916 123-45-67"\n', "no “Phone” column"),
+        ('"Фамилия";"Телефон, мобильный"\n"Ли";"8 916 123-45-67"\n', "no “Phone” column"),
+        ("ФИО;Телефон, моб.\nЛи Ян;8 916 123-45-67\n", "whether “,” or “;” separates the columns"),
+        ("ФИО вуза;Телефон (раб., моб.)\nЛи Ян;8 495 111-11-11, 8 916 123-45-67\n", "whether “,” or “;” separates"),
+        ("ФИО вуза;Телефон, моб., роль\nЛи;8 495, 8 916 123-45-67,\n", "whether “,” or “;” separates the columns"),
+        ("Сотрудники\tТелефон, моб.\nЛи Ян\t8 916 123-45-67\n", "whether “,” or “tab” separates the columns"),
+    ],
+)
+def test_half_of_a_heading_is_no_phone(content: str, words: str) -> None:
+    with pytest.raises(UnreadableFile, match=words):
+        read_csv(content.encode())
