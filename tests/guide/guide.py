@@ -23,8 +23,11 @@ _VOLATILE = [
     (r'("(?:total_events|successful_events|other)":)\d+|\bn = \d+', r"\1N"),
     (r"(Can be replayed|Put back into the queue|as replay):? \d+", r"\1: N"),
     (r"127\.0\.0\.1:\d+|localhost:\d+", "ADDRESS"),
-    (r"\b[\d.]+(?= of \d+ MB)|(?<=queued tasks: )\d+", "N"),
-    (r"(Used memory +)[\d.]+ MB", r"\1N"),
+    (r"\b[\d.]+(?= of \d+[ \u00a0]MB)|(?<=queued tasks: )\d+", "N"),
+    (r"(?<=Used memory)( +)[\d.]+(?=[ \u00a0]MB)", r"\1N"),
+    (r"(?<=x-request-id: )\w+", "N"),
+    # The unit is on the next line of the cell.
+    (r"(?<=processed in )\d+$", "N"),
     (r"/\S*/\.data\b", ".data"),
     (r"\d+/\d+ at revision", "N/N at revision"),
     # A killed process keeps its heartbeat row for a while.
