@@ -185,8 +185,8 @@ def preview(shown: Preview) -> Iterable[Any]:
     strangers = ngettext("%(n)s employee has no cached profile", "%(n)s employees have no cached profile", unknown)
     asked = ngettext("%(n)s direct API call a day", "%(n)s direct API calls a day", abs(calls))
     step = f"Phase {shown.phase}, {percentage(shown.current)} → {percentage(shown.target)}"
-    moves = [people % {"n": shown_number(total)}, strangers % {"n": shown_number(unknown)}]
-    yield f"{step}: {', '.join(moves)}; {asked % {'n': f'{calls:+d}'}}"
+    numbers = [people % {"n": shown_number(total)}, strangers % {"n": shown_number(unknown)}]
+    yield f"{step}: {'; '.join([*numbers, asked % {'n': f'{calls:+d}'}])}"
     yield meaning
     if not shown.universities:
         return

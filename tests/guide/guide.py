@@ -23,6 +23,11 @@ _VOLATILE = [
     (r'("(?:total_events|successful_events|other)":)\d+|\bn = \d+', r"\1N"),
     (r"(Can be replayed|Put back into the queue|as replay):? \d+", r"\1: N"),
     (r"127\.0\.0\.1:\d+|localhost:\d+", "ADDRESS"),
+    (r"\b[\d.]+(?= of \d+[ \u00a0]MB)|(?<=queued tasks: )\d+", "N"),
+    (r"(?<=Used memory)( +)[\d.]+(?=[ \u00a0]MB)", r"\1N"),
+    (r"(?<=x-request-id: )\w+", "N"),
+    # The unit is on the next line of the cell.
+    (r"(?<=processed in )\d+$", "N"),
     (r"/\S*/\.data\b", ".data"),
     (r"\d+/\d+ at revision", "N/N at revision"),
     # A killed process keeps its heartbeat row for a while.
@@ -31,6 +36,8 @@ _VOLATILE = [
     (r"[━─┏┓┗┛┡┩┳┻╇┃│└┘┴┼├┤╭╮╰╯╺╸]+", " "),
     (r"[ \t]+", " "),
 ]
+# What the API and the commands answer when they refuse; curl ends with 0 then, too.
+_REFUSAL = re.compile(r'^(?:\{"error":.*|CommandError:)', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,11 @@ def steady(answer: str) -> list[str]:
     for pattern, name in _VOLATILE:
         answer = re.sub(pattern, name, answer, flags=re.MULTILINE)
     return [line.strip() for line in answer.splitlines() if line.strip()]
+
+
+def refusals(answer: str) -> list[str]:
+    """Return the beginning of each command's refusal, and the API's errors as a whole."""
+    return _REFUSAL.findall(answer)
 
 
 def with_answers(text: str, answers: list[tuple[Block, str]]) -> str:

@@ -17,7 +17,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-import time_machine
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
@@ -34,6 +33,7 @@ from profiles.rollout.phases import PHASES, SHADOW
 from tests.conftest import Phases
 from tests.monitoring.comparison_rows import compared
 from tests.profiles.fake_max import FakeMax
+from tests.walkthrough.moved_clock import MovedClock, moved_clock
 from tests.walkthrough.people import SECRET, People, inbox_worker
 from webhooks.models import InboxUpdate, State
 
@@ -47,8 +47,9 @@ START = datetime(2027, 3, 1, 9, 0, tzinfo=UTC)
 
 HEAD = f"""# The whole rollout, recorded
 
-Recorded by `make test-walkthrough` with {EMPLOYEES:,} employees, {UPDATES:,} updates, real PostgreSQL and Valkey, a
-fake direct API, and a clock that is set forward. Each command is shown with its output, as printed.
+Recorded by `make test-walkthrough`, in one process, with {EMPLOYEES:,} employees, {UPDATES:,} updates, real PostgreSQL
+and Valkey, and a fake direct API. Each command is shown with its output, as printed. The weeks pass within minutes: the
+clocks of the process and of PostgreSQL are set forward together. Valkey's clock stays, so no profile expires there.
 """
 
 pytestmark = [
@@ -60,7 +61,7 @@ pytestmark = [
 
 
 class Recording:
-    def __init__(self, clock: time_machine.Traveller, people: People) -> None:
+    def __init__(self, clock: MovedClock, people: People) -> None:
         self.clock, self.people = clock, people
         self.text = HEAD
 
@@ -91,6 +92,8 @@ class Recording:
     def wait(self, **length: float) -> None:
         """Set the clock forward; in the last minutes a few people write, and the worker's tasks run three times."""
         pause = timedelta(minutes=6)
+        # Within a second of the last change, not within a day of it.
+        rollback.await_convergence()
         self.clock.shift(timedelta(**length) - 3 * pause)
         for _ in range(3):
             self.clock.shift(pause)
@@ -125,7 +128,7 @@ def recording(
     # A day's new employees arrive within seconds: at 29 requests a second they would wait for half a minute.
     monkeypatch.setattr(users, "SPACING", users.SPACING / 100)
     Flag.objects.update_or_create(name=SHADOW, defaults={"percent": Decimal(100), "salt": "shadow"})
-    with time_machine.travel(START, tick=True) as clock:
+    with moved_clock(START) as clock:
         Flag.objects.update(moved_at=START)
         started = Recording(clock, People(direct, superadmin))
         heartbeat_thread.start("web")
@@ -151,6 +154,7 @@ def test_it_goes_to_phase_4_and_back(recording: Recording, settings: Settings) -
         recording.wait(days=8)
         recording.people.hire(1_500)
         recording.wait(hours=24)
+        recording.write("Nine days pass with 1,500 new employees. Their lookups are the comparisons that count now.")
     through_phase_3(recording)
     cache_primary(recording)
     if not IS_FULL:
@@ -174,6 +178,11 @@ def infrastructure(recording: Recording, settings: Settings) -> None:
 def collection(recording: Recording) -> None:
     recording.chapter("Phase 2: collection")
     recording.run("rollout advance --by olga --reason 'start to collect'", refused="no synthetic update in the last")
+    recording.people.write(range(20))
+    drain()
+    recording.write(
+        f"MAX sends the first {recording.people.sent} updates. They are processed; names are not collected."
+    )
     recording.run("rollout gates --probe")
     recording.run("rollout advance --by olga --reason 'start to collect'")
     recording.run("rollout set --phase 3 --percent 50 --by olga --reason 'no patience'", refused="comparisons")
@@ -205,6 +214,7 @@ def first_cohort(recording: Recording) -> None:
     recording.run("rollout advance --by olga --reason 'impatient'", refused="dwell time")
     recording.people.hire(HIRED_DAILY)
     recording.wait(hours=24)
+    recording.write(f"A day passes with {HIRED_DAILY} new employees.")
     recording.run("rollout advance --by olga --reason 'a quiet day'")
     recording.people.hire(HIRED_DAILY)
     recording.run("rollout schedule --phase 3 --percent 25 --at 24h --by olga --reason 'while I am away'")
@@ -250,6 +260,7 @@ def stop_and_resume(recording: Recording) -> None:
 
 def through_phase_3(recording: Recording) -> None:
     recording.chapter("Through phase 3")
+    recording.write(f"Between two steps, a day passes with {HIRED_DAILY} new employees.")
     for share in (5, 25, 50, 75, 100):
         if share <= percents()[2]:
             continue
@@ -265,6 +276,7 @@ def through_phase_3(recording: Recording) -> None:
 def cache_primary(recording: Recording) -> None:
     recording.chapter("Phase 4: cache primary")
     recording.run("rollout advance --phase 4 --by olga --reason 'tuning'", refused="phase 3 has been at 100% for")
+    recording.write("Before each step, 25 hours pass.")
     for share in (1, 5, 25, 50, 75, 100):
         recording.wait(hours=25)
         recording.run("rollout advance --by olga --reason 'no alert'")
