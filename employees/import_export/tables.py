@@ -91,7 +91,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter of the first filled record and the rows after it; raise UnreadableFile if it is unclear."""
+    """Return the delimiter of the first record that is not blank; raise UnreadableFile if two are equally likely."""
     for record in _RECORD.finditer(text):
         unquoted = _QUOTED.sub(lambda quoted: "" if _is_blank(quoted[1]) else "x", record[0])
         if not _is_blank(unquoted.strip(_DELIMITERS)):
@@ -100,11 +100,12 @@ def _delimiter(text: str) -> str:
 
 
 def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
-    """Return the delimiter by which the record has most known headings.
+    """Return the delimiter that splits the record into the most known headings.
 
-    If several have the same number, it is one by which the phone is among them, then one that the rows contain, then
-    the one by which more of them are one heading at most by all delimiters, and then the one by which fewer headings
-    contain another delimiter. Raise UnreadableFile if it is unclear.
+    If several do, prefer one with which a heading of the phone is found, then one that occurs in the rows. Of those
+    that remain, prefer the one with which more known headings contain no other known heading, as “Phone;personal”
+    does, and then the one whose headings contain the other delimiters least often. Raise UnreadableFile if the file may
+    mean another delimiter.
     """
     ranks = {one: _known_headings(record, one) for one in _DELIMITERS}
     most = max(rank[:2] for rank in ranks.values())

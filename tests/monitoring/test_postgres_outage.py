@@ -1,10 +1,11 @@
 """While PostgreSQL is silent reports are refused in time; /ready and /metrics answer. Without Redis reports go on."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from signal import SIGCONT, SIGSTOP
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
