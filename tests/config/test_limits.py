@@ -75,7 +75,7 @@ PROMISES = [
     ),
     (
         "docs/how-to/runbook.md",
-        "Any other change of the rollout waits for five seconds and fails then",
+        "Any other change of the rollout takes effect at once too, but then waits for five seconds and fails",
         LOCKS["COMMIT_SECONDS"] == 5,
     ),
     (
