@@ -29,9 +29,9 @@ def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str
     web = "config.web_server --interface rsgi --loop uvloop --http 1 --no-ws --backlog 4096"
     web += f" --backpressure {backpressure} --respawn-failed-workers"
     web += " --http1-header-read-timeout 10000 --http1-buffer-size 65536"
-    # On a reload, the respawn interval gives a new worker two seconds to import before the old worker is ended, which
+    # On a reload, the respawn interval gives a new worker three seconds to import before the old worker is ended, which
     # still answers the requests that wait for a lock: they have 8.5 seconds (config.rsgi.bridge).
-    web += " --respawn-interval 2 --workers-kill-timeout 11"
+    web += " --respawn-interval 3 --workers-kill-timeout 11"
     web += f" --host {host} --port {port} --workers {web_workers} config.web:application"
     celery = "celery --app config.celery --quiet"
     worker = f"{celery} worker --loglevel WARNING --concurrency 1 --without-mingle --without-gossip"

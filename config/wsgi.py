@@ -26,5 +26,4 @@ get_resolver().url_patterns  # noqa: B018 (a property that loads the pages)
 
 # The objects of the modules live as long as the process. Without this, each full garbage collection would look at all
 # of them, which takes a tenth of a second, and no request is answered meanwhile.
-gc.collect()
 gc.freeze()

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import psycopg
 from django.db import Error, OperationalError, connection, transaction
+from django.utils.translation import gettext_noop
 from django_prometheus.db.backends.postgresql import base
 from psycopg import generators, waiting
 from psycopg.pq import TransactionStatus
@@ -108,6 +109,12 @@ def _cancel_late(cancellation: PGcancelConn) -> None:
     with suppress(psycopg.Error):
         cancellation.start()
         waiting.wait_conn(generators.cancel(cancellation), 1.0, _LATE_CANCEL_SECONDS)
+
+
+# What users see then, as a message to be translated.
+NOT_CONFIRMED = gettext_noop(
+    "Stored on this server only: the standby has not confirmed it, and a failover would lose it."
+)
 
 
 class CommitNotConfirmed(OperationalError):

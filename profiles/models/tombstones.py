@@ -50,10 +50,14 @@ def _hash_key(secret: str) -> bytes:
 class TombstoneQuerySet(models.QuerySet["Tombstone"]):
     @transaction.atomic
     def create_for(self, user_id: str, at: datetime) -> Tombstone:
-        """Create the tombstone after in-flight profile writes finish, so later writers see it."""
+        """Create the tombstone after in-flight profile writes finish, so later writers see it.
+
+        It is committed without waiting for a synchronous standby, which would keep out all writers meanwhile; the
+        erasure that follows waits, and so confirms both.
+        """
         with connection.cursor() as cursor:
             cursor.execute(_KEEP_OUT, [str(locks.IDLE_TIMEOUT_MS), str(locks.LOCK_TIMEOUT_MS), _LOCK])
-        locks.limit_commit()
+        locks.commit_here()
         fields = {"erased_at": at, "unfinished_id": user_id, "progress": {}}
         return self.update_or_create(key=hash_of(user_id), defaults=fields)[0]
 

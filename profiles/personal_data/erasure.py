@@ -22,6 +22,7 @@ from django.dispatch import Signal
 from psycopg.errors import DeadlockDetected
 
 from config.lib import clock
+from config.postgres import locks
 from profiles import cache
 from profiles.models import Comparison, DirectAnswer, Erasure, PhoneLink, Profile, Tombstone, WaitingComparison
 from profiles.personal_data import Person, rows_of
@@ -61,7 +62,10 @@ class ErasedPerson(Person):
 
 
 def erase(user_id: str, *, by: str, reason: str) -> ErasedPerson:
-    """Erase the person, write an audit row, and return the result of the first pass; it is safe to repeat this."""
+    """Erase the person, write an audit row, and return the result of the first pass; it is safe to repeat this.
+
+    Raise CommitNotConfirmed if the person is erased, but a synchronous standby has not confirmed it in time.
+    """
     tombstone = Tombstone.objects.create_for(user_id, _time_of_erasure(Person(user_id)))
     for _ in range(_DEADLOCKS):
         try:
@@ -74,6 +78,7 @@ def erase(user_id: str, *, by: str, reason: str) -> ErasedPerson:
 
 @transaction.atomic
 def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> ErasedPerson:
+    locks.limit_commit()
     person = _erase(ErasedPerson(tombstone.unfinished_id, received_until=tombstone.erased_at))
     if not _forget_cached(person):
         cache.wait_for_leases()

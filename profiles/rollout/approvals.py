@@ -53,16 +53,19 @@ class ApprovalNeeded(ChangeRefused):
         return _("Request %(id)s waits for approval until %(until)s.") % params
 
     def store(self) -> None:
-        """Store the request, unless the same person's request for the same change is already waiting."""
+        """Store the request, unless the same person's request for the same change is already waiting.
+
+        Wait for a synchronous standby in both cases: it may not have confirmed the earlier request either.
+        """
         new = self.approval
         if new is None:
             return
         same = Approval.objects.waiting().filter(by=new.by, action=new.action, request=new.request, plan=new.plan_id)
         self.approval = same.first() or new
-        if self.approval is new:
-            new.pk = None
-            with transaction.atomic():
-                limit_commit()
+        with transaction.atomic():
+            limit_commit()
+            if self.approval is new:
+                new.pk = None
                 new.save(force_insert=True)
 
 

@@ -4,18 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from django.db import OperationalError, connection, transaction
-from django.utils.translation import gettext_noop
 
 from config.lib.messages import Message, join_messages
-from config.postgres.base import WRITE_TO_LOG, statement_deadline, without_standby
+from config.postgres.base import NOT_CONFIRMED, WRITE_TO_LOG, statement_deadline, without_standby
 from config.postgres.locks import commit_here, limit_commit
 from profiles.rollout.change_request import ChangeRequest
 from profiles.rollout.models import Action
 from profiles.rollout.rollout_settings import ChangeResult
 
-HERE_ONLY = Message(
-    gettext_noop("Stored on this server only: the standby has not confirmed it, and a failover would lose it.")
-)
+HERE_ONLY = Message(NOT_CONFIRMED)
 _URGENT = (Action.EMERGENCY, Action.PAUSE, Action.ROLL_BACK)
 _CONFIRM_SECONDS = 1.0
 

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection, transaction
 from config.postgres import base, pooler
 from config.postgres.base import DeadlineConnection, parameters, statement_deadline
 from employees.models import Employee, University
-from tests.waiting import await_cancellations, pass_deadline, within
+from tests.waiting import await_cancellations, pass_deadline, seconds_until, within
 
 
 @pytest.fixture(autouse=True)
@@ -76,13 +76,10 @@ def test_a_slow_cancellation_goes_on_without_the_caller(monkeypatch: pytest.Monk
     started = time.monotonic()
     with pytest.raises(OperationalError), statement_deadline(0.1):
         Employee.objects.count()
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 30
     with psycopg.connect(**parameters(), autocommit=True) as other:
         waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        deadline = time.monotonic() + 10
-        while other.execute(waiting).fetchall():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        seconds_until(lambda: not other.execute(waiting).fetchall())
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,14 +84,6 @@ def ready(client: Client) -> dict[str, Any]:
     answer = client.get("/ready")
     assert answer.status_code == 200
     return dict(answer.json())
-
-
-def seconds_until(is_well: Callable[[], bool], limit: float = 2 * RECOVERY_SECONDS) -> float:
-    started = time.monotonic()
-    while not is_well():
-        assert time.monotonic() - started < limit
-        time.sleep(0.05)
-    return time.monotonic() - started
 
 
 def test_erased_and_renamed_people_after_an_old_snapshot(

@@ -37,7 +37,7 @@ from employees.models import University
 from monitoring.rollout_control import approvals, controller, gates, rollback, terminal
 from monitoring.rollout_control.approvals import Decider
 from monitoring.rollout_control.models import GateCheck, Verdict
-from profiles.models import Tombstone
+from profiles.models import Erasure, Profile
 from profiles.rollout import changes, lock, standby
 from profiles.rollout.approvals import approval_of
 from profiles.rollout.changes import Latched
@@ -49,6 +49,7 @@ from tests.conftest import Phases
 from tests.database_dump import _BINARIES
 from tests.lost_standby import WRITE, end_waits, lose_standby
 from tests.profiles.fake_max import FakeMax
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change, plan_step, request
 from tests.servers import FaultyServer, servers
 from tests.waiting import within
@@ -218,7 +219,7 @@ def no_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_cancellation")
 def test_a_change_that_waits_for_ever_locks_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that waits for a standby does not notice that its client has left."""
-    monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 3.0)
     close = DatabaseWrapper.close
     with pytest.MonkeyPatch.context() as patch:
 
@@ -233,9 +234,20 @@ def test_a_change_that_waits_for_ever_locks_nothing(site: Site, monkeypatch: pyt
     with commits_within(PATIENCE, site):
         changes.apply(request("emergency"))
     assert (*site.sees(), site.percent()) == (True, False, 0)
-    with commits_within(PATIENCE, site), pytest.raises(CommitNotConfirmed):
-        Tombstone.objects.create_for("7", timezone.now())
+    with without_standby():
+        add_profile("7")
+    with commits_within(PATIENCE, site):
+        answer = site.api.delete("/profiles/7")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "NOT_CONFIRMED")
+    assert "Retry-After" not in answer.headers, "a client that repeats a change may do it twice"
+    assert HERE_ONLY in answer.json()["error"]["message"]
+    assert not Profile.objects.exists()
+    assert Erasure.objects.get().by
     assert site.others.execute("SELECT pg_try_advisory_xact_lock_shared(%s)", [0x70E57]).fetchone() == (True,)
+    with commits_within(PATIENCE, site):
+        answer = site.api.post("/monitoring/rollout/resume", ROW, format="json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "NOT_CONFIRMED")
+    assert site.sees() == (False, False)
 
 
 def test_a_cancelled_plan_and_a_request_for_approval_wait_no_longer(
@@ -351,7 +363,7 @@ def test_other_commands_end_with_3(site: Site, monkeypatch: pytest.MonkeyPatch) 
         assert failed.value.returncode == 3
     assert not UniversityRule.objects.exists(), "the rehearsal still denies the university"
     assert not Flag.objects.filter(name="own").exists()
-    assert Tombstone.objects.exists()
+    assert Erasure.objects.get().reason == "r"
 
 
 def test_a_stop_is_not_verified_while_all_heartbeats_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

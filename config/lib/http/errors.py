@@ -18,6 +18,8 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
 from rest_framework_simplejwt.exceptions import InvalidToken
 
+from config.postgres.base import NOT_CONFIRMED, CommitNotConfirmed
+
 RETRY_AFTER_SECONDS = 5
 
 _CODES = {
@@ -123,7 +125,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         return Response(body(400, _("The database cannot process one of the values.")), 400)
     if reason := failure(error):
         set_rollback()
-        return Response(body(503, reason), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        return _unavailable(error, reason)
     if isinstance(error, Http404):
         # Django's own message is in English and contains the model's name.
         error = exceptions.NotFound(_MESSAGES[404])
@@ -138,6 +140,13 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     return response
 
 
+def _unavailable(error: Exception, reason: str) -> Response:
+    if isinstance(error, CommitNotConfirmed):
+        # Without Retry-After: a client that repeats a change may do it twice.
+        return Response(body(503, reason, code="NOT_CONFIRMED"), 503)
+    return Response(body(503, reason), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
 def is_refused_by_database(error: Exception) -> bool:
     """Return whether PostgreSQL refused a value of the request.
 
@@ -150,8 +159,10 @@ def is_refused_by_database(error: Exception) -> bool:
 def failure(error: Exception) -> str | None:
     """Return a message for an error that the request did not cause: the database is unavailable or has another schema.
 
-    Too many open files count too. Return None for other errors.
+    Too many open files count too, and a change that is stored but not confirmed. Return None for other errors.
     """
+    if isinstance(error, CommitNotConfirmed):
+        return _(NOT_CONFIRMED)
     if isinstance(error.__cause__, ReadOnlySqlTransaction):
         return _("The database is read-only at the moment. Try again later.")
     # An InterfaceError means that the connection was lost earlier in the same transaction.

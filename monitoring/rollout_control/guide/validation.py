@@ -196,8 +196,10 @@ class Validation:
             left += int(cache.read(self.user_id) is not None)
         if left:
             params = {"count": left, "id": self.user_id}
-            raise Failed(_("rows of the synthetic person %(id)s are left in the database: %(count)d") % params)
-        return _("no rows of the synthetic person are left in the database")
+            raise Failed(
+                _("rows of the synthetic person %(id)s are left in the database and the cache: %(count)d") % params
+            )
+        return _("no rows of the synthetic person are left in the database and the cache")
 
     @transaction.atomic
     def _remove(self) -> None:
