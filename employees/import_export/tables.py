@@ -28,6 +28,8 @@ _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _DELIMITERS = ",;\t"
 # So many known headings, in addition to two for each that another delimiter finds in unknown ones, are no accident.
 _CLEARLY_KNOWN = 2
+# A line with so many digits may hold a phone.
+_FEWEST_DIGITS = 7
 # The column that only exports have.
 _EXPORTED = "profile_source"
 _MOST_INVISIBLE = 100
@@ -71,23 +73,61 @@ def read_csv(content: bytes, *, max_rows: int | None = None) -> Table:
 def _csv_rows(text: str) -> Iterator[Row]:
     """Yield the number of each filled row, and its cells by column; raise UnreadableFile for broken quotes.
 
-    If a row has a filled cell beyond the last column of the first row, its cell 0 is a ValueError.
+    If a quote of a row is not closed, or it has a filled cell beyond the last column of the header, its cell 0 is a
+    ValueError.
     """
-    reader = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
-    width = number = 0
+    delimiter = _delimiter(text)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    number = 0
     try:
         for number, row in enumerate(reader, start=1):
             cells: dict[int, Cell] = {column: cell for column, cell in enumerate(row, start=1) if not _is_blank(cell)}
             if not cells:
                 continue
-            width = width or len(row)
-            if max(cells) > width:
-                numbers = {"cells": max(cells), "columns": width}
-                cells[0] = ValueError(_("It has %(cells)d cells, but the header has %(columns)d.") % numbers)
+            if not header:
+                header = row
+                _refuse_rows_in_header(number, header, delimiter)
+            elif error := _error_of_row(row, max(cells), header, delimiter):
+                cells[0] = ValueError(error)
             yield number, cells
     except csv.Error as error:
         message = _("Row %(row)d: the file is not valid CSV: %(error)s")
         raise UnreadableFile(message % {"row": number + 1, "error": error}) from None
+
+
+def _error_of_row(row: list[str], last: int, header: list[str], delimiter: str) -> str:
+    """Return why the row, of which ``last`` is the last filled column, does not fit the header; ``""`` if it does."""
+    for heading, cell in zip(header, row, strict=False):
+        if any(_rows_within(cell, delimiter, len(header))):
+            return _not_closed(heading)
+    if last > len(header):
+        numbers = {"cells": last, "columns": len(header)}
+        return _("It has %(cells)d cells, but the header has %(columns)d.") % numbers
+    return ""
+
+
+def _refuse_rows_in_header(number: int, header: list[str], delimiter: str) -> None:
+    """Raise UnreadableFile if a heading contains a row with a phone, because its quote is not closed.
+
+    A long heading may contain many delimiters, but no phone.
+    """
+    for heading in header:
+        for row in _rows_within(heading, delimiter, len(header)):
+            if sum(map(str.isdigit, row)) >= _FEWEST_DIGITS:
+                message = _("Row %(row)s: %(error)s")
+                raise UnreadableFile(message % {"row": number, "error": _not_closed(heading.splitlines()[0])})
+
+
+def _rows_within(cell: str, delimiter: str, width: int) -> Iterator[str]:
+    """Yield the lines of a cell after its first that have the delimiters of a whole row: a quote swallowed them."""
+    lines = islice(cell.splitlines(), 1, None) if width > 1 else ()
+    return (line for line in lines if line.count(delimiter) >= width - 1)
+
+
+def _not_closed(heading: str) -> str:
+    shown = texts.clean(heading[:LONGEST])[:50]
+    return _("The quotation mark in the column “%s” is not closed.") % shown
 
 
 def _delimiter(text: str) -> str:
