@@ -26,6 +26,8 @@ _RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^"\r\n]++|")++')
 # An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _DELIMITERS = ",;\t"
+# A first line for Excel, which is not shown as a row there.
+_DELIMITER_LINE = re.compile(rf'("?)sep=([{_DELIMITERS}])\1[ \t]*+(?:\r\n|[\r\n]|\Z)', re.IGNORECASE)
 # So many known headings, in addition to two for each that another delimiter finds in unknown ones, are no accident.
 _CLEARLY_KNOWN = 2
 # A line with so many digits may hold a phone.
@@ -76,12 +78,15 @@ def _csv_rows(text: str) -> Iterator[Row]:
     If a quote of a row is not closed, or it has a filled cell beyond the last column of the header, its cell 0 is a
     ValueError.
     """
-    delimiter = _delimiter(text)
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    named = _DELIMITER_LINE.match(text)
+    delimiter = named[2] if named else _delimiter(text)
+    reader = csv.reader(StringIO(text[named.end() if named else 0 :], newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
-    number = 0
+    # The line with the delimiter is a row of the file as well.
+    first = 2 if named else 1
+    number = first - 1
     try:
-        for number, row in enumerate(reader, start=1):
+        for number, row in enumerate(reader, start=first):
             cells: dict[int, Cell] = {column: cell for column, cell in enumerate(row, start=1) if not _is_blank(cell)}
             if not cells:
                 continue

@@ -55,6 +55,31 @@ def test_a_heading_with_its_comment_is_one_heading(content: str, values: tuple[s
     assert (row["phone"], row.get("first_name", "")) == values
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("delimiter", ",;\t")
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1251"])
+def test_a_first_line_for_excel_names_the_delimiter(quote: str, delimiter: str, end: str, encoding: str) -> None:
+    """Also if another one would be likely, or equally so."""
+    for other in ",;\t".replace(delimiter, ""):
+        headings = delimiter.join([f"Телефон{other} личный", f"Имя{other} обязательно", "Фамилия"])
+        cells = delimiter.join(["89161234567", f"Ян{other} 2", "Ли"])
+        content = end.join([f"{quote}sep={delimiter}{quote}", headings, "", cells]).encode(encoding)
+        assert list(read_csv(content)) == [(4, "89161234567", "Ли", f"Ян{other} 2")]
+
+
+@pytest.mark.parametrize("content", ["sep=;", "SEP=;\nОтдел;Имя\n1;2\n", "sep=;\nТелефон,Имя\n89161234567,Ян\n"])
+def test_a_line_for_excel_does_not_replace_the_headings(content: str) -> None:
+    with pytest.raises(UnreadableFile, match="no “Phone” column"):
+        read_csv(content.encode())
+
+
+def test_a_line_for_excel_counts_as_a_row_in_errors() -> None:
+    with pytest.raises(UnreadableFile, match="Row 3: the file is not valid CSV"):
+        read_csv('sep=;\nТелефон;Имя\n89161234567;"Ян\n'.encode())
+    assert list(read_csv("sep=;\nТелефон;Имя\n1;2;3\n".encode()).errors) == [3]
+
+
 PHONE, EXTENSION = "89007771000", " доб. 5"
 CELLS = {"Фамилия": "Ли", "Имя": "Ян", "First name": "Ян", "Phone": PHONE, "Телефон": PHONE, "Отдел": "Право"}
 COMMENTS = ["", "", " обязательно", " личный", " для связи", " required"]
