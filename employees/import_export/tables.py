@@ -28,6 +28,7 @@ _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _DELIMITERS = ",;\t"
 # A first line for Excel, which is not shown as a row there.
 _DELIMITER_LINE = re.compile(rf'("?)sep=([{_DELIMITERS}])\1[ \t]*+(?:\r\n|[\r\n]|\Z)', re.IGNORECASE)
+_BRACKETED = re.compile(r"\([^()]*+\)")
 # So many known headings, in addition to two for each that another delimiter finds in unknown ones, are no accident.
 _CLEARLY_KNOWN = 2
 # A line with so many digits may hold a phone.
@@ -162,7 +163,7 @@ def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
     best = max(likely, key=lambda one: (ranks[one].whole, -_mixed(unquoted, one), unquoted.count(one)))
     # A file without phones is refused in any case.
     if ranks[best].has_phone:
-        _refuse_others(best, likely, ranks[best].known, unquoted, rows)
+        _refuse_others(best, likely, ranks, unquoted, rows)
     return best
 
 
@@ -213,22 +214,34 @@ def _mixed(unquoted: str, delimiter: str) -> int:
     return sum(len(_headings_with(other, unquoted, delimiter)) for other in _DELIMITERS.replace(delimiter, ""))
 
 
-def _refuse_others(delimiter: str, likely: list[str], known: int, unquoted: str, rows: str) -> None:
+def _refuse_others(delimiter: str, likely: list[str], ranks: dict[str, _Rank], unquoted: str, rows: str) -> None:
     """Raise UnreadableFile if another delimiter may be meant: one in a heading without quotes and in the rows.
 
     No known heading has a semicolon or a tab. Headings such as “Phone, personal” and “Position, department” are common:
-    they are accepted if the comma is not ``likely``, and unknown ones only among enough known ones.
+    they are accepted if the comma is not ``likely``, and unknown ones only among enough known ones. Fewer are enough if
+    the comma finds no phone, because the file would be refused.
     """
+    known = ranks[delimiter].known
     for other in _DELIMITERS.replace(delimiter, ""):
         headings = _headings_with(other, unquoted, delimiter)
         unknown = [heading for heading in headings if not _is_known(visible(heading))]
         # Not all of them: a thousand headings may have half a million parts.
         parts = islice((visible(part) for heading in unknown for part in heading.split(other)), _MOST_COLUMNS)
-        is_accident = known >= _CLEARLY_KNOWN + 2 * sum(map(_is_known, parts))
+        known_parts = sum(map(_is_known, parts))
+        is_refused = other == "," and not ranks[other].has_phone
+        if is_refused and _is_mere_comma(headings, known, max(known_parts, ranks[other].known)):
+            continue
+        is_accident = known >= _CLEARLY_KNOWN + 2 * known_parts
         is_unclear = other in likely or (other != "," and len(unknown) < len(headings))
         doubtful = headings if is_unclear else [] if is_accident else unknown
         if doubtful and other in _without_quotes(rows):
             raise _unclear(delimiter, other, _parted_by_comma(delimiter, other, unquoted) or doubtful)
+
+
+def _is_mere_comma(headings: list[str], known: int, known_by_comma: int) -> bool:
+    """Return whether a comma is only a part of headings: it is in brackets, or there are many more known headings."""
+    is_bracketed = not any("," in _BRACKETED.sub("", heading) for heading in headings)
+    return is_bracketed or _CLEARLY_KNOWN <= known > 2 * known_by_comma
 
 
 def _parted_by_comma(delimiter: str, other: str, unquoted: str) -> list[str]:

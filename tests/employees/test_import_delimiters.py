@@ -80,6 +80,23 @@ def test_a_line_for_excel_counts_as_a_row_in_errors() -> None:
     assert list(read_csv("sep=;\nТелефон;Имя\n1;2;3\n".encode()).errors) == [3]
 
 
+@pytest.mark.parametrize("delimiter", ";\t")
+@pytest.mark.parametrize(
+    ("headings", "cells"),
+    [
+        ("Фамилия;Имя;Телефон;Должность, вуз", "Ли;Ян;89161234567;доцент, МГУ"),
+        ("Должность, вуз;Имя;Фамилия;Телефон", "доцент, МГУ;Ян;Ли;89161234567"),
+        ("Телефон;Имя;Адрес (город, университет)", "89161234567;Ян;Москва, МГУ"),
+        ("Телефон;Адрес (город, улица)", "89161234567;Москва, Мира"),
+    ],
+)
+def test_a_comma_that_finds_no_phone_and_few_headings_is_not_meant(delimiter: str, headings: str, cells: str) -> None:
+    [row] = read_csv(f"{headings}\n{cells}\n".replace(";", delimiter).encode()).dict
+    assert row["phone"] == "89161234567"
+    assert row.get("first_name", "Ян") == "Ян"
+    assert "university_name" not in row
+
+
 PHONE, EXTENSION = "89007771000", " доб. 5"
 CELLS = {"Фамилия": "Ли", "Имя": "Ян", "First name": "Ян", "Phone": PHONE, "Телефон": PHONE, "Отдел": "Право"}
 COMMENTS = ["", "", " обязательно", " личный", " для связи", " required"]
