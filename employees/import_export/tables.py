@@ -20,9 +20,10 @@ from profiles.typed_values import visible
 
 # Holds the number of the row in the file; the names of columns are in lower case.
 ROW_NUMBER = "ROW"
-# In CSV, a quote at the beginning of a cell starts a text that may contain separators and line breaks.
-_QUOTED = re.compile(r'(?<![^,;\t\r\n])"([^"]*+(?:""[^"]*+)*+)(?:"|\Z)')
-_RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^"\r\n]++|")++')
+# In CSV, a quote at the beginning of a cell, or after spaces there, starts a text that may contain separators and line
+# breaks.
+_QUOTED = re.compile(r'(?<![^,;\t\r\n]) *+"([^"]*+(?:""[^"]*+)*+)(?:"|\Z)')
+_RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^",;\t\r\n]++|[",;\t])++')
 # An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _DELIMITERS = ",;\t"
@@ -81,7 +82,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
     """
     named = _DELIMITER_LINE.match(text)
     delimiter = named[2] if named else _delimiter(text)
-    reader = csv.reader(StringIO(text[named.end() if named else 0 :], newline=""), delimiter=delimiter, strict=True)
+    reader = _reader(text[named.end() if named else 0 :], delimiter)
     header: list[str] = []
     # The line with the delimiter is a row of the file as well.
     first = 2 if named else 1
@@ -100,6 +101,10 @@ def _csv_rows(text: str) -> Iterator[Row]:
     except csv.Error as error:
         message = _("Row %(row)d: the file is not valid CSV: %(error)s")
         raise UnreadableFile(message % {"row": number + 1, "error": error}) from None
+
+
+def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
+    return csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
 
 
 def _error_of_row(row: list[str], last: int, header: list[str], delimiter: str) -> str:
@@ -182,7 +187,7 @@ class _Rank(NamedTuple):
 def _known_headings(record: str, delimiter: str) -> _Rank:
     """Return what is known of a record's headings; nothing if its quotes are broken."""
     try:
-        cells = next(csv.reader(StringIO(record, newline=""), delimiter=delimiter, strict=True), [])
+        cells = next(_reader(record, delimiter), [])
     except csv.Error:
         return _Rank(0, False, 0)
     headings = [visible(cell[:LONGEST]) for cell in cells[:_MOST_COLUMNS]]

@@ -97,6 +97,14 @@ def test_a_comma_that_finds_no_phone_and_few_headings_is_not_meant(delimiter: st
     assert "university_name" not in row
 
 
+@pytest.mark.parametrize("delimiter", ",;\t")
+def test_spaces_before_a_quotation_mark_do_not_count(delimiter: str) -> None:
+    """Also in the headings, where the text in quotes may contain the delimiter."""
+    lines = [' "Телефон", "Фамилия","Отдел,; имя",   "Имя"', '"89161234567", "Ли", "1,\n2;",   "Ян"']
+    text = "\n".join(lines).replace('",', f'"{delimiter}')
+    assert list(read_csv(text.encode())) == [(2, "89161234567", "Ли", "Ян")]
+
+
 PHONE, EXTENSION = "89007771000", " доб. 5"
 CELLS = {"Фамилия": "Ли", "Имя": "Ян", "First name": "Ян", "Phone": PHONE, "Телефон": PHONE, "Отдел": "Право"}
 COMMENTS = ["", "", " обязательно", " личный", " для связи", " required"]
