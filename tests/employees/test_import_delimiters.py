@@ -105,6 +105,23 @@ def test_spaces_before_a_quotation_mark_do_not_count(delimiter: str) -> None:
     assert list(read_csv(text.encode())) == [(2, "89161234567", "Ли", "Ян")]
 
 
+@pytest.mark.parametrize("heading", ["Телефон мобильный", "Телефон сотовый", "Тел. моб.", "Тел. (сот.)", "Моб. тел."])
+@pytest.mark.parametrize("delimiter", ",;\t")
+def test_the_words_of_a_phone_have_any_order(heading: str, delimiter: str) -> None:
+    """Unless a separator may part them."""
+    content = f"{heading};Имя\n89161234567;Ян\n".replace(";", delimiter)
+    assert list(read_csv(content.encode())) == [(2, "89161234567", "Ян")]
+    first, second = heading.split()
+    for other in ",;\t":
+        assert column_of(f"{first}{other} {second}") is (None if first.startswith("Тел") else "phone")
+
+
+@pytest.mark.parametrize("headings", ["Телефон, мобильный;Имя", "Имя;Тел., моб.", "ФИО;Телефон, сотовый"])
+def test_two_phones_without_quotes_are_refused(headings: str) -> None:
+    with pytest.raises(UnreadableFile):
+        read_csv(f"{headings}\n8 495 111-11-11, 8 916 123-45-67;Ян\n".encode())
+
+
 PHONE, EXTENSION = "89007771000", " доб. 5"
 CELLS = {"Фамилия": "Ли", "Имя": "Ян", "First name": "Ян", "Phone": PHONE, "Телефон": PHONE, "Отдел": "Право"}
 COMMENTS = ["", "", " обязательно", " личный", " для связи", " required"]
