@@ -13,7 +13,7 @@ from itertools import islice
 import regex
 from django.utils.translation import gettext as _
 
-from employees.import_export.letter_pairs import LETTERS, gain
+from employees.letter_pairs import LETTERS, gain
 
 # The 8-bit encodings of Russian besides Windows-1251. KOI8-U and DOS 1125 have the same Russian letters as KOI8-R and
 # DOS 866.

@@ -17,7 +17,7 @@ from config.lib import text as texts
 
 # A column's first heading of each language is that of the template.
 _RUSSIAN = {
-    "phone": "Телефон, мобильный, мобильный телефон, сотовый, сотовый телефон",
+    "phone": "Телефон, мобильный, мобильный телефон, сотовый, сотовый телефон, телефон мобильный, телефон сотовый",
     "last_name": "Фамилия",
     "first_name": "Имя",
     "middle_name": "Отчество",
@@ -90,12 +90,16 @@ _COLUMN_OF = {_key(column): column for column in COLUMNS} | {
     for column, headings in table.items()
     for heading in headings.split(", ")
 }
+# With a separator between the words, these may be two headings of the phone.
+_TWO_PHONES = set(map(_key, ("телефон мобильный", "телефон сотовый")))
+_SEPARATOR = re.compile(r"[,;\t]")
 _WHOLE_NAME_KEYS = set(map(_key, _WHOLE_NAMES.split(", ")))
 
 
 def column_of(heading: str) -> str | None:
     """Return the column that a heading names; None for an unknown heading."""
-    return _COLUMN_OF.get(_key(heading))
+    key = _key(heading)
+    return None if key in _TWO_PHONES and _SEPARATOR.search(heading) else _COLUMN_OF.get(key)
 
 
 def is_whole_name(heading: str) -> bool:

@@ -20,14 +20,20 @@ from profiles.typed_values import visible
 
 # Holds the number of the row in the file; the names of columns are in lower case.
 ROW_NUMBER = "ROW"
-# In CSV, a quote at the beginning of a cell starts a text that may contain separators and line breaks.
-_QUOTED = re.compile(r'(?<![^,;\t\r\n])"([^"]*+(?:""[^"]*+)*+)(?:"|\Z)')
-_RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^"\r\n]++|")++')
+# In CSV, a quote at the beginning of a cell, or after spaces there, starts a text that may contain separators and line
+# breaks.
+_QUOTED = re.compile(r'(?<![^,;\t\r\n]) *+"([^"]*+(?:""[^"]*+)*+)(?:"|\Z)')
+_RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^",;\t\r\n]++|[",;\t])++')
 # An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _DELIMITERS = ",;\t"
+# A first line for Excel, which is not shown as a row there.
+_DELIMITER_LINE = re.compile(rf'("?)sep=([{_DELIMITERS}])\1[ \t]*+(?:\r\n|[\r\n]|\Z)', re.IGNORECASE)
+_BRACKETED = re.compile(r"\([^()]*+\)")
 # So many known headings, in addition to two for each that another delimiter finds in unknown ones, are no accident.
 _CLEARLY_KNOWN = 2
+# A line with so many digits may hold a phone.
+_FEWEST_DIGITS = 7
 # The column that only exports have.
 _EXPORTED = "profile_source"
 _MOST_INVISIBLE = 100
@@ -71,23 +77,73 @@ def read_csv(content: bytes, *, max_rows: int | None = None) -> Table:
 def _csv_rows(text: str) -> Iterator[Row]:
     """Yield the number of each filled row, and its cells by column; raise UnreadableFile for broken quotes.
 
-    If a row has a filled cell beyond the last column of the first row, its cell 0 is a ValueError.
+    If a quote of a row is not closed, or it has a filled cell beyond the last column of the header, its cell 0 is a
+    ValueError.
     """
-    reader = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
-    width = number = 0
+    named = _DELIMITER_LINE.match(text)
+    delimiter = named[2] if named else _delimiter(text)
+    reader = _reader(text[named.end() if named else 0 :], delimiter)
+    header: list[str] = []
+    # The line with the delimiter is a row of the file as well.
+    first = 2 if named else 1
+    number = first - 1
     try:
-        for number, row in enumerate(reader, start=1):
+        for number, row in enumerate(reader, start=first):
             cells: dict[int, Cell] = {column: cell for column, cell in enumerate(row, start=1) if not _is_blank(cell)}
             if not cells:
                 continue
-            width = width or len(row)
-            if max(cells) > width:
-                numbers = {"cells": max(cells), "columns": width}
-                cells[0] = ValueError(_("It has %(cells)d cells, but the header has %(columns)d.") % numbers)
+            if not header:
+                header = row
+                _refuse_rows_in_header(number, header, delimiter)
+            elif error := _error_of_row(row, max(cells), header, delimiter):
+                cells[0] = ValueError(error)
             yield number, cells
     except csv.Error as error:
         message = _("Row %(row)d: the file is not valid CSV: %(error)s")
         raise UnreadableFile(message % {"row": number + 1, "error": error}) from None
+
+
+def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
+    return csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
+
+
+def _error_of_row(row: list[str], last: int, header: list[str], delimiter: str) -> str:
+    """Return why the row, of which ``last`` is the last filled column, does not fit the header; ``""`` if it does."""
+    for heading, cell in zip(header, row, strict=False):
+        # An address of two lines may have many commas, but hardly so many digits.
+        if any(delimiter != "," or _may_have_phone(line) for line in _rows_within(cell, delimiter, len(header))):
+            return _not_closed(heading)
+    if last > len(header):
+        numbers = {"cells": last, "columns": len(header)}
+        return _("It has %(cells)d cells, but the header has %(columns)d.") % numbers
+    return ""
+
+
+def _refuse_rows_in_header(number: int, header: list[str], delimiter: str) -> None:
+    """Raise UnreadableFile if a heading contains a row with a phone, because its quote is not closed.
+
+    A long heading may contain many delimiters, but no phone.
+    """
+    for heading in header:
+        for row in _rows_within(heading, delimiter, len(header)):
+            if _may_have_phone(row):
+                message = _("Row %(row)s: %(error)s")
+                raise UnreadableFile(message % {"row": number, "error": _not_closed(heading.splitlines()[0])})
+
+
+def _may_have_phone(line: str) -> bool:
+    return sum(map(str.isdigit, line)) >= _FEWEST_DIGITS
+
+
+def _rows_within(cell: str, delimiter: str, width: int) -> Iterator[str]:
+    """Yield the lines of a cell after its first that have the delimiters of a whole row: a quote swallowed them."""
+    lines = islice(cell.splitlines(), 1, None) if width > 1 else ()
+    return (line for line in lines if line.count(delimiter) >= width - 1)
+
+
+def _not_closed(heading: str) -> str:
+    shown = texts.clean(heading[:LONGEST])[:50]
+    return _("The quotation mark in the column “%s” is not closed.") % shown
 
 
 def _delimiter(text: str) -> str:
@@ -117,7 +173,7 @@ def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
     best = max(likely, key=lambda one: (ranks[one].whole, -_mixed(unquoted, one), unquoted.count(one)))
     # A file without phones is refused in any case.
     if ranks[best].has_phone:
-        _refuse_others(best, likely, ranks[best].known, unquoted, rows)
+        _refuse_others(best, likely, ranks, unquoted, rows)
     return best
 
 
@@ -136,7 +192,7 @@ class _Rank(NamedTuple):
 def _known_headings(record: str, delimiter: str) -> _Rank:
     """Return what is known of a record's headings; nothing if its quotes are broken."""
     try:
-        cells = next(csv.reader(StringIO(record, newline=""), delimiter=delimiter, strict=True), [])
+        cells = next(_reader(record, delimiter), [])
     except csv.Error:
         return _Rank(0, False, 0)
     headings = [visible(cell[:LONGEST]) for cell in cells[:_MOST_COLUMNS]]
@@ -168,22 +224,34 @@ def _mixed(unquoted: str, delimiter: str) -> int:
     return sum(len(_headings_with(other, unquoted, delimiter)) for other in _DELIMITERS.replace(delimiter, ""))
 
 
-def _refuse_others(delimiter: str, likely: list[str], known: int, unquoted: str, rows: str) -> None:
+def _refuse_others(delimiter: str, likely: list[str], ranks: dict[str, _Rank], unquoted: str, rows: str) -> None:
     """Raise UnreadableFile if another delimiter may be meant: one in a heading without quotes and in the rows.
 
     No known heading has a semicolon or a tab. Headings such as “Phone, personal” and “Position, department” are common:
-    they are accepted if the comma is not ``likely``, and unknown ones only among enough known ones.
+    they are accepted if the comma is not ``likely``, and unknown ones only among enough known ones. Fewer are enough if
+    the comma finds no phone, because the file would be refused.
     """
+    known = ranks[delimiter].known
     for other in _DELIMITERS.replace(delimiter, ""):
         headings = _headings_with(other, unquoted, delimiter)
         unknown = [heading for heading in headings if not _is_known(visible(heading))]
         # Not all of them: a thousand headings may have half a million parts.
         parts = islice((visible(part) for heading in unknown for part in heading.split(other)), _MOST_COLUMNS)
-        is_accident = known >= _CLEARLY_KNOWN + 2 * sum(map(_is_known, parts))
+        known_parts = sum(map(_is_known, parts))
+        is_refused = other == "," and not ranks[other].has_phone
+        if is_refused and _is_mere_comma(headings, known, max(known_parts, ranks[other].known)):
+            continue
+        is_accident = known >= _CLEARLY_KNOWN + 2 * known_parts
         is_unclear = other in likely or (other != "," and len(unknown) < len(headings))
         doubtful = headings if is_unclear else [] if is_accident else unknown
         if doubtful and other in _without_quotes(rows):
             raise _unclear(delimiter, other, _parted_by_comma(delimiter, other, unquoted) or doubtful)
+
+
+def _is_mere_comma(headings: list[str], known: int, known_by_comma: int) -> bool:
+    """Return whether a comma is only a part of headings: it is in brackets, or there are many more known headings."""
+    is_bracketed = not any("," in _BRACKETED.sub("", heading) for heading in headings)
+    return is_bracketed or _CLEARLY_KNOWN <= known > 2 * known_by_comma
 
 
 def _parted_by_comma(delimiter: str, other: str, unquoted: str) -> list[str]:

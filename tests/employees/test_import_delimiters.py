@@ -55,6 +55,73 @@ def test_a_heading_with_its_comment_is_one_heading(content: str, values: tuple[s
     assert (row["phone"], row.get("first_name", "")) == values
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("delimiter", ",;\t")
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1251"])
+def test_a_first_line_for_excel_names_the_delimiter(quote: str, delimiter: str, end: str, encoding: str) -> None:
+    """Also if another one would be likely, or equally so."""
+    for other in ",;\t".replace(delimiter, ""):
+        headings = delimiter.join([f"Телефон{other} личный", f"Имя{other} обязательно", "Фамилия"])
+        cells = delimiter.join(["89161234567", f"Ян{other} 2", "Ли"])
+        content = end.join([f"{quote}sep={delimiter}{quote}", headings, "", cells]).encode(encoding)
+        assert list(read_csv(content)) == [(4, "89161234567", "Ли", f"Ян{other} 2")]
+
+
+@pytest.mark.parametrize("content", ["sep=;", "SEP=;\nОтдел;Имя\n1;2\n", "sep=;\nТелефон,Имя\n89161234567,Ян\n"])
+def test_a_line_for_excel_does_not_replace_the_headings(content: str) -> None:
+    with pytest.raises(UnreadableFile, match="no “Phone” column"):
+        read_csv(content.encode())
+
+
+def test_a_line_for_excel_counts_as_a_row_in_errors() -> None:
+    with pytest.raises(UnreadableFile, match="Row 3: the file is not valid CSV"):
+        read_csv('sep=;\nТелефон;Имя\n89161234567;"Ян\n'.encode())
+    assert list(read_csv("sep=;\nТелефон;Имя\n1;2;3\n".encode()).errors) == [3]
+
+
+@pytest.mark.parametrize("delimiter", ";\t")
+@pytest.mark.parametrize(
+    ("headings", "cells"),
+    [
+        ("Фамилия;Имя;Телефон;Должность, вуз", "Ли;Ян;89161234567;доцент, МГУ"),
+        ("Должность, вуз;Имя;Фамилия;Телефон", "доцент, МГУ;Ян;Ли;89161234567"),
+        ("Телефон;Имя;Адрес (город, университет)", "89161234567;Ян;Москва, МГУ"),
+        ("Телефон;Адрес (город, улица)", "89161234567;Москва, Мира"),
+    ],
+)
+def test_a_comma_that_finds_no_phone_and_few_headings_is_not_meant(delimiter: str, headings: str, cells: str) -> None:
+    [row] = read_csv(f"{headings}\n{cells}\n".replace(";", delimiter).encode()).dict
+    assert row["phone"] == "89161234567"
+    assert row.get("first_name", "Ян") == "Ян"
+    assert "university_name" not in row
+
+
+@pytest.mark.parametrize("delimiter", ",;\t")
+def test_spaces_before_a_quotation_mark_do_not_count(delimiter: str) -> None:
+    """Also in the headings, where the text in quotes may contain the delimiter."""
+    lines = [' "Телефон", "Фамилия","Отдел,; имя",   "Имя"', '"89161234567", "Ли", "1,\n2;",   "Ян"']
+    text = "\n".join(lines).replace('",', f'"{delimiter}')
+    assert list(read_csv(text.encode())) == [(2, "89161234567", "Ли", "Ян")]
+
+
+@pytest.mark.parametrize("heading", ["Телефон мобильный", "Телефон сотовый", "Тел. моб.", "Тел. (сот.)", "Моб. тел."])
+@pytest.mark.parametrize("delimiter", ",;\t")
+def test_the_words_of_a_phone_have_any_order(heading: str, delimiter: str) -> None:
+    """Unless a separator may part them."""
+    content = f"{heading};Имя\n89161234567;Ян\n".replace(";", delimiter)
+    assert list(read_csv(content.encode())) == [(2, "89161234567", "Ян")]
+    first, second = heading.split()
+    for other in ",;\t":
+        assert column_of(f"{first}{other} {second}") is (None if first.startswith("Тел") else "phone")
+
+
+@pytest.mark.parametrize("headings", ["Телефон, мобильный;Имя", "Имя;Тел., моб.", "ФИО;Телефон, сотовый"])
+def test_two_phones_without_quotes_are_refused(headings: str) -> None:
+    with pytest.raises(UnreadableFile):
+        read_csv(f"{headings}\n8 495 111-11-11, 8 916 123-45-67;Ян\n".encode())
+
+
 PHONE, EXTENSION = "89007771000", " доб. 5"
 CELLS = {"Фамилия": "Ли", "Имя": "Ян", "First name": "Ян", "Phone": PHONE, "Телефон": PHONE, "Отдел": "Право"}
 COMMENTS = ["", "", " обязательно", " личный", " для связи", " required"]

@@ -96,6 +96,27 @@ def test_a_row_that_is_too_long_is_an_error_among_others(admin: Client) -> None:
     assert f"Row 3: phone: {invalid_phone()} Phone: 3" in page
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_quote_that_is_not_closed_swallows_no_row(admin: Client, end: str) -> None:
+    names = ['"Институт права', "МГУ", 'Школа бизнеса"']
+    rows = [f"8916123456{number};Ли;Ян;{name}" for number, name in enumerate(names, start=7)]
+    page = uploaded(admin, end.join(["Телефон;Фамилия;Имя;Вуз", *rows]).encode())
+    assert "Row 2: The quotation mark in the column “Вуз” is not closed." in page
+    assert PROCESS not in page
+    page = uploaded(admin, end.join(['Телефон;Фамилия;Имя;"Вуз', *rows[1:], "89161234560;Ким;Юн;МГУ"]).encode())
+    assert "Row 1: The quotation mark in the column “Вуз” is not closed." in page
+    assert PROCESS not in page
+
+
+def test_a_cell_of_several_lines_is_no_open_quote(admin: Client) -> None:
+    rows = '89161234567;МГУ;"Москва; центр\nул. Мира; 1"\n89161234568;МГУ;"Мира\n5"\n'
+    assert not read_csv(f'Телефон;Вуз;"Адрес\n(город;\nулица)"\n{rows}'.encode()).errors
+    assert not read_csv('Телефон\n"89161234567\n"\n'.encode()).errors
+    assert not read_csv('Фамилия,Телефон,Адрес\nЛи,89161234567,"Москва\nул. Мира, д. 5, кв. 7"\n'.encode()).errors
+    row = 'Ли,89161234567,"Москва\nКим,89161234568,Тверь"\n'
+    assert read_csv(f"Фамилия,Телефон,Адрес\n{row}".encode()).errors
+
+
 def test_an_error_of_a_row_shows_nothing_of_the_server(admin: Client, university: University) -> None:
     page = uploaded(admin, "phone;last_name\n89007771000;<b>\n12;Ли\n".encode("cp1251"))
     assert "Row 2: University: A new employee needs a university" in page
