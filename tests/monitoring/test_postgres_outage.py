@@ -117,7 +117,6 @@ def test_health_and_ready_answer_in_time(client: Client, paused_postgres: Silent
 
 def test_a_healthy_redis_has_time_after_a_silent_postgresql(client: Client, paused_postgres: SilentPostgres) -> None:
     """Giving up a statement may take longer than what was left for Redis, as on a busy machine."""
-    # The first request of a process imports all views.
     assert client.get("/ready").json()["cache"]
     paused_postgres.pause()
     paused_postgres.patch.setattr(views, "_READY_POSTGRES_SECONDS", views._READY_SECONDS)

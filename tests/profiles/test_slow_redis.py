@@ -88,7 +88,6 @@ def test_answers_in_time(
 ) -> None:
     add_profile("7", "Иван", "Петров")
     refill_cache()
-    # The first request of a process imports all views.
     assert client.get("/ready").json()["cache"]
     if not is_connected:
         redis.connection_pool.disconnect()
