@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import generators
-from psycopg.pq import ExecStatus, Format
+from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
@@ -66,12 +66,22 @@ WHERE {durable("true")} <> ''
 
 
 class InboxConnection(psycopg.AsyncConnection):
-    """An autocommit connection that cancels statements at ``deadline`` (monotonic seconds), raising psycopg.Error."""
+    """An autocommit connection that cancels statements at ``deadline`` (monotonic seconds), raising psycopg.Error.
+
+    The event loop watches the socket from one statement to the next, and one timer serves many deadlines: to begin and
+    end both for each statement would nearly double what a statement costs this process.
+    """
 
     deadline: float | None = None
     was_cancelled = False
     pooling = DIRECT
     _planned: frozenset[bytes] = frozenset()
+    _waiting: asyncio.Future[Ready] | None = None
+    _ends_at: float | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _timer_at = 0.0
+    # Kept, because libpq closes the socket itself when the connection is lost.
+    _watched: int | None = None
 
     async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         """Return the result of a psycopg generator, which yields whether it waits for reading, for writing or for both.
@@ -79,43 +89,86 @@ class InboxConnection(psycopg.AsyncConnection):
         This replaces psycopg's own method, which starts a task for each wait. At the deadline, cancel the statement,
         which may be waiting for a lock; raise OperationalError if the server does not react to the cancellation.
         """
-        ends_at, self.was_cancelled = self.deadline, False
+        self._ends_at, self.was_cancelled = self.deadline, False
         try:
             state = next(gen)
             while True:
-                event = await self._ready(state, ends_at)
-                if event != Ready.NONE:
-                    state = gen.send(event)
-                elif ends_at != self.deadline:
-                    raise psycopg.OperationalError("PostgreSQL does not cancel the statement")
+                event = await self._ready(state)
+                if event == Ready.NONE:
+                    await self._cancel_once()
                 else:
-                    self.was_cancelled = True
-                    await self.cancel_safe(timeout=_CANCEL_SECONDS)
-                    ends_at = time.monotonic() + _CANCEL_SECONDS
+                    state = gen.send(event)
         except StopIteration as done:
+            if self.pgconn.status == ConnStatus.BAD:
+                self._unwatch()
             return done.value
+        except BaseException:
+            self._unwatch()
+            raise
 
-    async def _ready(self, state: Wait, ends_at: float | None) -> Ready:
+    async def _cancel_once(self) -> None:
+        if self.was_cancelled:
+            raise psycopg.OperationalError("PostgreSQL does not cancel the statement")
+        self.was_cancelled = True
+        await self.cancel_safe(timeout=_CANCEL_SECONDS)
+        self._ends_at = time.monotonic() + _CANCEL_SECONDS
+
+    async def _ready(self, state: Wait) -> Ready:
         """Wait until the socket is ready for reading or writing, as ``state`` asks, and return which of them it is.
 
-        Return Ready.NONE if it is not ready by ``ends_at``, in monotonic seconds.
+        Return Ready.NONE if it is not ready by the deadline.
         """
-        loop, socket = asyncio.get_running_loop(), self.pgconn.socket
-        ready: asyncio.Future[Ready] = loop.create_future()
-        timer = None
-        if ends_at is not None:
-            timer = loop.call_later(ends_at - time.monotonic(), _resolve, ready, Ready.NONE)
-        if state & Wait.R:
-            loop.add_reader(socket, _resolve, ready, Ready.R)
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Ready] = loop.create_future()
+        self._waiting = waiting
+        if self._watched is None:
+            self._watched = self.pgconn.socket
+            loop.add_reader(self._watched, self._resolve, Ready.R)
         if state & Wait.W:
-            loop.add_writer(socket, _resolve, ready, Ready.W)
+            loop.add_writer(self._watched, self._resolve, Ready.W)
+        if self._ends_at is not None and (self._timer is None or self._ends_at < self._timer_at):
+            self._set_timer(self._ends_at)
         try:
-            return await ready
+            return await waiting
         finally:
-            if timer:
-                timer.cancel()
-            loop.remove_reader(socket)
-            loop.remove_writer(socket)
+            self._waiting = None
+            if state & Wait.W and self._watched is not None:
+                loop.remove_writer(self._watched)
+
+    def _resolve(self, event: Ready) -> None:
+        if self._waiting is None:
+            # Nobody reads what has arrived, such as the end of the connection: it would be reported endlessly.
+            self._unwatch()
+        elif not self._waiting.done():
+            self._waiting.set_result(event)
+
+    def _set_timer(self, at: float) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_later(at - time.monotonic(), self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        """End the wait if its deadline has passed; otherwise look again then."""
+        self._timer = None
+        if self._waiting is None or self._ends_at is None:
+            return
+        if time.monotonic() < self._ends_at:
+            self._set_timer(self._ends_at)
+        elif not self._waiting.done():
+            self._waiting.set_result(Ready.NONE)
+
+    def _unwatch(self) -> None:
+        if self._watched is not None:
+            asyncio.get_running_loop().remove_reader(self._watched)
+            self._watched = None
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    async def close(self) -> None:
+        self._unwatch()
+        await super().close()
 
     async def run_prepared(self, name: bytes, sql: bytes, types: list[int], values: list[bytes | None]) -> PGresult:
         """Run a statement, prepared once per connection under ``name``, and return its result.
@@ -141,11 +194,6 @@ class InboxConnection(psycopg.AsyncConnection):
             # A commit that waited for a synchronous standby succeeds when it is cancelled, but only on this server.
             raise psycopg.OperationalError("the commit may not be on the standby")
         return result
-
-
-def _resolve(future: asyncio.Future[Ready], event: Ready) -> None:
-    if not future.done():
-        future.set_result(event)
 
 
 async def connect() -> InboxConnection:

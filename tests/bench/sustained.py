@@ -2,18 +2,23 @@
 
 import itertools
 import json
+import os
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import redis
 
 _CONNECTIONS = 8
 _LAST_ARRIVALS = 10.0
+# Of PostgreSQL's log.
+_SEGMENT, _PAGE = 16 * 1024**2, 8 * 1024
 # Each run has people of its own, with MAX IDs that no other load uses: ten digits, counted in millions.
 _FIRST_DIGIT = 7
 _millions = itertools.count(_FIRST_DIGIT * 1000)
@@ -106,3 +111,22 @@ def _send_one(connection: HTTPConnection, secret: str, user_id: str, due: float,
     result.statuses.append(answer.status)
     if answer.status == 200:
         result.acknowledged_at[user_id] = now
+
+
+def sync_steadily(folder: Path, *, rate: int, seconds: float) -> list[float]:
+    """Write and sync a page of a file at a steady rate; return the seconds that each took, from its fixed time.
+
+    No answer that waits for a commit can be faster than the disk.
+    """
+    took = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(_SEGMENT))
+        os.fsync(file.fileno())
+        started = time.monotonic() + 0.2
+        for number in range(int(rate * seconds)):
+            at = started + number / rate
+            time.sleep(max(0.0, at - time.monotonic()))
+            os.pwrite(file.fileno(), os.urandom(_PAGE), number * _PAGE % _SEGMENT)
+            os.fdatasync(file.fileno())
+            took.append(time.monotonic() - at)
+    return took

@@ -54,12 +54,14 @@ def url(durable_postgres: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> Iter
     with psycopg.connect(durable_postgres.url, autocommit=True) as connection:
         ready = InboxConnection._ready
 
-        async def ready_or_waiting(inbox_connection: InboxConnection, state: Wait, ends_at: float | None) -> Ready:
-            while (event := await ready(inbox_connection, state, time.monotonic() + 0.05)) == Ready.NONE:
-                is_first = ends_at is not None and ends_at == inbox_connection.deadline
-                if is_first and waits_for_standby(connection, inbox_connection.info.backend_pid):
-                    break
-            return event
+        async def ready_or_waiting(inbox_connection: InboxConnection, state: Wait) -> Ready:
+            has_deadline = inbox_connection.deadline is not None and not inbox_connection.was_cancelled
+            while True:
+                inbox_connection._ends_at = time.monotonic() + 0.05
+                event = await ready(inbox_connection, state)
+                is_over = has_deadline and waits_for_standby(connection, inbox_connection.info.backend_pid)
+                if event != Ready.NONE or is_over:
+                    return event
 
         monkeypatch.setattr(InboxConnection, "_ready", ready_or_waiting)
         monkeypatch.setattr(inbox, "_CANCEL_SECONDS", PATIENCE)
