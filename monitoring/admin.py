@@ -28,7 +28,8 @@ def headings(cl: ChangeList) -> list[dict[str, Any]]:
     if not cached:
         for heading in _build(cl):
             text = heading["text"]
-            cached.append(heading | {"text": text if isinstance(text, SafeString) else capfirst(text)})
+            # As plain text, because each row would translate a lazy one again.
+            cached.append(heading | {"text": text if isinstance(text, SafeString) else str(capfirst(text))})
     return cached
 
 
