@@ -69,13 +69,14 @@ class GroupCommitter:
             while self._queue:
                 batch, stored = self._next_batch(), False
                 stored = await self._store([arrival for arrivals, _, _ in batch for arrival in arrivals], batch[0][2])
-                if stored:
-                    self._notifier.notify()
-                elif time.monotonic() < self._refuses_until:
+                if not stored and time.monotonic() < self._refuses_until:
                     batch += self._queue
                     self._queue.clear()
                 # The requests of this batch continue only after the next statement has been sent.
                 _answer(batch, stored)
+                if stored:
+                    # Afterwards: the senders wait for their answers, and nobody waits for this.
+                    self._notifier.notify()
         finally:
             # Nothing is left here unless an error of our own has ended the loop.
             _answer(batch, stored)

@@ -5,16 +5,19 @@ import os
 from functools import cache
 from io import StringIO
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.widgets import AutocompleteMixin
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import ForeignKey, ManyToManyField, Model
 from django.test import Client, RequestFactory
+from django.urls import reverse
 from django.utils import translation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -210,6 +213,14 @@ def test_the_export_takes_the_filters_of_the_list(browser: Client) -> None:
         answer = browser.post(url, {"format": "0", "resource": "0"} | fields)
         rows = csv.DictReader(StringIO(answer.content.decode("utf-8-sig")))
         assert {row["phone"] for row in rows} == phones, query
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), st.text("aя &=?%/+", max_size=8)))
+def test_a_row_keeps_the_filters_of_its_list_as_in_django(filters: dict[str, str]) -> None:
+    preserved = urlencode({"_changelist_filters": urlencode(filters)}) if filters else ""
+    context = {"preserved_filters": preserved, "opts": User._meta}
+    url = reverse("admin:auth_user_change", args=[7])
+    assert vars(unfold_list)["add_preserved_filters"](context, url) == add_preserved_filters(context, url)
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])

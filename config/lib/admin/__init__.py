@@ -64,6 +64,18 @@ vars(unfold_list)["display_for_field"] = vars(fields)["display_for_field"] = _sh
 vars(unfold_list)["display_for_value"] = _shown_value
 
 
+def _with_filters(context: dict[str, Any], url: str) -> str:
+    """Return the address of a row's page with the filters of the list, to which the reader comes back from there.
+
+    Django's function is made for any address: it resolves that of each row, which is a seventh of a page's calls.
+    """
+    filters = context["preserved_filters"]
+    return f"{url}?{filters}" if filters else url
+
+
+vars(unfold_list)["add_preserved_filters"] = _with_filters
+
+
 @cache
 def _checkbox(language: str) -> tuple[SafeString, SafeString]:
     """Return the HTML before and after the value of a row's checkbox, whose label is in the active language."""
