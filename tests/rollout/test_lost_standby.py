@@ -338,11 +338,11 @@ def test_only_a_commit_at_its_limit_is_stored_here(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_slow_server_without_a_standby_loses_nothing(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deadline(seconds: float) -> AbstractContextManager[None]:
+    def deadline(seconds: float, **options: float) -> AbstractContextManager[None]:
         deadlines.append(seconds)
         if len(deadlines) == 1:
             raise OperationalError
-        return statement_deadline(seconds)
+        return statement_deadline(seconds, **options)
 
     deadlines = list[float]()
     monkeypatch.setattr(standby, "statement_deadline", deadline)
