@@ -106,7 +106,7 @@ def erase(person: ErasedPerson, **_: Any) -> None:
     _remove_names(person, EmployeeVersion, "id")
     rows_of(UnresolvedName, person).delete()
     # In the second pass, what others now store under the MAX id is newer than the erasure.
-    of_pass = replace(person, user_id="") if person.erased_at else person
+    of_pass = person if person.is_first else replace(person, user_id="")
     with connection.cursor() as cursor:
         cursor.execute(_STRIP_PRIOR_VALUES, _parameters(person, of_pass.user_ids))
         person.erased["backfill_batches"] += cursor.rowcount
@@ -122,8 +122,9 @@ def _remove_names(person: ErasedPerson, model: type[Model], key: str, **also: An
     """
     rows = rows_of(model, person)
     if person.erased_at:
-        # In the second pass, remove only names that date from before the erasure, not those entered since.
-        rows = rows.filter(profile_last_updated__lte=person.erased_at)
+        # Remove only names that date from before the erasure, not those entered since.
+        is_older = Q(profile_last_updated__lte=person.erased_at)
+        rows = rows.filter(is_older | Q(profile_last_updated=None) if person.is_first else is_older)
     person.employee_ids |= set(rows.values_list(key, flat=True))
     person.erased[model._meta.db_table] += rows.update(  # noqa: SLF001 (documented by Django)
         first_name=names.UNKNOWN,

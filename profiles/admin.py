@@ -25,6 +25,7 @@ from config.lib.audit_log import AuditedAdmin
 from config.lib.http.pagination import BoundedPaginator
 from config.lib.messages import Message
 from config.lib.scope import NOT_COVERED, scope_of
+from config.postgres import locks
 from profiles import cache, names, user_ids
 from profiles.models import Erasure, PhoneLink, Profile, ProfileSource
 from profiles.personal_data.erasure import erase
@@ -185,8 +186,9 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
             self.message_user(request, text, messages.WARNING)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
-        for profile in queryset:
-            self.delete_model(request, profile)
+        with locks.confirmed_together():
+            for profile in queryset:
+                self.delete_model(request, profile)
 
 
 @admin.register(PhoneLink)

@@ -25,8 +25,9 @@ from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise, 
 _CANCEL_SECONDS = 0.1
 # A cancellation opens a connection, which takes longer on a busy server or with TLS: it goes on without its caller.
 _LATE_CANCEL_SECONDS = 10.0
-# How long after the deadline a transaction may still end; without a limit, many fast statements would never end.
-_GRACE_SECONDS = 1.0
+# How long after the deadline a transaction may still end; without a limit, many fast statements would never end. A
+# standby may confirm it until then too.
+GRACE_SECONDS = 1.0
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
 # A commit waits for a standby only if its transaction has written something. This writes to the log only.
 WRITE_TO_LOG = "SELECT pg_logical_emit_message(true, 'directory', '')"
@@ -53,7 +54,7 @@ class DeadlineConnection(psycopg.Connection):
         if deadline is None:
             return super().wait(gen, interval, timeout)
         is_idle = self.pgconn.transaction_status == TransactionStatus.IDLE
-        if time.monotonic() >= deadline + (0 if is_idle else _GRACE_SECONDS):
+        if time.monotonic() >= deadline + (0 if is_idle else GRACE_SECONDS):
             raise psycopg.errors.QueryCanceled("no time is left for the statement")
         try:
             return super().wait(gen, interval, max(deadline - time.monotonic(), _CANCEL_SECONDS))
@@ -182,7 +183,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     def _confirm(self, seconds: float) -> None:
         """Wait until a standby has confirmed the last commit; raise CommitNotConfirmed if it takes longer."""
         try:
-            with statement_deadline(seconds):
+            with statement_deadline(seconds, grace=GRACE_SECONDS):
                 self.connection.execute("; ".join([*self._commit_setting(), WRITE_TO_LOG]))
                 self.connection.commit()
         except psycopg.Error as error:
@@ -245,18 +246,17 @@ def parameters(database: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 @contextmanager
-def statement_deadline(seconds: float, *, is_extra: bool = False) -> Iterator[None]:
+def statement_deadline(seconds: float, *, grace: float = 0.0) -> Iterator[None]:
     """Limit the time that the block waits for PostgreSQL; raise OperationalError for waits after the deadline.
 
-    The deadline of an outer block applies too, unless ``is_extra`` and it is earlier.
+    The deadline of an outer block applies too, but ``grace`` seconds later.
 
     A statement that is still running at the deadline is cancelled. If the server does not react to the cancellation
     within _CANCEL_SECONDS, the connection is closed, and the cancellation goes on without the caller.
     """
     outer = _deadline.get()
     ends_at = time.monotonic() + seconds
-    choose = max if is_extra else min
-    token = _deadline.set(ends_at if outer is None else choose(outer, ends_at))
+    token = _deadline.set(ends_at if outer is None else min(outer + grace, ends_at))
     try:
         yield
     finally:

@@ -247,7 +247,7 @@ def delete_uncommitted(user_ids: list[str]) -> None:
         with (
             suppress(Error),
             redis_connection.time_limit(seconds / 2, is_extra=True),
-            statement_deadline(seconds, is_extra=True),
+            statement_deadline(seconds, grace=float("inf")),
         ):
             try:
                 delete(*user_ids)

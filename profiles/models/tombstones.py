@@ -94,7 +94,7 @@ class Tombstone(models.Model):
     """The mark of an erased person: a keyed hash of the MAX ID, and the time.
 
     ``unfinished_id`` is the MAX ID until the second pass is complete, then empty. ``progress`` stores where the passes
-    stopped in the tables that are too large for one pass.
+    stopped in the tables that are too large for one pass; it is empty until the first pass has been committed.
     """
 
     key = models.CharField(_("hash of the MAX ID"), max_length=64, primary_key=True)

@@ -2,8 +2,8 @@
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
 task makes a second pass. It erases data that was being written at the time, that Redis failed to delete, that a crash
-left behind, or that the first pass had no time for. A first pass that was interrupted is repeated in full, unless newer
-data of the person has arrived since.
+left behind, or that the first pass had no time for. A first pass that was interrupted is repeated, but keeps what has
+arrived since.
 """
 
 from __future__ import annotations
@@ -49,13 +49,16 @@ person_erased = Signal()
 class ErasedPerson(Person):
     """The person to erase, and what the current pass has found and erased.
 
-    ``erased_at`` is None in the first pass. In the second pass it is the time of the erasure, and names that profiles
-    and employees have received since then are kept. ``progress`` is where the previous pass stopped in large tables.
+    ``erased_at`` is None in the first pass. Later it is the time of the erasure, and names that profiles and employees
+    have received since then are kept. ``is_first`` is whether no pass has been completed: names that have no time, as
+    those entered by hand, are from before the erasure then, and later from after it. ``progress`` is where the previous
+    pass stopped in large tables.
     """
 
     received_until: datetime
     progress: dict[str, Any] = field(default_factory=dict)
     erased_at: datetime | None = None
+    is_first: bool = True
     erased: Counter[str] = field(default_factory=Counter)
     is_incomplete: bool = False
     is_partial: bool = False
@@ -133,13 +136,11 @@ def finish_erasures() -> int:
 def _finish(tombstone: Tombstone) -> bool:
     until = tombstone.erased_at
     person = ErasedPerson(tombstone.unfinished_id, received_until=until, erased_at=until, progress=tombstone.progress)
-    # A profile from before the tombstone shows that the first pass was interrupted.
-    profile = rows_of(Profile, person).select_for_update().first()
-    if profile is not None and max(profile.set_at) <= until:
-        person.erased_at = None
+    # A pass stores its progress when it is committed. Without any, the first one was interrupted.
+    person.is_first = not tombstone.progress
     _erase(person)
     _forget_cached(person)
-    if person.erased["profile_cache"]:
+    if person.is_first:
         Erasure.objects.create(by="", reason=INTERRUPTED, person=tombstone.key, counts=dict(person.erased))
     is_early = until > clock.of_database() - SECOND_PASS_AFTER
     if is_early or person.is_incomplete or person.is_partial:

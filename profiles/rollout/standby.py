@@ -6,7 +6,7 @@ from dataclasses import replace
 from django.db import OperationalError, connection, transaction
 
 from config.lib.messages import Message, join_messages
-from config.postgres.base import NOT_CONFIRMED, WRITE_TO_LOG, statement_deadline, without_standby
+from config.postgres.base import GRACE_SECONDS, NOT_CONFIRMED, WRITE_TO_LOG, statement_deadline, without_standby
 from config.postgres.locks import commit_here, limit_commit
 from profiles.rollout.change_request import ChangeRequest
 from profiles.rollout.models import Action
@@ -49,7 +49,7 @@ def is_confirmed() -> bool:
     try:
         with (
             without_standby(is_lost=False),
-            statement_deadline(_CONFIRM_SECONDS),
+            statement_deadline(_CONFIRM_SECONDS, grace=GRACE_SECONDS),
             transaction.atomic(),
             connection.cursor() as cursor,
         ):
@@ -62,7 +62,7 @@ def is_confirmed() -> bool:
 def _has_standby() -> bool:
     """Return whether commits may wait for a standby; without one, what is slow is the server itself."""
     try:
-        with statement_deadline(_CONFIRM_SECONDS), connection.cursor() as cursor:
+        with statement_deadline(_CONFIRM_SECONDS, grace=GRACE_SECONDS), connection.cursor() as cursor:
             cursor.execute("SELECT current_setting('synchronous_standby_names')")
             return bool(cursor.fetchone() != ("",))
     except OperationalError:

@@ -156,10 +156,15 @@ class System:
         return redis.Redis.from_url(plain(self.service("CELERY_BROKER_URL")), socket_timeout=5)
 
     def set_clock(self, part: str, ahead: float) -> None:
-        """Set the clock of a part to the true time plus seconds, within a tenth of a second; PostgreSQL's stays."""
+        """Set the clock of a part to the true time plus seconds, until has_clock(); PostgreSQL's stays."""
         new = self._offsets / "new"
         new.write_text(str(ahead))
         new.rename(self._offsets / f"directory-{part}")
+
+    def has_clock(self, part: str, ahead: float) -> bool:
+        """Return whether all processes of a part have set their clocks so."""
+        copies = self._offsets.glob(f"directory-{part}.*")
+        return {copy.read_text() for copy in copies if is_alive(int(copy.suffix[1:]))} == {str(ahead)}
 
     def pids(self, part: str) -> list[int]:
         """Return the running processes of a part, the oldest first."""

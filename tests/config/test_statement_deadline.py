@@ -10,6 +10,7 @@ from django.db import OperationalError, connection, transaction
 from config.postgres import base, pooler
 from config.postgres.base import DeadlineConnection, parameters, statement_deadline
 from employees.models import Employee, University
+from profiles.rollout import standby
 from tests.waiting import await_cancellations, pass_deadline, seconds_until, within
 
 
@@ -108,13 +109,25 @@ def test_what_is_stored_after_a_late_transaction_is_committed(monkeypatch: pytes
         pass_deadline()
         raise ValueError
 
-    for name in ("_GRACE_SECONDS", "_CANCEL_SECONDS"):
+    for name in ("GRACE_SECONDS", "_CANCEL_SECONDS"):
         monkeypatch.setattr(base, name, 60.0)
     with pytest.raises(ValueError), statement_deadline(60):  # noqa: PT011 (ours)
         create_late()
     University.objects.create(name="after")
     with psycopg.connect(**parameters()) as other:
         assert other.execute("SELECT name FROM universities").fetchall() == [("after",)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_standby_confirms_a_late_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((base, "GRACE_SECONDS"), (base, "_CANCEL_SECONDS"), (standby, "GRACE_SECONDS")):
+        monkeypatch.setattr(module, name, 60.0)
+    with statement_deadline(60):
+        with transaction.atomic():
+            University.objects.create(name="late")
+            monkeypatch.setattr(connection, "confirm_seconds", 60.0)
+            pass_deadline()
+        assert standby.is_confirmed()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -76,6 +76,17 @@ def test_probes_are_no_updates() -> None:
         assert (stats["total_events"], stats["failed_events"], stats["duplicate_events"]) == (3, 1, 0)
 
 
+def test_probes_that_wait_are_no_updates_either() -> None:
+    """Whether a clock that was ahead received them or not."""
+    for request_id in ("", probe.synthetic_id()):
+        for ahead in (timedelta(), timedelta(hours=1)):
+            InboxUpdate.objects.filter(pk=received(State.PENDING, request_id).pk).update(
+                received_at=timezone.now() + ahead
+            )
+    stats = reports.webhook_stats("hour")
+    assert (stats["total_events"], stats["pending_events"]) == (2, 2)
+
+
 def test_no_item_unticks_itself_because_traffic_paused(phases: Phases, settings: Settings) -> None:
     settings.WEBHOOK_SECRETS = [b"secret"]
     phases(100, 100, 1)

@@ -260,13 +260,64 @@ def test_the_second_pass_leaves_later_data(api: APIClient, employee: Employee) -
     assert (employee.first_name, Profile.objects.get().first_name) == ("Новое", "Новое")
 
 
+def test_the_second_pass_leaves_later_names_by_hand(api: APIClient, employee: Employee) -> None:
+    api.delete(f"/profiles/{ID}")
+    Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
+    Employee.objects.filter(pk=employee.pk).update(first_name="Новое", profile_source="manual")
+    assert erasure.finish_erasures() == 1
+    employee.refresh_from_db()
+    assert (employee.first_name, Erasure.objects.count()) == ("Новое", 1)
+
+
+# Where an erasure ends after the commit of its tombstone: before and after the statements of the first pass.
+CRASHES = [(erasure, "_erase_and_record"), (cache, "delete")]
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, crash: tuple[Any, str] = CRASHES[1]) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(*crash, fail)
+        with pytest.raises(OperationalError):
+            erasure.erase(ID, by="x", reason="y")
+
+
+@pytest.mark.parametrize("crash", CRASHES, ids=lambda crash: crash[1])
+@pytest.mark.parametrize("has_returned", [False, True])
+@pytest.mark.parametrize("known_by", ["MAX ID", "phone link", "profile"])
+def test_names_by_hand_and_an_interrupted_erasure(
+    university: University,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    known_by: str,
+    has_returned: bool,
+    crash: tuple[Any, str],
+) -> None:
+    """They have no time, and the person need not have a profile that is older than the erasure."""
+    earlier = timezone.now() - timedelta(minutes=5)
+    max_id = None if known_by == "phone link" else ID
+    if max_id is None:
+        PhoneLink.objects.create(phone=PHONE, user_id=ID, observed_at=earlier)
+    if known_by == "profile":
+        add_profile(ID, FIRST, LAST, at=earlier)
+    Employee.objects.create(phone=PHONE, max_id=max_id, first_name=FIRST, last_name=LAST, university=university)
+    interrupt(monkeypatch, crash)
+    Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
+    if has_returned:
+        add_profile(ID, "Новое", None)
+        newer = {"first_name": "Новое", "profile_last_updated": timezone.now()}
+        Employee.objects.create(phone="+12025550142", max_id=ID, university=university, **newer)
+    assert erasure.finish_erasures() == 1
+    assert places(redis, FIRST, LAST) == set()
+    record = Erasure.objects.get()
+    assert (record.reason, record.counts["employees"]) == (erasure.INTERRUPTED, 1)
+    counts = [Profile.objects.filter(first_name="Новое").count(), Employee.objects.filter(first_name="Новое").count()]
+    assert counts == [has_returned, has_returned]
+    assert erasure.finish_erasures() == 0
+
+
 @pytest.fixture
 def interrupted(cache_first: None, employee: Employee, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupt an erasure after the tombstone, and have the second pass be due."""
-    with monkeypatch.context() as patch:
-        patch.setattr(cache, "delete", fail)
-        with pytest.raises(OperationalError):
-            erasure.erase(ID, by="x", reason="y")
+    interrupt(monkeypatch)
     Tombstone.objects.update(erased_at=timezone.now() - timedelta(seconds=61))
     earlier = timezone.now() - timedelta(minutes=2)
     PhoneLink.objects.update(observed_at=earlier)

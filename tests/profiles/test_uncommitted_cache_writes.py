@@ -116,7 +116,7 @@ def test_a_lookup_that_has_no_time_left_leaves_its_entry_to_the_refill(
         redis_connection._deadline.set(time.monotonic())
         base._deadline.set(time.monotonic())
         # What is left to do in the transaction takes as long as this machine needs.
-        for name in ("_CANCEL_SECONDS", "_GRACE_SECONDS"):
+        for name in ("_CANCEL_SECONDS", "GRACE_SECONDS"):
             monkeypatch.setattr(base, name, limits.SECONDS)
         raise cache.CacheError("set: TimeoutError")
 

@@ -338,11 +338,11 @@ def test_only_a_commit_at_its_limit_is_stored_here(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_slow_server_without_a_standby_loses_nothing(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deadline(seconds: float) -> AbstractContextManager[None]:
+    def deadline(seconds: float, **options: float) -> AbstractContextManager[None]:
         deadlines.append(seconds)
         if len(deadlines) == 1:
             raise OperationalError
-        return statement_deadline(seconds)
+        return statement_deadline(seconds, **options)
 
     deadlines = list[float]()
     monkeypatch.setattr(standby, "statement_deadline", deadline)
@@ -364,6 +364,31 @@ def test_other_commands_end_with_3(site: Site, monkeypatch: pytest.MonkeyPatch) 
     assert not UniversityRule.objects.exists(), "the rehearsal still denies the university"
     assert not Flag.objects.filter(name="own").exists()
     assert Erasure.objects.get().reason == "r"
+
+
+def test_the_first_of_several_changes_does_not_end_them(
+    site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 1.0)
+
+    def clear() -> int:
+        rules = [UniversityRule(university_id=7, is_allowed=is_allowed, reason="r") for is_allowed in (True, False)]
+        with without_standby():
+            UniversityRule.objects.bulk_create(rules, ignore_conflicts=True)
+        with commits_within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY) as failed:
+            command("rollout", "university", "clear", "--id=7")
+        return failed.value.returncode
+
+    assert (clear(), UniversityRule.objects.count()) == (3, 0)
+    settings.ROLLOUT_APPROVALS = True
+    assert (clear(), Approval.objects.count()) == (3, 1)
+    with without_standby():
+        people = [add_profile(user_id).pk for user_id in ("7", "8")]
+    chosen = {"action": "delete_selected", "_selected_action": people, "post": "yes"}
+    with commits_within(PATIENCE, site):
+        page = site.admin.post("/admin/profiles/profile/", ROW | chosen)
+    assert (page.status_code, HERE_ONLY in page.content.decode()) == (503, True)
+    assert (Profile.objects.count(), Erasure.objects.count()) == (0, 2)
 
 
 def test_a_stop_is_not_verified_while_all_heartbeats_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

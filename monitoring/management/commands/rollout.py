@@ -7,7 +7,7 @@ import getpass
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from config.env import parse_duration
 from config.lib import shell_user, times
 from config.lib.commands import BaseCommand
 from config.postgres.base import CommitNotConfirmed
+from config.postgres.locks import confirmed_together
 from employees.models import BackfillRun, RunStatus, University
 from monitoring.dashboard import explanation
 from monitoring.indicators import probe, rounds
@@ -116,10 +117,11 @@ class Command(BaseCommand):
             scope.expires_at = moment(until) if until else None
             scopes = [scope]
         request = request_of(Action.SCOPE, options, is_on=rule != "clear")
-        for scope in scopes:
-            outcome = changes.apply(replace(request, rule=scope))
-            request = replace(request, expected_revision=outcome.revision)
-            yield audit_rows.rule_change(scope, is_removed=rule == "clear")
+        with confirmed_together() if len(scopes) > 1 and not request.is_dry_run else nullcontext():
+            for scope in scopes:
+                outcome = changes.apply(replace(request, rule=scope))
+                request = replace(request, expected_revision=outcome.revision)
+                yield audit_rows.rule_change(scope, is_removed=rule == "clear")
         if not scopes or request.is_dry_run:
             yield "Dry run: nothing was written" if scopes else "No changes"
 

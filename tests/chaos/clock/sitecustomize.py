@@ -1,7 +1,8 @@
 """Let a test set the clock of a Python process while it runs; PYTHONPATH has the process import this at its start.
 
-The file that CLOCK_OFFSETS and PGAPPNAME name contains how many seconds the clock is ahead. libfaketime would be closer
-to a real step, but time.sleep() fails under it (EINVAL, Python 3.11).
+The file that CLOCK_OFFSETS and PGAPPNAME name contains how many seconds the clock is ahead; each process that has set
+its clock copies that to a file with its ID. libfaketime would be closer to a real step, but time.sleep() fails under it
+(EINVAL, Python 3.11).
 """
 
 import os
@@ -21,12 +22,18 @@ class _Clock:
         self._traveller: Any = None
 
     def start(self) -> None:
+        self._copy = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+        self._copy.write_text("")
         threading.Thread(target=self._follow, name="clock", daemon=True).start()
 
     def _follow(self) -> None:
+        seen = ""
         while True:
             with suppress(OSError, ValueError):
-                self._set(float(self._file.read_text()))
+                if (text := self._file.read_text()) != seen:
+                    self._set(float(text))
+                    self._copy.write_text(text)
+                    seen = text
             time.sleep(_POLL_SECONDS)
 
     def _set(self, ahead: float) -> None:
