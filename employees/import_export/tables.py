@@ -27,8 +27,8 @@ _RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^",;\t\r\n]++|[",;\t])++')
 # An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _DELIMITERS = ",;\t"
-# A first line for Excel, which is not shown as a row there.
-_DELIMITER_LINE = re.compile(rf'("?)sep=([{_DELIMITERS}])\1[ \t]*+(?:\r\n|[\r\n]|\Z)', re.IGNORECASE)
+# A first line for Excel, which is not shown as a row there. Other programs save it with as many delimiters as all rows.
+_DELIMITER_LINE = re.compile(rf'("?)sep=([{_DELIMITERS}])\1\2*+[ \t]*+(?:\r\n|[\r\n]|\Z)', re.IGNORECASE)
 _BRACKETED = re.compile(r"\([^()]*+\)")
 # So many known headings, in addition to two for each that another delimiter finds in unknown ones, are no accident.
 _CLEARLY_KNOWN = 2

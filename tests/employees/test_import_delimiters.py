@@ -68,6 +68,15 @@ def test_a_first_line_for_excel_names_the_delimiter(quote: str, delimiter: str, 
         assert list(read_csv(content)) == [(4, "89161234567", "Ли", f"Ян{other} 2")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", ",;\t")
+@pytest.mark.parametrize("line", ["sep={0}{0}", "SEP={0}{0}{0}{0}", '"sep={0}"{0}{0} '])
+def test_a_line_for_excel_may_be_filled_up(line: str, delimiter: str, encoding: str) -> None:
+    """As by a program that takes it for a row."""
+    content = f"{line.format(delimiter)}\nТелефон;Имя;Роль\n89161234567;Ян;\n".replace(";", delimiter)
+    assert list(read_csv(content.encode(encoding))) == [(3, "89161234567", "Ян", "")]
+
+
 @pytest.mark.parametrize("content", ["sep=;", "SEP=;\nОтдел;Имя\n1;2\n", "sep=;\nТелефон,Имя\n89161234567,Ян\n"])
 def test_a_line_for_excel_does_not_replace_the_headings(content: str) -> None:
     with pytest.raises(UnreadableFile, match="no “Phone” column"):
