@@ -100,8 +100,11 @@ def _csv_rows(text: str) -> Iterator[Row]:
             yield number, cells
     except csv.Error as error:
         message = _("Row %(row)d: the file is not valid CSV: %(error)s")
-        raise UnreadableFile(message % {"row": number + 1, "error": error}) from None
+        raise UnreadableFile(message % {"row": number + 1, "error": reason}) from None
 
+        # The messages of Python are in English.
+        quotes = _("a quotation mark is missing, or is not doubled within a cell.")
+        reason = _("a cell is too long.") if "limit" in str(error) else quotes
 
 def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
     return csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
@@ -269,7 +272,7 @@ def _unclear(delimiter: str, other: str, headings: list[str]) -> UnreadableFile:
         " such a character in quotation marks, or rename them: %(headings)s"
     )
     names = {"one": delimiter.replace("\t", _("tab")), "other": other.replace("\t", _("tab"))}
-    listed = ", ".join(f"“{texts.clean(heading)}”" for heading in headings)[:200]
+    listed = ", ".join(_("“%s”") % texts.clean(heading) for heading in headings)[:200]
     return UnreadableFile(message % (names | {"headings": listed}))
 
 
@@ -279,7 +282,7 @@ def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:
         filled = ((name, _filled(rows)) for name, rows in Workbook(content).sheets())
         sheets = [(name, first, rows) for name, rows in filled if (first := next(rows, None))]
         if len(sheets) > 1:
-            names = ", ".join(f"“{texts.clean(name)[:50]}”" for name, _first, _rows in sheets[:10])
+            names = ", ".join(_("“%s”") % texts.clean(name)[:50] for name, _first, _rows in sheets[:10])
             message = _("Several sheets are filled: %s. Keep one sheet with all people, and delete the others.")
             raise UnreadableFile(message % names)
         return _table((row for _name, first, rows in sheets for row in chain([first], rows)), max_rows)
