@@ -74,7 +74,11 @@ def _read_unmarked(text: str) -> str:
         return ""
     typed_values.refuse_other_types(text)
     if typed_values.is_number(text):
-        raise ValueError(_("“%s” is a number. Enter the intended text, or clear the cell.") % text[:50])
+        message = _(
+            "“%(text)s” is a number. Enter the intended text, or clear the cell. If it is a name, put an apostrophe"
+            " before it: '%(text)s (in Excel, two)."
+        )
+        raise ValueError(message % {"text": text[:50]})
     if typed_values.is_placeholder(text):
         message = _(
             "“%(text)s” usually stands for an empty cell. Clear the cell. If it is a name, put an apostrophe before it:"

@@ -233,6 +233,11 @@ def test_a_very_long_cell_is_refused() -> None:
         read_text("x" * 1001)
 
 
+def test_a_number_as_a_name_needs_an_apostrophe() -> None:
+    with pytest.raises(ValueError, match="If it is a name, put an apostrophe before it: '42"):
+        read_text("42")
+
+
 NAMES = st.one_of(
     st.text(st.characters(codec="utf-8"), max_size=40),
     st.text(string.digits + "'=+-@.,#eE/: NULnaи", max_size=8),
