@@ -53,7 +53,7 @@ def read_text(cell: Cell) -> str:
     because somebody's name may be 42 or Null. The apostrophe is removed, unless it is a part of the name, as in ``'t
     Hooft`` and ``'Север' (вуз)``.
     """
-    text = texts.clean(_checked(cell))
+    text = typed_values.without_formula(texts.clean(_checked(cell)))
     return text[1:].strip() if _is_marked(text) else _read_unmarked(text)
 
 
