@@ -97,10 +97,13 @@ def visible(text: str) -> str:
 
 def bare(text: str) -> str:
     """Apply ``visible``, and remove an apostrophe or formula that marks a spreadsheet's cell as text."""
-    text = visible(text)
-    if formula := _TEXT_FORMULA.fullmatch(text):
-        text = formula[1].strip()
-    return text.removeprefix("'").strip()
+    return without_formula(visible(text)).removeprefix("'").strip()
+
+
+def without_formula(text: str) -> str:
+    """Return the text that a formula such as ``="0123"`` shows; any other text unchanged."""
+    formula = _TEXT_FORMULA.fullmatch(text)
+    return formula[1].strip() if formula else text
 
 
 def plain(text: str) -> str:

@@ -53,7 +53,7 @@ def read_text(cell: Cell) -> str:
     because somebody's name may be 42 or Null. The apostrophe is removed, unless it is a part of the name, as in ``'t
     Hooft`` and ``'Север' (вуз)``.
     """
-    text = texts.clean(_checked(cell))
+    text = typed_values.without_formula(texts.clean(_checked(cell)))
     return text[1:].strip() if _is_marked(text) else _read_unmarked(text)
 
 
@@ -74,7 +74,11 @@ def _read_unmarked(text: str) -> str:
         return ""
     typed_values.refuse_other_types(text)
     if typed_values.is_number(text):
-        raise ValueError(_("“%s” is a number. Enter the intended text, or clear the cell.") % text[:50])
+        message = _(
+            "“%(text)s” is a number. Enter the intended text, or clear the cell. If it is a name, put an apostrophe"
+            " before it: '%(text)s (in Excel, two)."
+        )
+        raise ValueError(message % {"text": text[:50]})
     if typed_values.is_placeholder(text):
         message = _(
             "“%(text)s” usually stands for an empty cell. Clear the cell. If it is a name, put an apostrophe before it:"

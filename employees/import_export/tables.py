@@ -27,8 +27,8 @@ _RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^",;\t\r\n]++|[",;\t])++')
 # An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _DELIMITERS = ",;\t"
-# A first line for Excel, which is not shown as a row there.
-_DELIMITER_LINE = re.compile(rf'("?)sep=([{_DELIMITERS}])\1[ \t]*+(?:\r\n|[\r\n]|\Z)', re.IGNORECASE)
+# A first line for Excel, which is not shown as a row there. Other programs save it with as many delimiters as all rows.
+_DELIMITER_LINE = re.compile(rf'("?)sep=([{_DELIMITERS}])\1\2*+[ \t]*+(?:\r\n|[\r\n]|\Z)', re.IGNORECASE)
 _BRACKETED = re.compile(r"\([^()]*+\)")
 # So many known headings, in addition to two for each that another delimiter finds in unknown ones, are no accident.
 _CLEARLY_KNOWN = 2
@@ -84,6 +84,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
     delimiter = named[2] if named else _delimiter(text)
     reader = _reader(text[named.end() if named else 0 :], delimiter)
     header: list[str] = []
+    phone = 0
     # The line with the delimiter is a row of the file as well.
     first = 2 if named else 1
     number = first - 1
@@ -93,57 +94,56 @@ def _csv_rows(text: str) -> Iterator[Row]:
             if not cells:
                 continue
             if not header:
-                header = row
-                _refuse_rows_in_header(number, header, delimiter)
-            elif error := _error_of_row(row, max(cells), header, delimiter):
+                header, phone = row, _position_of_phone(row)
+                if error := _not_closed(row, header, phone, delimiter):
+                    message = _("Row %(row)s: %(error)s")
+                    raise UnreadableFile(message % {"row": number, "error": error})
+            elif error := _not_closed(row, header, phone, delimiter) or _too_long(max(cells), len(header)):
                 cells[0] = ValueError(error)
             yield number, cells
     except csv.Error as error:
+        # The messages of Python are in English.
+        quotes = _("a quotation mark is missing, or is not doubled within a cell.")
+        reason = _("a cell is too long.") if "limit" in str(error) else quotes
         message = _("Row %(row)d: the file is not valid CSV: %(error)s")
-        raise UnreadableFile(message % {"row": number + 1, "error": error}) from None
+        raise UnreadableFile(message % {"row": number + 1, "error": reason}) from None
 
 
 def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
     return csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
 
 
-def _error_of_row(row: list[str], last: int, header: list[str], delimiter: str) -> str:
-    """Return why the row, of which ``last`` is the last filled column, does not fit the header; ``""`` if it does."""
+def _position_of_phone(header: list[str]) -> int:
+    columns = (column_of(visible(heading[:LONGEST])) for heading in header[:_MOST_COLUMNS])
+    return next((position for position, column in enumerate(columns) if column == "phone"), len(header))
+
+
+def _not_closed(row: list[str], header: list[str], phone: int, delimiter: str) -> str:
+    """Return the error of a cell with another row, because a quote is not closed; ``""`` if there is none.
+
+    Such a row is a line after the cell's first that has the delimiters of a whole row, or a phone where ``phone`` is.
+    """
+    # A heading or an address of two lines may have many delimiters, but hardly so many digits.
+    needs_digits = delimiter == "," or row is header
     for heading, cell in zip(header, row, strict=False):
-        # An address of two lines may have many commas, but hardly so many digits.
-        if any(delimiter != "," or _may_have_phone(line) for line in _rows_within(cell, delimiter, len(header))):
-            return _not_closed(heading)
-    if last > len(header):
-        numbers = {"cells": last, "columns": len(header)}
-        return _("It has %(cells)d cells, but the header has %(columns)d.") % numbers
+        for line in islice(cell.splitlines(), 1, None):
+            parts = line.split(delimiter)
+            is_whole = len(parts) >= len(header) and (not needs_digits or _may_have_phone(line))
+            is_row = is_whole or _may_have_phone("".join(parts[phone : phone + 1]))
+            # A note may have a line with only a phone, but a name does not.
+            if is_row and (len(parts) > 1 or (column_of(visible(heading[:LONGEST])) or "").endswith("name")):
+                message = _("The quotation mark in the column “%s” is not closed. If it is, remove the line breaks.")
+                return message % texts.clean("".join(heading.splitlines()[:1])[:LONGEST])[:50]
     return ""
 
 
-def _refuse_rows_in_header(number: int, header: list[str], delimiter: str) -> None:
-    """Raise UnreadableFile if a heading contains a row with a phone, because its quote is not closed.
-
-    A long heading may contain many delimiters, but no phone.
-    """
-    for heading in header:
-        for row in _rows_within(heading, delimiter, len(header)):
-            if _may_have_phone(row):
-                message = _("Row %(row)s: %(error)s")
-                raise UnreadableFile(message % {"row": number, "error": _not_closed(heading.splitlines()[0])})
+def _too_long(cells: int, columns: int) -> str:
+    message = _("It has %(cells)d cells, but the header has %(columns)d.")
+    return message % {"cells": cells, "columns": columns} if cells > columns else ""
 
 
 def _may_have_phone(line: str) -> bool:
     return sum(map(str.isdigit, line)) >= _FEWEST_DIGITS
-
-
-def _rows_within(cell: str, delimiter: str, width: int) -> Iterator[str]:
-    """Yield the lines of a cell after its first that have the delimiters of a whole row: a quote swallowed them."""
-    lines = islice(cell.splitlines(), 1, None) if width > 1 else ()
-    return (line for line in lines if line.count(delimiter) >= width - 1)
-
-
-def _not_closed(heading: str) -> str:
-    shown = texts.clean(heading[:LONGEST])[:50]
-    return _("The quotation mark in the column “%s” is not closed.") % shown
 
 
 def _delimiter(text: str) -> str:
@@ -167,7 +167,7 @@ def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
     most = max(rank[:2] for rank in ranks.values())
     likely = [one for one in _DELIMITERS if ranks[one][:2] == most]
     if len(likely) > 1:
-        used = _without_quotes(rows)
+        used = _QUOTED.sub("", rows)
         # What no row contains separates nothing.
         likely = [one for one in likely if one in used] or likely
     best = max(likely, key=lambda one: (ranks[one].whole, -_mixed(unquoted, one), unquoted.count(one)))
@@ -175,10 +175,6 @@ def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
     if ranks[best].has_phone:
         _refuse_others(best, likely, ranks, unquoted, rows)
     return best
-
-
-def _without_quotes(rows: str) -> str:
-    return _QUOTED.sub("", rows)
 
 
 class _Rank(NamedTuple):
@@ -244,7 +240,7 @@ def _refuse_others(delimiter: str, likely: list[str], ranks: dict[str, _Rank], u
         is_accident = known >= _CLEARLY_KNOWN + 2 * known_parts
         is_unclear = other in likely or (other != "," and len(unknown) < len(headings))
         doubtful = headings if is_unclear else [] if is_accident else unknown
-        if doubtful and other in _without_quotes(rows):
+        if doubtful and other in _QUOTED.sub("", rows):
             raise _unclear(delimiter, other, _parted_by_comma(delimiter, other, unquoted) or doubtful)
 
 
@@ -269,7 +265,7 @@ def _unclear(delimiter: str, other: str, headings: list[str]) -> UnreadableFile:
         " such a character in quotation marks, or rename them: %(headings)s"
     )
     names = {"one": delimiter.replace("\t", _("tab")), "other": other.replace("\t", _("tab"))}
-    listed = ", ".join(f"“{texts.clean(heading)}”" for heading in headings)[:200]
+    listed = ", ".join(_("“%s”") % texts.clean(heading) for heading in headings)[:200]
     return UnreadableFile(message % (names | {"headings": listed}))
 
 
@@ -279,7 +275,7 @@ def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:
         filled = ((name, _filled(rows)) for name, rows in Workbook(content).sheets())
         sheets = [(name, first, rows) for name, rows in filled if (first := next(rows, None))]
         if len(sheets) > 1:
-            names = ", ".join(f"“{texts.clean(name)[:50]}”" for name, _first, _rows in sheets[:10])
+            names = ", ".join(_("“%s”") % texts.clean(name)[:50] for name, _first, _rows in sheets[:10])
             message = _("Several sheets are filled: %s. Keep one sheet with all people, and delete the others.")
             raise UnreadableFile(message % names)
         return _table((row for _name, first, rows in sheets for row in chain([first], rows)), max_rows)

@@ -233,11 +233,31 @@ def test_a_very_long_cell_is_refused() -> None:
         read_text("x" * 1001)
 
 
+@EXAMPLES
+@given(st.text(st.sampled_from("аЯn'- 5N"), max_size=8))
+def test_a_formula_that_only_marks_a_name_as_text_is_removed(name: str) -> None:
+    """As CSV exports write it for each cell."""
+    results = []
+    for cell in (name.strip(), f'="{name}"'):
+        try:
+            results.append(read_text(cell))
+        except ValueError as error:
+            results.append(str(error))
+    assert results[0] == results[1]
+
+
+def test_a_number_as_a_name_needs_an_apostrophe() -> None:
+    with pytest.raises(ValueError, match="If it is a name, put an apostrophe before it: '42"):
+        read_text("42")
+
+
 NAMES = st.one_of(
     st.text(st.characters(codec="utf-8"), max_size=40),
     st.text(string.digits + "'=+-@.,#eE/: NULnaи", max_size=8),
     st.text("' ИиOoñ中", max_size=8),
-    st.sampled_from(["NULL", "Null", "''Null", "42", "#N/A", "TRUE", "5-Jan", "'=1", "-1", "=1+1", "2024-01-05T00:00"]),
+    st.sampled_from(
+        ["NULL", "Null", "''Null", "42", "#N/A", "TRUE", "5-Jan", "'=1", "-1", "=1+1", '="42"', "2024-01-05T00:00"]
+    ),
 )
 
 

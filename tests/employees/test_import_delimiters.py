@@ -3,7 +3,7 @@
 import csv
 import re
 from io import StringIO
-from itertools import permutations
+from itertools import combinations, permutations
 
 import pytest
 from hypothesis import assume, given, settings
@@ -68,6 +68,15 @@ def test_a_first_line_for_excel_names_the_delimiter(quote: str, delimiter: str, 
         assert list(read_csv(content)) == [(4, "89161234567", "Ли", f"Ян{other} 2")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", ",;\t")
+@pytest.mark.parametrize("line", ["sep={0}{0}", "SEP={0}{0}{0}{0}", '"sep={0}"{0}{0} '])
+def test_a_line_for_excel_may_be_filled_up(line: str, delimiter: str, encoding: str) -> None:
+    """As by a program that takes it for a row."""
+    content = f"{line.format(delimiter)}\nТелефон;Имя;Роль\n89161234567;Ян;\n".replace(";", delimiter)
+    assert list(read_csv(content.encode(encoding))) == [(3, "89161234567", "Ян", "")]
+
+
 @pytest.mark.parametrize("content", ["sep=;", "SEP=;\nОтдел;Имя\n1;2\n", "sep=;\nТелефон,Имя\n89161234567,Ян\n"])
 def test_a_line_for_excel_does_not_replace_the_headings(content: str) -> None:
     with pytest.raises(UnreadableFile, match="no “Phone” column"):
@@ -120,6 +129,50 @@ def test_the_words_of_a_phone_have_any_order(heading: str, delimiter: str) -> No
 def test_two_phones_without_quotes_are_refused(headings: str) -> None:
     with pytest.raises(UnreadableFile):
         read_csv(f"{headings}\n8 495 111-11-11, 8 916 123-45-67;Ян\n".encode())
+
+
+COLUMNS = {"Телефон": "89161234560", "Фамилия": "Ли", "Имя": "Ян", "Отдел": "Право", "Адрес": "Мира"}
+
+
+@given(
+    st.sampled_from(",;\t"),
+    st.permutations([*COLUMNS]),
+    st.lists(st.integers(2, len(COLUMNS)), min_size=3, max_size=5),
+    st.data(),
+)
+def test_an_open_quote_swallows_no_short_row(
+    delimiter: str, headings: list[str], lengths: list[int], data: st.DataObject
+) -> None:
+    """A row may lack the cells after its last filled one, which is never the phone here."""
+    fewest = headings.index("Телефон") + 1
+    rows = [headings, *([COLUMNS[name] for name in headings][: max(length, fewest)] for length in lengths)]
+    assert not read_csv("\n".join(map(delimiter.join, rows)).encode()).errors
+    opened, closed = sorted(data.draw(st.sampled_from([*combinations(range(len(rows)), 2)])))
+    rows[opened] = [*rows[opened][:-1], f'"{rows[opened][-1]}']
+    rows[closed] = [*rows[closed][:-1], f'{rows[closed][-1]}"']
+    try:
+        errors = read_csv("\n".join(map(delimiter.join, rows)).encode()).errors
+    except UnreadableFile:
+        assert opened == 0
+    else:
+        assert list(errors) == [opened + 1]
+
+
+@pytest.mark.parametrize("heading", ["Фамилия", "Имя", "Отчество", "Вуз"])
+def test_an_open_quote_swallows_no_row_of_a_phone_alone(heading: str) -> None:
+    rows = '89161234560;"Ли\n89161234561\n89161234562"\n'
+    assert list(read_csv(f"Телефон;{heading};Роль\n{rows}".encode()).errors) == [2]
+
+
+def test_notes_of_several_lines_are_no_rows() -> None:
+    notes = [
+        "корпус 1;\n8 (495) 123-45-67",
+        "8 (495) 123-45-67\n8 (916) 123-45-67",
+        "каб.;\nкорпус 2; 123-45-67",
+    ]
+    rows = "".join(f'8916123456{number};Ли;Ян;"{note}"\n' for number, note in enumerate(notes))
+    table = read_csv(f"Телефон;Фамилия;Имя;Заметка\n{rows}".encode())
+    assert (len(table), table.errors) == (3, {})
 
 
 PHONE, EXTENSION = "89007771000", " доб. 5"
@@ -196,7 +249,13 @@ NOTES = st.text(st.sampled_from("яN :/()"), max_size=8)
 
 @given(
     st.sampled_from([",;", ",\t", ";,", ";\t", "\t,", "\t;"]),
-    st.lists(st.tuples(st.sampled_from(["Телефон", "Тел.:", "Примечание", "заметка"]), NOTES), min_size=1, max_size=3),
+    st.lists(
+        st.tuples(st.sampled_from(["Телефон", "Тел.:", "Примечание", "заметка"]), NOTES),
+        min_size=1,
+        max_size=3,
+        # A repeated heading is refused whatever it contains.
+        unique_by=lambda one: (one[0], re.sub(" +", " ", one[1])),
+    ),
     st.sampled_from(["моб.", "моб.)", "имя", "роль", "яN"]),
     st.booleans(),
     st.booleans(),

@@ -1,5 +1,6 @@
 """Files as spreadsheets write them, and the errors of unreadable ones."""
 
+import re
 from datetime import timedelta
 from io import StringIO
 from itertools import product
@@ -11,7 +12,7 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
 from pytest_django.fixtures import Settings
 
 from employees.admin import directory
@@ -20,6 +21,7 @@ from employees.import_export.tables import UnreadableFile, read, read_csv
 from employees.models import Employee, University
 from employees.tasks import forget_import_files
 from tests.employees.conftest import invalid_phone
+from tests.employees.workbooks import sheet, text, workbook
 
 pytestmark = pytest.mark.django_db
 TEXT = "phone,last_name,first_name,university_name\n8 900 777-10-00,Ёлкина,Анна,МГУ\n"
@@ -67,8 +69,8 @@ def test_rows_are_filled_up_to_the_heading(content: str, rows: list[tuple[object
     [
         (b"", "no “Phone” column. Its columns: —"),
         ("Отдел;Должность\n".encode("cp1251"), "no “Phone” column. Its columns: Отдел, Должность"),
-        pytest.param(b"phone\n" + b"1" * 200_000, "Row 2: the file is not valid CSV: field larger", id="large"),
-        (b'phone,university_name\n1,"MSU\n2,MSU\n', "Row 2: the file is not valid CSV: unexpected end of data"),
+        pytest.param(b"phone\n" + b"1" * 200_000, "Row 2: the file is not valid CSV: a cell is too long.", id="large"),
+        (b'phone,university_name\n1,"MSU\n2,MSU\n', "Row 2: the file is not valid CSV: a quotation mark is missing"),
         ("phone\n1\n".encode("utf-32"), "Row 1: the encoding of the file is unclear"),
         (b"phone\n\x98\n", "Row 2: the encoding of the file is unclear"),
         (
@@ -84,6 +86,31 @@ def test_it_says_why_a_file_is_unreadable(admin: Client, content: bytes, words: 
         page = uploaded(admin, content)
         assert words in page
         assert "Traceback" not in page
+
+
+REFUSED = {
+    "open quote": 'Телефон;Имя\n1;"Ян\n',
+    "quote within": 'Телефон;Имя\n1;"Ян" Ли\n',
+    "long cell": f"Телефон;Имя\n1;{'я' * 200_000}\n",
+    "row in heading": 'Телефон;"Имя\n89161234567;Ян"\n',
+    "two delimiters": "ФИО;Телефон, моб.\nЛи Ян;1,2\n",
+    "two headings": "Телефон;Телефон\n1;2\n",
+    "whole name": "Телефон;ФИО\n1;2\n",
+    "no phone": "Имя;Отдел\n1;2\n",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_refusal_in_russian_has_no_english(kind: str) -> None:
+    with translation.override("ru"), pytest.raises(UnreadableFile) as refused:
+        read(REFUSED[kind].encode())
+    assert re.findall("[a-z]{2,}|[“”]", str(refused.value)) == []
+
+
+def test_names_of_sheets_are_quoted_as_russian_is() -> None:
+    book = workbook(sheet([text("Телефон")]), sheet([text("Телефон")]))
+    with translation.override("ru"), pytest.raises(UnreadableFile, match="«Sheet 1», «Sheet 2»"):
+        read(book)
 
 
 def test_it_refuses_an_invalid_workbook(admin: Client) -> None:
