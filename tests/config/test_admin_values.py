@@ -218,7 +218,7 @@ def test_the_export_takes_the_filters_of_the_list(browser: Client) -> None:
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), st.text("aя &=?%/+", max_size=8)))
 def test_a_row_keeps_the_filters_of_its_list_as_in_django(filters: dict[str, str]) -> None:
     preserved = urlencode({"_changelist_filters": urlencode(filters)}) if filters else ""
-    context = {"preserved_filters": preserved, "opts": User._meta}
+    context: Any = {"preserved_filters": preserved, "opts": User._meta}
     url = reverse("admin:auth_user_change", args=[7])
     assert vars(unfold_list)["add_preserved_filters"](context, url) == add_preserved_filters(context, url)
 
