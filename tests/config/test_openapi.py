@@ -164,7 +164,7 @@ schema.config.generation.update(with_security_parameters=False)
     ("fields", "is_valid"),
     [
         *[({"name": "Вуз"}, True), ({"name": "\u03f9\u03f2"}, True), ({"name": "!"}, False), ({"name": 1}, False)],
-        *[({"name": "Вуз", "inn": "x"}, False), ({}, False)],
+        *[({"name": "Вуз", "inn": "x"}, False), ({"name": "😍"}, True), ({"name": "\u200d"}, False), ({}, False)],
     ],
 )
 def test_a_body_in_any_alphabet_is_valid(fields: dict[str, Any], is_valid: bool) -> None:
