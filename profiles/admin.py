@@ -8,7 +8,6 @@ from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import LogEntry
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.decorators import method_decorator
@@ -26,8 +25,7 @@ from config.lib.audit_log import AuditedAdmin
 from config.lib.http.pagination import BoundedPaginator
 from config.lib.messages import Message
 from config.lib.scope import NOT_COVERED, scope_of
-from config.postgres.base import without_standby
-from config.postgres.locks import limit_commit
+from config.postgres import locks
 from profiles import cache, names, user_ids
 from profiles.models import Erasure, PhoneLink, Profile, ProfileSource
 from profiles.personal_data.erasure import erase
@@ -188,12 +186,9 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
             self.message_user(request, text, messages.WARNING)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
-        # All are erased before a lost standby is awaited, once.
-        with without_standby():
+        with locks.confirmed_together():
             for profile in queryset:
                 self.delete_model(request, profile)
-        with transaction.atomic():
-            limit_commit()
 
 
 @admin.register(PhoneLink)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils.translation import gettext_noop
 from psycopg.errors import LockNotAvailable
 
-from config.postgres.base import DatabaseWrapper
+from config.postgres.base import DatabaseWrapper, without_standby
 
 LOCK_TIMEOUT_MS = 2_000
 # A commit takes milliseconds, unless it waits for a lost standby.
@@ -125,6 +127,18 @@ def limit_commit() -> None:
     """
     current: Any = connection
     current.confirm_seconds = COMMIT_SECONDS if commit_here() else 0.0
+
+
+@contextmanager
+def confirmed_together() -> Iterator[None]:
+    """Let the transactions of the block, each of which calls limit_commit(), wait for a standby only once, at its end.
+
+    Otherwise, the first that is not confirmed would end the block. Raise CommitNotConfirmed as limit_commit() does.
+    """
+    with without_standby():
+        yield
+    with transaction.atomic():
+        limit_commit()
 
 
 def is_lock_timeout(error: BaseException) -> bool:
