@@ -21,6 +21,7 @@ from django.db import close_old_connections
 from django.http import HttpRequest
 
 from config.lib import request_id, tracing
+from config.postgres import locks
 from config.rsgi.bridge import Bridge
 from config.rsgi.fixed_responses import RETRY_AFTER, Answer
 from monitoring.api import views
@@ -49,6 +50,8 @@ class WebServer:
         self._receiver = receiver.Receiver()
         self._readiness = _Readiness()
         self._django = Bridge(wsgi.application)
+        # While a standby is lost, the waiting requests would take all the threads, which an emergency stop needs too.
+        locks.limit_commits()
         heartbeat_thread.start("web")
         # The first callback runs when the server is listening.
         loop.call_soon(_limit_unread_answers)

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter, Histogram
 
+from config.postgres.base import without_standby
 from profiles import cache, comparison, name_rule
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
@@ -30,6 +31,8 @@ durations = Histogram(
 logger = logging.getLogger(__name__)
 
 
+# What a lookup stores acknowledges nothing.
+@without_standby()
 def resolve(
     *,
     phone: str,

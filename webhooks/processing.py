@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from config.lib import clock, logs, tracing
-from config.postgres.base import statement_deadline
+from config.postgres.base import statement_deadline, without_standby
 from config.postgres.locks import is_lock_timeout
 from profiles import cache
 from profiles.merge import ProfileUpdate
@@ -42,6 +42,7 @@ BATCH_SECONDS = 15.0
 _maybe_locked: set[str] = set()
 
 
+@without_standby()
 def process_inbox(
     is_stopping: Callable[[], bool] = lambda: False,
     *,
@@ -52,8 +53,9 @@ def process_inbox(
 
     Begin with the oldest update, or with the ``newest``. Call ``when_behind()`` before each full batch, because more
     updates may be waiting. Stop after the current batch when ``is_stopping()`` returns true, because processing a
-    backlog may take minutes. Raise OperationalError or InterfaceError if the database is unavailable, or does not
-    respond for BATCH_SECONDS.
+    backlog may take minutes. Nothing waits for a synchronous standby: what a failover loses is processed again.
+
+    Raise OperationalError or InterfaceError if the database is unavailable, or does not respond for BATCH_SECONDS.
     """
     finished = singly = 0
     is_repeated = False

@@ -5,15 +5,17 @@ connection pooler that gives each transaction another session.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Set
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from threading import Thread
-from types import SimpleNamespace
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 import psycopg
 from django.db import Error, OperationalError, connection, transaction
+from django.db.utils import DatabaseErrorWrapper
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_noop
 from django_prometheus.db.backends.postgresql import base
 from psycopg import generators, waiting
@@ -23,6 +25,8 @@ from psycopg.pq.abc import PGcancelConn
 from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise, set_durable
 
 _CANCEL_SECONDS = 0.1
+# Only PostgreSQL's answer says whether a cancelled commit is stored.
+_COMMIT_CANCEL_SECONDS = 0.5
 # A cancellation opens a connection, which takes longer on a busy server or with TLS: it goes on without its caller.
 _LATE_CANCEL_SECONDS = 10.0
 # How long after the deadline a transaction may still end; without a limit, many fast statements would never end. A
@@ -33,23 +37,52 @@ _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
 WRITE_TO_LOG = "SELECT pg_logical_emit_message(true, 'directory', '')"
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _waits_for_standby: ContextVar[bool] = ContextVar("waits_for_standby", default=True)
+# The function of PostgreSQL that warns so, whatever the language: the wait of a commit for a standby has been ended.
+_END_OF_WAIT = "SyncRepWaitForLSN"
+
+
+class _NotReplicated(psycopg.errors.QueryCanceled):
+    pass
 
 
 class DeadlineConnection(psycopg.Connection):
     """A connection that waits for the server only until the deadline of the current ``statement_deadline`` block."""
 
     pooling = DIRECT
+    # The functions of PostgreSQL that have sent a notice.
+    noticed: Set[str | None] = frozenset()
+    cancel_seconds = 0.0
 
     @classmethod
     def connect(cls, *args: Any, **options: Any) -> Self:
         opened = super().connect(*args, **options)
         with closed_on_error(opened):
+            noticed: set[str | None] = set()
+            opened.noticed = noticed
+            # Not a method: a connection that refers to itself would stay open after its thread.
+            opened.add_notice_handler(lambda notice: noticed.add(notice.source_function))
             opened.wait(recognise(opened))
             if not opened.pooling.is_pooled:
                 opened.wait(set_durable(opened))
         return opened
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Raise _NotReplicated if anybody ended a commit's wait for a standby, which then succeeds."""
+        try:
+            return self._wait(gen, interval, timeout)
+        finally:
+            if _END_OF_WAIT in self.noticed:
+                self.close()
+                raise _NotReplicated("the commit is not on the standby")
+
+    def commit(self) -> None:
+        self.cancel_seconds = _COMMIT_CANCEL_SECONDS
+        try:
+            super().commit()
+        finally:
+            self.cancel_seconds = 0.0
+
+    def _wait(self, gen: Any, interval: float, timeout: float | None) -> Any:
         deadline = _deadline.get()
         if deadline is None:
             return super().wait(gen, interval, timeout)
@@ -75,9 +108,10 @@ class DeadlineConnection(psycopg.Connection):
         Without this, the server would continue to wait for a lock, or to compute, for nobody. Raise the statement's own
         error, if it ends with one.
         """
+        seconds = max(_CANCEL_SECONDS, self.cancel_seconds)
         try:
-            self.cancel_safe(timeout=_CANCEL_SECONDS)
-            super().wait(gen, timeout=_CANCEL_SECONDS)
+            self.cancel_safe(timeout=seconds)
+            super().wait(gen, timeout=seconds)
         except psycopg.OperationalError:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
@@ -122,6 +156,22 @@ class CommitNotConfirmed(OperationalError):
     """Raised for a transaction that is stored on this server, but that a standby has not confirmed in time."""
 
 
+class _ErrorWrapper(DatabaseErrorWrapper):
+    """Convert psycopg's errors to Django's, and the end of a commit's wait for a standby to CommitNotConfirmed."""
+
+    wrapper: Any
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(exc_value, _NotReplicated):
+            self.wrapper.close()
+            # Django must not connect again at once: if that failed, its error would hide that the change is stored.
+            self.wrapper.closed_in_transaction = True
+            raise CommitNotConfirmed(*exc_value.args) from exc_value
+        super().__exit__(exc_type, exc_value, traceback)
+
+
 def _errors_of_class(sqlstate_class: str) -> tuple[type[psycopg.Error], ...]:
     """Return psycopg's exceptions whose SQLSTATE is in this class, which is its first two characters."""
     candidates = [value for value in vars(psycopg.errors).values() if isinstance(value, type)]
@@ -142,6 +192,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     idle_timeout_ms = 0
     # How long a commit may wait, as it does for a lost synchronous standby; 0 means no limit.
     commit_seconds = 0.0
+    _began_at = float("inf")
     # How long the current transaction waits for a standby after its commit, which has released its locks; 0 means that
     # only the commit itself may wait.
     confirm_seconds = 0.0
@@ -150,10 +201,16 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         super().__init__(*args, **options)
         self.execute_wrappers.append(self._execute)
 
+    @cached_property
+    def wrap_database_errors(self) -> DatabaseErrorWrapper:
+        return _ErrorWrapper(self)
+
     def _execute(self, execute: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
         """Run a statement, in a transaction if it needs a setting that is set per transaction."""
         is_write = str(sql).lstrip().upper().startswith(_WRITES)
-        is_outside = not self.in_atomic_block and (self.lock_timeout_ms or (is_write and self._commit_setting()))
+        is_outside = not self.in_atomic_block and (
+            self.lock_timeout_ms or (is_write and (self.commit_seconds or self._commit_setting()))
+        )
         with transaction.atomic(self.alias) if is_outside else nullcontext():
             return execute(sql, *arguments)
 
@@ -161,7 +218,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         # The end of a transaction asks PostgreSQL for nothing. If it failed at the deadline, all that the connection
         # stores later, outside of transactions, would never be committed.
         token = _deadline.set(None if autocommit else _deadline.get())
-        self.confirm_seconds = 0.0
+        self.confirm_seconds, self._began_at = 0.0, time.monotonic()
         try:
             super()._set_autocommit(autocommit)
         finally:
@@ -175,7 +232,9 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                 raise
 
     def _commit(self) -> None:
-        with statement_deadline(self.commit_seconds) if self.commit_seconds else nullcontext():
+        # It checks deferred constraints too, which takes less time than the transaction has taken.
+        seconds = max(self.commit_seconds, time.monotonic() - self._began_at)
+        with statement_deadline(seconds) if self.commit_seconds else nullcontext():
             super()._commit()
         if self.confirm_seconds:
             self._confirm(self.confirm_seconds)

@@ -42,8 +42,8 @@ ORDER BY 4 DESC LIMIT 1
 """
 
 WAITING_FOR_STANDBY = gettext_noop(
-    "PostgreSQL waits for a synchronous standby, for %(seconds)s s now, and nothing can be stored. Start the standby,"
-    " or remove it from synchronous_standby_names."
+    "PostgreSQL waits for a synchronous standby, for %(seconds)s s now: what is stored meanwhile is on this server"
+    " only, and a failover would lose it. Start the standby, or remove it from synchronous_standby_names."
 )
 # A commit takes milliseconds. A lost standby delays all of them, those of the heartbeats too.
 _STANDBY_SECONDS = 0.5
@@ -104,7 +104,8 @@ def limit_idle_transactions() -> None:
 def limit_commits() -> None:
     """Limit the time that each commit of this process waits for a synchronous standby to COMMIT_SECONDS.
 
-    A commit that waits longer raises OperationalError, although it is stored on this server.
+    A commit that waits longer raises CommitNotConfirmed, as it is stored on this server. A transaction that has taken
+    longer may wait as long as it has taken.
     """
     DatabaseWrapper.commit_seconds = COMMIT_SECONDS
 

@@ -15,6 +15,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 
 from config.lib.http.errors import AlreadyExists
+from config.postgres.base import without_standby
 from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope, user_scope
 from employees.credentials.authentication import may_view
@@ -237,7 +238,8 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             # The name lookup needs the university. Check the phone first: a refused request must not create one.
             if Employee.objects.filter(phone=validated_data["phone"]).exists():
                 raise AlreadyExists({"phone": [str(PHONE_TAKEN)]})
-            with _unambiguous():
+            # A standby that confirms the employee confirms the university too.
+            with _unambiguous(), without_standby():
                 validated_data["university"] = University.objects.described(**described)
         max_id = validated_data.pop("max_id", None) or None
         ids = {"phone": validated_data["phone"], "university_id": validated_data["university"].pk}

@@ -25,6 +25,7 @@ from config.lib import audit_log
 from config.lib.http.errors import IdempotencyInFlight, IdempotencyMismatch, JobRunning
 from config.lib.http.pagination import Pages
 from config.lib.messages import Message
+from config.postgres.base import without_standby
 from employees.accounts import (
     VIEW_PROFILE,
     DirectoryPermission,
@@ -80,10 +81,11 @@ def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
         # The owner's other keys may have other rights, and their services choose the same keys.
         key = hashlib.sha256(f"{request.auth.pk} {key}".encode()).hexdigest()
     fingerprint = hashlib.sha256(json.dumps(request.data, sort_keys=True).encode()).hexdigest()
-    IdempotentRequest.objects.filter(user_id=user_id, key=key).outdated().delete()
-    stored, is_new = IdempotentRequest.objects.get_or_create(
-        user_id=user_id, key=key, defaults={"fingerprint": fingerprint, "created_at": Now()}
-    )
+    with without_standby():
+        IdempotentRequest.objects.filter(user_id=user_id, key=key).outdated().delete()
+        stored, is_new = IdempotentRequest.objects.get_or_create(
+            user_id=user_id, key=key, defaults={"fingerprint": fingerprint, "created_at": Now()}
+        )
     if stored.fingerprint != fingerprint:
         raise IdempotencyMismatch
     if stored.status is None and not is_new:

@@ -35,6 +35,7 @@ from requests import RequestException
 
 from config.lib.http import access_log
 from config.lib.text import clean
+from config.postgres.base import without_standby
 from employees.accounts import Group as DirectoryGroup
 from employees.credentials.adapters import AccountAdapter
 
@@ -190,7 +191,8 @@ def _managed() -> Any:
 
 def _set_groups(request: HttpRequest, user: User, claims: dict[str, Any]) -> None:
     wanted, had = _groups(claims), set(_managed().filter(user=user).values_list("name", flat=True))
-    with transaction.atomic():
+    # A failover must not give a right back.
+    with without_standby(is_lost=had <= wanted), transaction.atomic():
         user.groups.remove(*_managed().filter(name__in=had - wanted))
         user.groups.add(*_managed().filter(name__in=wanted - had))
     if wanted != had:

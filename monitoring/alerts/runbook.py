@@ -111,7 +111,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         _("Otherwise end the session with the statement in the alert. All changes of its transaction are rolled back."),
         _(
             "If the alert names a standby, start it, or remove it from synchronous_standby_names and reload PostgreSQL."
-            " Until then, nothing can be stored except an emergency stop, a pause and a step back."
+            " Until then, only an emergency stop, a pause and a step back succeed. All other changes fail after five"
+            " seconds, although they are stored on this server; a failover would lose them."
         ),
     ),
     Kind.ROLLOUT_HELD: (

@@ -387,14 +387,14 @@ def _stop(request: HttpRequest, *, is_shown: bool) -> dict[str, Any]:
     """Stop the rollout and return the times in seconds, and the lines that say what changed and what verifies it."""
     started = time.perf_counter()
     result = changes.apply(request_of(request, Action.EMERGENCY))
-    lines, doubt, took = presenters.outcome(result), "", time.perf_counter() - started
+    took, durability = time.perf_counter() - started, presenters.durability(result)
+    lines, doubt = presenters.outcome(result), "".join(durability)
     try:
         for proof in rollback.verify("emergency"):
             lines.append(proof)
     except NotVerified as failed:
         doubt = str(failed)
     if not is_shown:
-        has_doubt = doubt or result.is_here_only
-        lines, doubt = ([], str(rollback.STOP_NOT_VERIFIED)) if has_doubt else ([str(rollback.STOP_VERIFIED)], "")
-        lines += presenters.durability(result)
+        lines, doubt = ([], str(rollback.STOP_NOT_VERIFIED)) if doubt else ([str(rollback.STOP_VERIFIED)], "")
+        lines += durability
     return {"took": took, "lines": lines, "doubt": doubt, "took_verified": time.perf_counter() - started}

@@ -57,7 +57,7 @@ NONE_PROCESSED = Message("no updates processed since the resume")
 _OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; the check resumes in working hours")
 
 
-# A single commit may wait for a moment. Once it lasts, it is critical, because nothing can be stored.
+# A single commit may wait for a moment. Once it lasts, it is critical, because changes fail.
 STANDBY_LASTS_SECONDS, STANDBY_COUNTS_AS = 5.0, 121.0
 # Each single wait may be short, because requests give up: it lasts if another round has found one in this time.
 STANDBY_WINDOW = timedelta(minutes=1)

@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 
 from config.lib import clock
 from config.lib.messages import Message, to_columns
-from config.postgres.base import without_standby
+from config.postgres.base import CommitNotConfirmed, without_standby
 from config.postgres.locks import commit_here
 from employees.models import BackfillRun
 from monitoring.indicators import probe
@@ -136,7 +136,8 @@ def fire_due(*, waits_for_gates: bool = False) -> int:
     is_void = Q(state__in=(PlanState.PLANNED, PlanState.WAITING)) & ~Q(revision=Coalesce(Subquery(revision), 0))
     steps = Plan.objects.filter(is_due | is_void)
     for pk in steps.values_list("pk", flat=True):
-        with transaction.atomic():
+        # A step that a lost standby has not confirmed is taken.
+        with suppress(CommitNotConfirmed), transaction.atomic():
             commit_here()
             # Judged once more under the lock: another controller may have taken the step before this one.
             plan = steps.select_for_update(skip_locked=True, of=("self",)).filter(pk=pk).first()

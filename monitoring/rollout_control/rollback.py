@@ -3,18 +3,18 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from django.db import DatabaseError, ProgrammingError, connection
+from django.db import DatabaseError, OperationalError, ProgrammingError, connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.messages import Message
-from config.postgres.base import statement_deadline, without_standby
+from config.postgres.base import statement_deadline
 from employees.models import OPEN, BackfillRun, RunStatus
 from profiles.lookup import resolve
 from profiles.models import ProfileSource
@@ -28,6 +28,7 @@ from profiles.rollout.rules import ChangeRefused
 
 VERIFIED_WITHIN = 4.5
 PROBE_SECONDS = 1.5
+_SPARE_SECONDS = 0.5  # for PostgreSQL to answer the last statement, or to cancel it
 # Nobody has this phone, so sending it to the direct API is harmless.
 PROBE_PHONE = "+70000000000"
 REHEARSAL_LIMIT = timedelta(minutes=5)
@@ -55,6 +56,16 @@ class NotVerified(Exception):
     """Raised when a change was written, but a check could not confirm that it is in force."""
 
 
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Raise NotVerified if PostgreSQL does not answer the statements of the block, a little after VERIFIED_WITHIN."""
+    try:
+        with statement_deadline(VERIFIED_WITHIN + _SPARE_SECONDS):
+            yield
+    except OperationalError:
+        raise NotVerified(_("PostgreSQL did not answer the check")) from None
+
+
 def verify(part: str) -> Iterator[str]:
     """Check that the rollback of a part is in force; yield a line for each check that passes.
 
@@ -73,18 +84,18 @@ def verify(part: str) -> Iterator[str]:
         yield _cache_is_out(part == "emergency")
     if part == "emergency":
         # After a schema rollback this table may be missing.
-        with suppress(ProgrammingError):
+        with suppress(ProgrammingError), _answered():
             for run in BackfillRun.objects.filter(status__in=OPEN):
                 yield _OPEN_RUNS[RunStatus(run.status)] % run.pk
     yield await_convergence()
 
 
+@_answered()
 def _cache_is_out(is_emergency: bool) -> str:
     decision = decide(PROBE_PHONE)
     is_off = decision.reason in (Reason.KILLED, Reason.HARD_OFF) or not is_emergency
     if decision.stage or not is_off:
-        params = {"reason": decision.reason.label}
-        raise NotVerified(_("a lookup would still go to the cache: %(reason)s") % params)
+        raise NotVerified(_("a lookup would still go to the cache: %(reason)s") % {"reason": decision.reason.label})
     if is_emergency and (is_collecting() or is_processing()):
         raise NotVerified(_("updates would still be processed"))
     return _probe()
@@ -96,15 +107,15 @@ def _probe() -> str:
 
     def look_up() -> None:
         try:
-            # What it stores acknowledges nothing, and must not outlast the probe.
-            with suppress(DatabaseError), without_standby(), statement_deadline(PROBE_SECONDS):
+            with suppress(DatabaseError), statement_deadline(PROBE_SECONDS):
                 choices.append(resolve(phone=PROBE_PHONE, max_id=None, university_id=None))
         finally:
             connection.close()
 
     thread = threading.Thread(target=look_up, daemon=True)
     thread.start()
-    thread.join(PROBE_SECONDS)
+    # After that, it waits only for the direct API.
+    thread.join(PROBE_SECONDS + _SPARE_SECONDS)
     if thread.is_alive():
         return _("probe lookup: the direct API was queried and has not responded yet")
     if not choices or choices[0].source not in _SOURCES:
@@ -112,6 +123,7 @@ def _probe() -> str:
     return str(_SOURCES[ProfileSource(choices[0].source)])
 
 
+@_answered()
 def await_convergence() -> str:
     """Wait until all processes have applied the last change; return a line; raise NotVerified after VERIFIED_WITHIN."""
     deadline = time.monotonic() + VERIFIED_WITHIN
@@ -128,11 +140,8 @@ def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
     """Stop serving one university from the cache, then resume; return the audit row's facts, with times in seconds."""
     denial = {"university_id": university_id, "phase": 3, "is_allowed": False}
     if UniversityRule.objects.in_force().filter(**denial).exists():
-        message = Message(
-            "A rule already denies %(university)s: choose another university",
-            {"university": university_name(university_id)},
-        )
-        raise ChangeRefused(message)
+        name = {"university": university_name(university_id)}
+        raise ChangeRefused(Message("A rule already denies %(university)s: choose another university", name))
     started = time.perf_counter()
     # An expired rule stays stored, and there can be only one.
     rule = UniversityRule.objects.filter(**denial).first() or UniversityRule(**denial)

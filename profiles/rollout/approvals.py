@@ -23,8 +23,8 @@ from django.utils.translation import gettext as _
 from waffle.models import Switch
 
 from config.lib import times
-from config.lib.messages import Message
-from config.postgres.base import without_standby
+from config.lib.messages import Message, join_messages
+from config.postgres.base import CommitNotConfirmed, without_standby
 from config.postgres.locks import limit_commit
 from profiles.rollout.change_request import Approver, ChangeRequest, Source
 from profiles.rollout.decision import RolloutState
@@ -32,6 +32,7 @@ from profiles.rollout.models import Action, Approval, UniversityRule
 from profiles.rollout.phases import SWITCHES
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.standby import HERE_ONLY
 
 # All switches but that of monitoring, which admits nobody to the cache.
 _CACHE_SWITCHES = set(SWITCHES) - {"monitoring"}
@@ -56,19 +57,23 @@ class ApprovalNeeded(ChangeRefused):
     def store(self) -> None:
         """Store the request, unless the same person's request for the same change is already waiting.
 
-        Wait for a synchronous standby in both cases: it may not have confirmed the earlier request either.
+        Wait for a synchronous standby in both cases: it may not have confirmed the earlier request either. If it does
+        not confirm it in time, the text of this exception says so.
         """
         new = self.approval
         if new is None:
             return
         same = Approval.objects.waiting().filter(by=new.by, action=new.action, request=new.request, plan=new.plan_id)
         self.approval = same.first() or new
-        # Also among changes that are confirmed together, because this ends them.
-        with without_standby(is_lost=False), transaction.atomic():
-            limit_commit()
-            if self.approval is new:
-                new.pk = None
-                new.save(force_insert=True)
+        try:
+            # Also among changes that are confirmed together, because this ends them.
+            with without_standby(is_lost=False), transaction.atomic():
+                limit_commit()
+                if self.approval is new:
+                    new.pk = None
+                    new.save(force_insert=True)
+        except CommitNotConfirmed:
+            super().__init__(join_messages([APPROVAL_NEEDED, HERE_ONLY]))
 
 
 def needs_approval(request: ChangeRequest, result: ChangeResult) -> bool:

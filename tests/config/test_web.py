@@ -15,6 +15,8 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 
 from config import web
+from config.postgres import locks
+from config.postgres.base import DatabaseWrapper
 from config.rsgi import bridge
 from config.rsgi.wsgi_environ import wsgi_environ
 from tests import loops
@@ -22,6 +24,11 @@ from tests.waiting import PATIENCE
 from tests.webhooks.sending import Protocol, Reply, RequestScope
 
 PASSED_ON: list[Any] = []
+
+
+def test_its_commits_do_not_wait_for_ever(server: web.WebServer) -> None:
+    """Those that wait for a lost standby would take all threads."""
+    assert DatabaseWrapper.commit_seconds == locks.COMMIT_SECONDS
 
 
 def django(environ: Any, start_response: Any) -> Iterable[bytes]:

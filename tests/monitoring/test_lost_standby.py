@@ -17,7 +17,13 @@ from django.utils import timezone, translation
 
 from config import celery
 from config.postgres import locks
-from config.postgres.base import DatabaseWrapper, DeadlineConnection, statement_deadline, without_standby
+from config.postgres.base import (
+    CommitNotConfirmed,
+    DatabaseWrapper,
+    DeadlineConnection,
+    statement_deadline,
+    without_standby,
+)
 from config.postgres.checks import check_durability
 from monitoring import tasks
 from monitoring.alerts import engine, outbox
@@ -32,7 +38,7 @@ from tests.servers import FaultyServer
 
 REASON = "PostgreSQL waits for a synchronous standby"
 SENTENCE = (
-    f"{REASON}, for %d s now, and nothing can be stored."
+    f"{REASON}, for %d s now: what is stored meanwhile is on this server only, and a failover would lose it."
     " Start the standby, or remove it from synchronous_standby_names."
 )
 INSERT = "INSERT INTO kept DEFAULT VALUES"
@@ -194,8 +200,9 @@ def test_the_worker_gives_up_a_commit(
     # Without a limit, it would wait until the task's time is over.
     timer = threading.Timer(40, _end_waits, [server.url])
     timer.start()
-    with pytest.raises(OperationalError), block(), connection.cursor() as cursor:
+    with pytest.raises(OperationalError) as failed, block(), connection.cursor() as cursor:
         cursor.execute(INSERT)
+    assert isinstance(failed.value, CommitNotConfirmed) != is_slow
     assert timer.is_alive()
     timer.cancel()
     with psycopg.connect(server.url, autocommit=True) as admin:
@@ -205,6 +212,28 @@ def test_the_worker_gives_up_a_commit(
             time.sleep(0.05)
     with without_standby(), block(), connection.cursor() as cursor:
         cursor.execute(INSERT)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("end", ["pg_cancel_backend", "pg_terminate_backend"])
+def test_a_wait_that_an_administrator_ends_is_no_success(server: FaultyServer, end: str) -> None:
+    """PostgreSQL reports a success to whoever waits, after a warning."""
+
+    def end_wait() -> None:
+        with psycopg.connect(server.url, autocommit=True) as admin:
+            while not admin.execute(f"SELECT {end}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").rowcount:  # noqa: S608
+                time.sleep(0.02)
+
+    blocks: list[Callable[[], AbstractContextManager[None]]] = [transaction.atomic, nullcontext]
+    for count, block in enumerate(blocks, 1):
+        thread = threading.Thread(target=end_wait)
+        thread.start()
+        with pytest.raises(CommitNotConfirmed), block(), connection.cursor() as cursor:
+            cursor.execute(INSERT)
+        thread.join()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM kept")
+            assert cursor.fetchone() == (count,)
 
 
 def _cancel_slowly(_: object, *, timeout: float) -> NoReturn:

@@ -4,12 +4,15 @@ import io
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 
+import psycopg
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
@@ -17,6 +20,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
+from config.postgres.base import parameters
 from employees.backfill import batches
 from employees.models import BackfillRun, University
 from monitoring.management.commands.rollback import SWITCHES
@@ -26,7 +30,9 @@ from profiles.rollout.models import Change, Flag, Heartbeat, Rollout, University
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.forked import Forked, forked, run_heartbeat
+from tests.profiles.fake_max import FakeMax
 from tests.servers import FaultyServer
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,6 +114,37 @@ def test_it_fails_while_a_living_process_is_behind(phases: Phases, monkeypatch: 
     with pytest.raises(CommandError, match="behind: web-stuck-1") as failed:
         run("rollback", "emergency", "--reason", "r")
     assert failed.value.returncode == 3
+
+
+@pytest.mark.usefixtures("patient_cancellations")
+@pytest.mark.parametrize("table", ["backfill_runs", "rollout_heartbeat", "direct_answers"])
+def test_a_check_that_waits_for_a_lock_fails(
+    phases: Phases, superadmin: User, client: Client, direct: FakeMax, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollback, "VERIFIED_WITHIN", 0.2)
+    monkeypatch.setattr(rollback, "_SPARE_SECONDS", 0.2)
+    if table == "direct_answers":
+        monkeypatch.setattr(rollback, "PROBE_SECONDS", 0.2)
+        monkeypatch.setattr(rollback, "_SPARE_SECONDS", PATIENCE)
+    phases(100, 100, 50)
+    client.force_login(superadmin)
+    doubt = "the probe lookup was answered by the cache, or failed"
+    doubt = doubt if table == "direct_answers" else "PostgreSQL did not answer the check"
+    with psycopg.connect(**parameters()) as holder:
+        holder.execute(f"LOCK TABLE {table}".encode())
+        # Without a limit, each of them would wait for the lock.
+        timer = threading.Timer(2 * PATIENCE, holder.rollback)
+        timer.start()
+        with pytest.raises(CommandError, match=doubt) as failed:
+            run("rollback", "emergency", "--reason", "r")
+        assert failed.value.returncode == 3
+        answer = client.post("/monitoring/rollout/emergency", {"reason": "r"}, content_type="application/json")
+        assert (answer.status_code, doubt in str(answer.json())) == (200, True)
+        page = client.post("/admin/emergency/", {"reason": "r", "word": "stop"})
+        assert (page.status_code, doubt in page.content.decode()) == (200, True)
+        assert timer.is_alive()
+        timer.cancel()
+    assert Switch.objects.get(name="emergency_stop").active
 
 
 @pytest.mark.parametrize("part", ["webhook", "cache", "monitoring"])

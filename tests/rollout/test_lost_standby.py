@@ -143,6 +143,17 @@ def command(*words: str) -> str:
     return output.getvalue()
 
 
+def unconfirmed(*words: str) -> str:
+    """Return the output of a command that stops or pauses; its exit code is 3 if the standby has not confirmed that."""
+    output, code = io.StringIO(), 0
+    try:
+        call_command(*words, "--reason=r", stdout=output)
+    except CommandError as error:
+        code = error.returncode
+    assert code == (3 if HERE_ONLY in output.getvalue() else 0)
+    return output.getvalue()
+
+
 def switch_form(site: Site) -> str:
     path = f"/admin/waffle/switch/{Switch.objects.get(name=EMERGENCY_STOP).pk}/change/"
     return site.admin.post(path, ROW | {"active": "on"}, follow=True).content.decode()
@@ -150,11 +161,11 @@ def switch_form(site: Site) -> str:
 
 SURFACES: dict[str, Callable[[Site], str]] = {
     "the API stops": lambda site: str(site.api.post("/monitoring/rollout/emergency", ROW, format="json").json()),
-    "a command stops": lambda site: command("rollback", "emergency"),
+    "a command stops": lambda site: unconfirmed("rollback", "emergency"),
     "the page stops": lambda site: site.admin.post("/admin/emergency/", ROW | {"word": "stop"}).content.decode(),
     "the form stops": switch_form,
     "the API pauses": lambda site: str(site.api.post("/monitoring/rollout/pause", ROW, format="json").json()),
-    "a command pauses": lambda site: command("rollout", "pause"),
+    "a command pauses": lambda site: unconfirmed("rollout", "pause"),
     "the page pauses": lambda site: site.admin.post("/admin/steer/pause/", ROW, follow=True).content.decode(),
 }
 
@@ -167,6 +178,7 @@ def test_each_surface_goes_on_and_warns(site: Site, name: str, monkeypatch: pyte
         assert site.sees() == (name.endswith("stops"), name.endswith("pauses"))
         assert HERE_ONLY in words
         assert "has not responded" not in words, "the lookup of a verification waited for the standby"
+        assert ("not verified" in words) == (name == "the page stops")
     site.others.execute("ALTER SYSTEM RESET synchronous_standby_names")
     site.others.execute("SELECT pg_reload_conf()")
     # It waits until the setting has taken effect.
@@ -187,7 +199,7 @@ def test_a_latch_goes_on_and_warns(site: Site, monkeypatch: pytest.MonkeyPatch) 
 
 def test_all_else_waits_for_it_but_not_for_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits holds the lock that a stop needs."""
-    # A preview and a dry run lock the row too, but have nothing to wait for.
+    # A dry run has nothing to wait for.
     monkeypatch.setattr(locks, "COMMIT_SECONDS", 2 * PATIENCE)
     with commits_within(PATIENCE, site):
         assert "Dry run" in command("rollout", "set", "--phase=3", "--percent=1", "--dry-run")
@@ -266,7 +278,7 @@ def test_a_cancelled_plan_and_a_request_for_approval_wait_no_longer(
         university = University.objects.create(name="u")
     with commits_within(PATIENCE, site), pytest.raises(CommandError, match=HERE_ONLY) as failed:
         command("rollout", "university", "allow", "--id", str(university.pk))
-    assert failed.value.returncode == 3
+    assert failed.value.returncode == 4
 
 
 def test_a_refusal_waits_no_longer(

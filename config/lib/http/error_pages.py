@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.wsgi import WSGIRequest
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.utils import translation
 
@@ -52,22 +52,18 @@ def server_error(request: HttpRequest) -> HttpResponse:
     The 503 is for errors outside views, for example in the session middleware; FailureMiddleware handles those in
     views.
     """
-    error = sys.exception()
-    reason = errors.failure(error) if isinstance(error, Exception) else None
-    return unavailable(request, reason) if reason else _refuse(500, request)
+    failed = errors.failure(sys.exception())
+    return unavailable(request, failed) if failed else _refuse(500, request)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _refuse(413 if isinstance(exception, RequestDataTooBig) else 400, request)
 
 
-def unavailable(request: HttpRequest, reason: str) -> HttpResponse:
-    """Return the 503 response to a failure; ``reason`` is a translated sentence."""
-    response: HttpResponse = errors.refusal(503, reason)
+def unavailable(request: HttpRequest, failed: errors.Failure) -> HttpResponse:
     if is_for_people(request.path_info):
-        response = HttpResponse(page("503.html", reason=reason), status=503, headers=response.headers)
-        response["Content-Type"] = "text/html; charset=utf-8"
-    return response
+        return HttpResponse(page("503.html", failed=failed), status=503, headers=failed.headers)
+    return JsonResponse(failed.body, status=503, headers=failed.headers)
 
 
 def too_many_log_ins(seconds: float) -> HttpResponse:

@@ -1,9 +1,9 @@
 """API errors, all in one format: ``{"error": {"code", "message", "details"}}`` (docs/reference/http-api.md)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from errno import EMFILE, ENFILE
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
@@ -21,6 +21,7 @@ from rest_framework_simplejwt.exceptions import InvalidToken
 from config.postgres.base import NOT_CONFIRMED, CommitNotConfirmed
 
 RETRY_AFTER_SECONDS = 5
+_RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 _CODES = {
     400: "VALIDATION_ERROR",
@@ -107,8 +108,24 @@ def body(status_code: int, message: str | Promise, details: Any = None, code: st
 
 def refusal(status_code: int, message: str | Promise = "") -> JsonResponse:
     """Return an error response for views outside REST framework; the default messages are in _MESSAGES."""
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status_code == status.HTTP_503_SERVICE_UNAVAILABLE else None
+    headers = _RETRY_AFTER if status_code == status.HTTP_503_SERVICE_UNAVAILABLE else None
     return JsonResponse(body(status_code, message or _MESSAGES[status_code]), status=status_code, headers=headers)
+
+
+class Failure(NamedTuple):
+    """An error that the request did not cause: the translated message, and the code and headers of the 503 response."""
+
+    reason: str
+    code: str = "UNAVAILABLE"
+    headers: Mapping[str, str] = _RETRY_AFTER
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return body(503, self.reason, code=self.code)
+
+    @property
+    def title(self) -> str:
+        return _("Stored, not confirmed") if self.code == "NOT_CONFIRMED" else _("Unavailable")
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -123,9 +140,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if is_refused_by_database(error):
         set_rollback()
         return Response(body(400, _("The database cannot process one of the values.")), 400)
-    if reason := failure(error):
+    if failed := failure(error):
         set_rollback()
-        return _unavailable(error, reason)
+        return Response(failed.body, 503, headers=dict(failed.headers))
     if isinstance(error, Http404):
         # Django's own message is in English and contains the model's name.
         error = exceptions.NotFound(_MESSAGES[404])
@@ -140,13 +157,6 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     return response
 
 
-def _unavailable(error: Exception, reason: str) -> Response:
-    if isinstance(error, CommitNotConfirmed):
-        # Without Retry-After: a client that repeats a change may do it twice.
-        return Response(body(503, reason, code="NOT_CONFIRMED"), 503)
-    return Response(body(503, reason), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-
-
 def is_refused_by_database(error: Exception) -> bool:
     """Return whether PostgreSQL refused a value of the request.
 
@@ -156,13 +166,19 @@ def is_refused_by_database(error: Exception) -> bool:
     return (getattr(error.__cause__, "sqlstate", None) or "").startswith(("22", "54"))
 
 
-def failure(error: Exception) -> str | None:
-    """Return a message for an error that the request did not cause: the database is unavailable or has another schema.
+def failure(error: BaseException | None) -> Failure | None:
+    """Return the failure if the request did not cause the error: the database is unavailable or has another schema.
 
     Too many open files count too, and a change that is stored but not confirmed. Return None for other errors.
     """
     if isinstance(error, CommitNotConfirmed):
-        return _(NOT_CONFIRMED)
+        # Without Retry-After: a client that repeats a change may do it twice.
+        return Failure(_(NOT_CONFIRMED), "NOT_CONFIRMED", {})
+    reason = _reason(error) if isinstance(error, Exception) else None
+    return Failure(reason) if reason else None
+
+
+def _reason(error: Exception) -> str | None:
     if isinstance(error.__cause__, ReadOnlySqlTransaction):
         return _("The database is read-only at the moment. Try again later.")
     # An InterfaceError means that the connection was lost earlier in the same transaction.

@@ -78,11 +78,11 @@ class FailureMiddleware(MiddlewareMixin):
     """Respond with 503 to errors that the request did not cause; ``errors.handle`` does so for REST framework."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        reason = errors.failure(error)
-        if reason is None:
+        failed = errors.failure(error)
+        if failed is None:
             return None
         logger.error("request failed", extra={"event": "request_failed"}, exc_info=error)
-        return error_pages.unavailable(request, reason)
+        return error_pages.unavailable(request, failed)
 
 
 class InputMiddleware(MiddlewareMixin):

@@ -1,4 +1,7 @@
-"""``manage.py rollback``: exits with 0 if the change is verified, 1 if refused, 3 if written but not verified."""
+"""``manage.py rollback``: exits with 0 if the change is verified, and with 1 if it is refused.
+
+It exits with 3 if the change is written but not verified, or if a synchronous standby has not confirmed it.
+"""
 
 import time
 from argparse import ArgumentParser
@@ -18,6 +21,7 @@ from profiles.rollout import changes
 from profiles.rollout.changes import Latched
 from profiles.rollout.models import Action, university_name
 from profiles.rollout.presenters import audit_rows
+from profiles.rollout.standby import HERE_ONLY
 
 PARTS = {
     "emergency": "let the direct API answer for everyone and only store updates; “rollout resume” ends this",
@@ -67,10 +71,13 @@ class Command(BaseCommand):
         started = time.perf_counter()
         switch = {"switch": SWITCHES[part], "is_on": undo} if part in SWITCHES else {}
         request = request_of(Action.SWITCH if switch else Action.EMERGENCY, options, **switch)
-        yield from terminal.outcome(changes.apply(request))
+        result = changes.apply(request)
+        yield from terminal.outcome(result)
         if not request.is_dry_run and not undo:
             yield from rollback.verify(part)
         yield f"Took {time.perf_counter() - started:.2f} s"
+        if result.is_here_only:
+            raise CommandError(str(HERE_ONLY), returncode=3)
 
     def _rehearsal(self, university: int | None, **options: Any) -> Iterator[str]:
         if university is None:

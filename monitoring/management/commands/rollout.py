@@ -57,6 +57,7 @@ _REPLAYED = {
 
 class Command(BaseCommand):
     help = "Show and control the rollout of the profile cache. Every change needs a reason, kept in the audit log."
+    is_here_only = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
@@ -74,6 +75,8 @@ class Command(BaseCommand):
             except GatesNotPassed as held:
                 raise CommandError(str(held), returncode=2) from None
         self.stdout.write(text)
+        if self.is_here_only:
+            raise CommandError(str(HERE_ONLY), returncode=3)
 
     def on_status(self, **_: Any) -> Iterable[Any]:
         return terminal.status()
@@ -96,7 +99,9 @@ class Command(BaseCommand):
         return terminal.outcome(changes.apply(request_of(Action.ADVANCE, options, phase=phase)))
 
     def on_pause(self, **options: Any) -> Iterable[Any]:
-        return terminal.outcome(changes.apply(request_of(Action.PAUSE, options)))
+        result = changes.apply(request_of(Action.PAUSE, options))
+        self.is_here_only = result.is_here_only
+        return terminal.outcome(result)
 
     def on_resume(self, **options: Any) -> Iterable[Any]:
         yield from terminal.outcome(changes.apply(request_of(Action.RESUME, options)))
@@ -272,7 +277,7 @@ def refusals_as_errors(output: OutputWrapper) -> Iterator[None]:
     except ChangeRefused as refused:
         raise CommandError(str(refused)) from None
     except CommitNotConfirmed:
-        raise CommandError(f"{HERE_ONLY} Check it with “rollout status”.", returncode=3) from None
+        raise CommandError(f"{HERE_ONLY} Check it with “rollout history”.", returncode=3) from None
 
 
 def add_terms(parser: ArgumentParser) -> None:

@@ -31,6 +31,7 @@ from config.lib.admin.stale_forms import MergingForm
 from config.lib.audit_log import UntranslatedLogAdmin
 from config.lib.messages import Message
 from config.lib.scope import scope_of
+from config.postgres.locks import commit_here
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.rollout_control import FORCE
@@ -69,11 +70,11 @@ class ChangeRequestForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         self.fields["expect_revision"].initial = Rollout.current().revision
 
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or {}
+    def clean(self) -> None:
+        super().clean()
         if not self.errors:
+            commit_here()  # a refused form has nothing that a standby would have to confirm; apply() decides for others
             self.apply(is_dry_run=True)
-        return cleaned
 
     def apply(self, *, is_dry_run: bool = False) -> None:
         changes.apply(
@@ -120,11 +121,10 @@ class FlagForm(ChangeRequestForm):
         stored = Flag.objects.filter(pk=self.instance.pk).first() or Flag()
         return rules.format_percent(stored.percent or Decimal(0))
 
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean()
+    def clean(self) -> None:
+        super().clean()
         if not self.errors:
             self.unchanged()
-        return cleaned
 
     def unchanged(self) -> QuerySet[Flag]:
         """Return the flag's row as a queryset; raise ChangeRefused if the flag was saved since the page was opened."""

@@ -1,0 +1,172 @@
+"""While a synchronous standby is lost, what waits for it gives up in time, and says that it is stored here."""
+
+import threading
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import OperationalError, connection, transaction
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from config.postgres import locks
+from config.postgres.base import CommitNotConfirmed, DatabaseWrapper, parameters, without_standby
+from employees.credentials import single_sign_on
+from employees.models import Employee, University
+from monitoring.rollout_control import controller
+from profiles.models import Erasure, Profile
+from profiles.rollout import changes
+from profiles.rollout.models import Approval, Plan, UniversityRule
+from tests.profiles.fake_max import FakeMax
+from tests.profiles.people import add_profile
+from tests.rollout import test_lost_standby
+from tests.rollout.changing import change, plan_step
+from tests.rollout.test_lost_standby import HERE_ONLY, PATIENCE, Site, commits_within
+from tests.webhooks.inbox_rows import row
+from webhooks.models import State
+from webhooks.processing import process_inbox
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("patient_cancellations")]
+site = test_lost_standby.site
+PHONE = "+79161234567"
+
+
+@pytest.fixture
+def web(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Limit the commits as in a web process, but to half a second."""
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
+    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.0)
+    locks.limit_commits()
+    return site
+
+
+def test_the_api_says_what_is_stored(web: Site, direct: FakeMax) -> None:
+    """What a create stores before the employee does not wait: its error would claim that the employee is stored."""
+    direct.knows(PHONE, 8)
+    with without_standby():
+        add_profile("7")
+    employee = {"phone": PHONE, "university_name": "Новый вуз"}
+    for method, path, body in (
+        ("post", "/employees", employee),
+        ("put", "/profiles/7", {"max_first_name": "Анна"}),
+        ("post", "/universities", {"name": "Вуз"}),
+    ):
+        with commits_within(PATIENCE, web):
+            answer = getattr(web.api, method)(path, body, format="json", HTTP_IDEMPOTENCY_KEY="k")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "NOT_CONFIRMED"), path
+        assert "Retry-After" not in answer.headers
+        assert HERE_ONLY in answer.json()["error"]["message"]
+    assert Employee.objects.get().first_name == "Олег"
+    assert Profile.objects.get(pk="7").first_name == "Анна"
+    assert University.objects.filter(name="Вуз").exists()
+
+
+def test_a_page_says_what_is_stored(web: Site) -> None:
+    for path, form in (
+        ("/admin/employees/university/add/", {"name": "Вуз"}),
+        (reverse("screens:person"), {"who": "7"}),
+    ):
+        with commits_within(PATIENCE, web):
+            page = web.admin.post(path, form)
+        assert (page.status_code, "Retry-After" in page.headers) == (503, False)
+        assert page.content.decode().count("Stored, not confirmed") == 2
+        assert HERE_ONLY in page.content.decode()
+    assert University.objects.filter(name="Вуз").exists()
+
+
+def test_all_selected_people_are_erased(web: Site) -> None:
+    with without_standby():
+        for user_id in "123":
+            add_profile(user_id)
+    chosen = {"action": "delete_selected", "_selected_action": [*"123"], "post": "yes", "reason": "asked to"}
+    with commits_within(PATIENCE, web):
+        page = web.admin.post("/admin/profiles/profile/", chosen)
+    assert (page.status_code, "Stored, not confirmed" in page.content.decode()) == (503, True)
+    assert (Erasure.objects.count(), Profile.objects.count()) == (3, 0)
+
+
+def test_a_commit_that_fails_stores_nothing(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit checks foreign keys. That may wait for a lock, and takes long after a long transaction."""
+    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.3)
+    with psycopg.connect(**parameters()) as holder:
+        holder.execute("SELECT 1 FROM universities FOR UPDATE")
+        with pytest.raises(OperationalError) as failed, transaction.atomic():
+            Employee.objects.create(phone=PHONE, university=university)
+        assert not isinstance(failed.value, CommitNotConfirmed)
+        assert not Employee.objects.exists()
+        with transaction.atomic():
+            Employee.objects.create(phone=PHONE, university=university)
+            wrapper: Any = connection
+            wrapper._began_at -= 60
+            threading.Timer(1, holder.rollback).start()
+    assert Employee.objects.exists()
+
+
+def test_the_inbox_is_processed_without_it(site: Site) -> None:
+    body = b'{"type":"message_new","message":{"from":{"user_id":"7","first_name":"Anna","last_name":"Volkova"}}}'
+    with without_standby():
+        row(State.PENDING, body=body, update_type="message_new")
+    with commits_within(PATIENCE, site):
+        assert process_inbox() == 1
+    assert Profile.objects.get().first_name == "Anna"
+
+
+def test_single_sign_on_waits_only_if_it_takes_a_right(web: Site, superadmin: User, settings: Settings) -> None:
+    settings.OIDC_GROUPS_CLAIM = "groups"
+    request: Any = SimpleNamespace(META=HttpRequest().META)
+
+    def log_in(*groups: str) -> None:
+        with without_standby(), commits_within(PATIENCE, web):
+            single_sign_on._set_groups(request, superadmin, {"groups": list(groups)})
+
+    log_in("operator")
+    assert Group.objects.filter(user=superadmin).exists()
+    with pytest.raises(CommitNotConfirmed):
+        log_in()
+    log_in()
+    assert not Group.objects.filter(user=superadmin).exists()
+
+
+def test_the_controller_goes_on_after_a_step(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
+    monkeypatch.setattr(changes, "_gate_checks", [lambda *_: ([], None)])
+    monkeypatch.setattr(controller, "check", lambda: ["checked"])
+    with without_standby():
+        plan_step(3, 25, timezone.now() + timedelta(hours=1))
+        Plan.objects.update(due_at=timezone.now())
+    with commits_within(PATIENCE, site):
+        assert controller.run() == ["1 planned step", "checked"]
+    assert site.percent() == 25
+
+
+def test_a_request_for_approval_is_one(
+    site: Site, superadmin: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is repeated, as the standby has not confirmed the first one either."""
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
+    settings.ROLLOUT_APPROVALS = True
+    with without_standby():
+        university = University.objects.create(name="u")
+    rule = {"university_id": university.pk, "phase": 3, "is_allowed": "on", "reason": "r"}
+    for _ in range(2):
+        with commits_within(PATIENCE, site):
+            page = site.admin.post("/admin/rollout/universityrule/add/", rule, follow=True).content.decode()
+        assert HERE_ONLY in page
+        assert "waits for approval until" in page
+    with without_standby():
+        change("pause")
+    # A form that is refused stores nothing.
+    with commits_within(PATIENCE, site):
+        page = site.admin.post("/admin/rollout/universityrule/add/", rule, follow=True).content.decode()
+    assert "paused" in page
+    for _ in range(2):
+        with commits_within(PATIENCE, site):
+            answer = site.api.post("/monitoring/rollout/resume", {"reason": "r"}, format="json")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "APPROVAL_REQUIRED")
+        assert HERE_ONLY in answer.json()["error"]["message"]
+    assert (Approval.objects.count(), UniversityRule.objects.count()) == (2, 0)
