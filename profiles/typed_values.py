@@ -10,8 +10,8 @@ from config.lib import text as texts
 
 # In text, selectors and joiners belong to an emoji; in a phone or an ID, nothing does.
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
-# A cell as CSV exports write it to keep its leading zeros: ="0123".
-_TEXT_FORMULA = re.compile(r'="([^"]*)"')
+# A cell as CSV exports write it to keep its leading zeros: ="0123", with the quotes within it doubled.
+_TEXT_FORMULA = re.compile(r'="([^"]*+(?:""[^"]*+)*+)"')
 _THOUSANDS = re.compile(r"[0-9]{1,3}(?: [0-9]{3})+(?:[.,][0-9]+)?")
 _ZERO_DECIMALS = re.compile(r"(\+?[0-9]+)[.,]0+")
 # What pandas reads as a missing value besides errors, and what databases and JavaScript write for one.
@@ -103,7 +103,7 @@ def bare(text: str) -> str:
 def without_formula(text: str) -> str:
     """Return the text that a formula such as ``="0123"`` shows; any other text unchanged."""
     formula = _TEXT_FORMULA.fullmatch(text)
-    return formula[1].strip() if formula else text
+    return formula[1].replace('""', '"').strip() if formula else text
 
 
 def plain(text: str) -> str:

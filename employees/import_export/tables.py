@@ -16,6 +16,8 @@ from employees.import_export.cells import LONGEST
 from employees.import_export.encodings import UndecodableFile, decode
 from employees.import_export.headings import COLUMNS, column_of, heading_of, is_example, is_whole_name
 from employees.import_export.workbook import Cell, InvalidWorkbook, Row, Workbook
+from employees.naming import NAMES
+from profiles import phones
 from profiles.typed_values import visible
 
 # Holds the number of the row in the file; the names of columns are in lower case.
@@ -34,6 +36,11 @@ _BRACKETED = re.compile(r"\([^()]*+\)")
 _CLEARLY_KNOWN = 2
 # A line with so many digits may hold a phone.
 _FEWEST_DIGITS = 7
+_DIGIT, _LINE_BREAKS = re.compile("[0-9]"), re.compile(r"[\r\n]+")
+# What the heading of a column names whose numbers are of no other person.
+_OTHER_NUMBERS = re.compile(r"\b(?:тел|моб|факс|инн|кпп|паспорт|снилс|tel|phone|mob|fax|inn|kpp)", re.IGNORECASE)
+# The parts of a line, each with the position of its cell.
+_Line = list[tuple[int, str]]
 # The column that only exports have.
 _EXPORTED = "profile_source"
 _MOST_INVISIBLE = 100
@@ -84,7 +91,6 @@ def _csv_rows(text: str) -> Iterator[Row]:
     delimiter = named[2] if named else _delimiter(text)
     reader = _reader(text[named.end() if named else 0 :], delimiter)
     header: list[str] = []
-    phone = 0
     # The line with the delimiter is a row of the file as well.
     first = 2 if named else 1
     number = first - 1
@@ -94,17 +100,18 @@ def _csv_rows(text: str) -> Iterator[Row]:
             if not cells:
                 continue
             if not header:
-                header, phone = row, _position_of_phone(row)
-                if error := _not_closed(row, header, phone, delimiter):
+                header, quotes = row, _OpenQuotes(row, delimiter)
+                if error := quotes.error_of(row):
                     message = _("Row %(row)s: %(error)s")
                     raise UnreadableFile(message % {"row": number, "error": error})
-            elif error := _not_closed(row, header, phone, delimiter) or _too_long(max(cells), len(header)):
+            elif error := quotes.error_of(row) or _too_long(max(cells), len(header)):
                 cells[0] = ValueError(error)
             yield number, cells
     except csv.Error as error:
         # The messages of Python are in English.
-        quotes = _("a quotation mark is missing, or is not doubled within a cell.")
-        reason = _("a cell is too long.") if "limit" in str(error) else quotes
+        reason = _("a quotation mark is missing, or is not doubled within a cell.")
+        if "limit" in str(error):
+            reason = _("a cell is too long: probably a quotation mark is not closed.")
         message = _("Row %(row)d: the file is not valid CSV: %(error)s")
         raise UnreadableFile(message % {"row": number + 1, "error": reason}) from None
 
@@ -113,28 +120,70 @@ def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
     return csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
 
 
-def _position_of_phone(header: list[str]) -> int:
-    columns = (column_of(visible(heading[:LONGEST])) for heading in header[:_MOST_COLUMNS])
-    return next((position for position, column in enumerate(columns) if column == "phone"), len(header))
+class _OpenQuotes:
+    """Find the rows that a cell contains because its quote is not closed; what may be one or a note counts as one."""
 
+    def __init__(self, header: list[str], delimiter: str) -> None:
+        self._header, self._delimiter = header, delimiter
+        self._columns = [column_of(visible(heading[:LONGEST])) or "" for heading in header[:_MOST_COLUMNS]]
+        self._phone = self._columns.index("phone") if "phone" in self._columns else len(header)
 
-def _not_closed(row: list[str], header: list[str], phone: int, delimiter: str) -> str:
-    """Return the error of a cell with another row, because a quote is not closed; ``""`` if there is none.
-
-    Such a row is a line after the cell's first that has the delimiters of a whole row, or a phone where ``phone`` is.
-    """
-    # A heading or an address of two lines may have many delimiters, but hardly so many digits.
-    needs_digits = delimiter == "," or row is header
-    for heading, cell in zip(header, row, strict=False):
-        for line in islice(cell.splitlines(), 1, None):
-            parts = line.split(delimiter)
-            is_whole = len(parts) >= len(header) and (not needs_digits or _may_have_phone(line))
-            is_row = is_whole or _may_have_phone("".join(parts[phone : phone + 1]))
-            # A note may have a line with only a phone, but a name does not.
-            if is_row and (len(parts) > 1 or (column_of(visible(heading[:LONGEST])) or "").endswith("name")):
+    def error_of(self, row: list[str]) -> str:
+        """Return the error of a row with two lines that have a phone in its column, or a line with a whole row."""
+        if not any("\n" in cell or "\r" in cell for cell in row):
+            return ""
+        lines = self._lines(row)
+        is_header = row is self._header
+        found = self._has_phone(next(lines)) or is_header
+        for line in lines:
+            position = line[0][0]
+            own = [part for at, part in line if at == position]
+            # A heading or an address of two lines may have many delimiters, but hardly so many digits.
+            needs_digits = self._delimiter == "," or is_header
+            is_whole = len(own) >= len(self._header) and (not needs_digits or _may_have_phone("".join(own)))
+            if not (is_whole or self._has_phone(line)) or (not is_header and self._is_note(line, len(own))):
+                continue
+            if is_whole or found:
                 message = _("The quotation mark in the column “%s” is not closed. If it is, remove the line breaks.")
-                return message % texts.clean("".join(heading.splitlines()[:1])[:LONGEST])[:50]
-    return ""
+                return message % texts.clean("".join(self._header[position].splitlines()[:1])[:LONGEST])[:50]
+            found = True
+        return ""
+
+    def _lines(self, row: list[str]) -> Iterator[_Line]:
+        """Yield the lines that the row has without its quotes, but no numbers of other columns than that of phones."""
+        line: _Line = []
+        for position, cell in enumerate(row[: len(self._columns)]):
+            first, *others = _LINE_BREAKS.split(cell if self._delimiter in cell else cell.rstrip("\r\n"))
+            is_other = position != self._phone and _OTHER_NUMBERS.search(self._header[position][:LONGEST])
+            parts = first.split(self._delimiter) if others else ["" if is_other else cell]
+            line += [(position, part) for part in parts]
+            for other in others:
+                yield line
+                line = [(position, part) for part in other.split(self._delimiter)]
+        yield line
+
+    def _has_phone(self, line: _Line) -> bool:
+        position, part = line[self._phone] if len(line) > self._phone else (0, "")
+        try:
+            # A name has hardly so many digits, even if they are no phone.
+            return _may_have_phone(part) and (
+                self._columns[position] in NAMES or bool(phones.normalize(part[:LONGEST]))
+            )
+        except ValueError:
+            return False
+
+    def _is_note(self, line: _Line, own: int) -> bool:
+        """Return whether the line, with ``own`` parts in its first cell, is a mere phone, has none, or names a number.
+
+        A line of a name is neither.
+        """
+        if self._columns[line[0][0]].endswith("name"):
+            return False
+        cells = [part for _position, part in line]
+        phone = cells[self._phone] if len(cells) > self._phone else ""
+        named = (cell for name, cell in zip(self._columns, cells, strict=False) if name in NAMES)
+        has_none = texts.is_visible(phone) and not _may_have_phone(phone)
+        return has_none or (own == 1 and self._phone == 0) or any(map(_DIGIT.search, named))
 
 
 def _too_long(cells: int, columns: int) -> str:

@@ -20,7 +20,7 @@ from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format
 from openpyxl.utils import column_index_from_string
 from openpyxl.utils.escape import unescape
 
-from employees.import_export.xml_stream import MAX_TEXT, Budget, DoctypeError, End, LimitExceeded, Start, stream
+from config.lib.xml_stream import MAX_TEXT, Budget, DoctypeError, End, LimitExceeded, Start, stream
 
 # A cell's text; for a cell without a value that can be imported, the error.
 Cell = str | ValueError
@@ -44,8 +44,6 @@ _NOT_SHOWN = re.compile(r'\[[^]]*]|[_*\\].|"[^"]*"')
 _EAST_ASIAN_DATES = frozenset(map(str, [*range(27, 37), *range(50, 59)]))
 # The number of digits that Excel keeps of a number.
 _MAX_DIGITS = 15
-
-
 _MERGED = re.compile(r"[A-Z]{1,3}([0-9]{1,7}):[A-Z]{1,3}([0-9]{1,7})")
 
 
@@ -370,10 +368,4 @@ def _number(text: str, largest: int) -> int:
 
 
 def _column(letters: str) -> int:
-    try:
-        column = int(column_index_from_string(letters))
-    except ValueError:
-        raise _damaged() from None
-    if column > _MAX_COLUMN:
-        raise _damaged()
-    return column
+    return _number(str(column_index_from_string(letters)), _MAX_COLUMN)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from employees.import_export.cells import read_phone
 from employees.import_export.headings import column_of
 from employees.import_export.tables import UnreadableFile, read_csv
 
@@ -134,6 +135,7 @@ def test_two_phones_without_quotes_are_refused(headings: str) -> None:
 COLUMNS = {"Телефон": "89161234560", "Фамилия": "Ли", "Имя": "Ян", "Отдел": "Право", "Адрес": "Мира"}
 
 
+@settings(max_examples=300)
 @given(
     st.sampled_from(",;\t"),
     st.permutations([*COLUMNS]),
@@ -143,19 +145,28 @@ COLUMNS = {"Телефон": "89161234560", "Фамилия": "Ли", "Имя": 
 def test_an_open_quote_swallows_no_short_row(
     delimiter: str, headings: list[str], lengths: list[int], data: st.DataObject
 ) -> None:
-    """A row may lack the cells after its last filled one, which is never the phone here."""
+    """Whatever the cells are in which it begins and ends; a row may lack the cells after its phone."""
     fewest = headings.index("Телефон") + 1
     rows = [headings, *([COLUMNS[name] for name in headings][: max(length, fewest)] for length in lengths)]
     assert not read_csv("\n".join(map(delimiter.join, rows)).encode()).errors
     opened, closed = sorted(data.draw(st.sampled_from([*combinations(range(len(rows)), 2)])))
-    rows[opened] = [*rows[opened][:-1], f'"{rows[opened][-1]}']
-    rows[closed] = [*rows[closed][:-1], f'{rows[closed][-1]}"']
+    first, last = (data.draw(st.integers(0, len(rows[number]) - 1)) for number in (opened, closed))
+    # A note that ends with a line of only a phone.
+    is_note = closed == opened + 1 and rows[closed][: last + 1] == [COLUMNS["Телефон"]]
+    assume(not is_note or opened == 0 or headings[first] not in ("Отдел", "Адрес"))
+    rows[opened] = [*rows[opened][:first], f'"{rows[opened][first]}', *rows[opened][first + 1 :]]
+    rows[closed] = [*rows[closed][:last], f'{rows[closed][last]}"', *rows[closed][last + 1 :]]
     try:
-        errors = read_csv("\n".join(map(delimiter.join, rows)).encode()).errors
+        table = read_csv("\n".join(map(delimiter.join, rows)).encode())
     except UnreadableFile:
         assert opened == 0
     else:
-        assert list(errors) == [opened + 1]
+        phone = str(table.dict[opened - 1]["phone"])
+        if "\n" in phone:
+            with pytest.raises(ValueError, match="Enter a Russian phone number"):
+                read_phone(phone)
+        else:
+            assert list(table.errors) == [opened + 1]
 
 
 @pytest.mark.parametrize("heading", ["Фамилия", "Имя", "Отчество", "Вуз"])
@@ -164,15 +175,63 @@ def test_an_open_quote_swallows_no_row_of_a_phone_alone(heading: str) -> None:
     assert list(read_csv(f"Телефон;{heading};Роль\n{rows}".encode()).errors) == [2]
 
 
-def test_notes_of_several_lines_are_no_rows() -> None:
-    notes = [
-        "корпус 1;\n8 (495) 123-45-67",
-        "8 (495) 123-45-67\n8 (916) 123-45-67",
-        "каб.;\nкорпус 2; 123-45-67",
-    ]
-    rows = "".join(f'8916123456{number};Ли;Ян;"{note}"\n' for number, note in enumerate(notes))
-    table = read_csv(f"Телефон;Фамилия;Имя;Заметка\n{rows}".encode())
-    assert (len(table), table.errors) == (3, {})
+NOTES_OF_TWO_LINES = [
+    "корпус 1;\n8 (495) 123-45-67",
+    "8 (495) 123-45-67\n8 (916) 123-45-67",
+    "8 (495) 123-45-67; доб. 1\n8 (495) 123-45-67; доб. 2",
+    "каб. 5\n8 (495) 123-45-67; доб. 12",
+    "каб. 5\n8 (495) 123-45-67, доб. 12",
+    "каб.;\nкорпус 2; 123-45-67",
+    "секретарь\n+7 495 123-45-67; факс 123-45-68",
+    "секретарь: 8 (495) 123-45-67;\nпосле 18:00",
+    "звонить\nтолько вечером",
+    "звонить\nпосле 18; не в пятницу",
+    "договор 12\n01.02.2024; до 31.12.2024",
+    "договор №12, 2024\n1234567; 2025",
+    "паспорт\n4508 123456, выдан 01.02.2003",
+    "ИНН 7714012345\nСНИЛС 112-233-445 95",
+    "Москва\n125009, Тверская, 7; кв. 5",
+    "Москва\n125009 Тверская 7, кв. 5",
+    "125009, Москва\nТверская ул., д. 7, корп. 2, кв. 115",
+    "Москва; центр\nул. Мира; 1",
+    "г. Москва,\nпр-т Мира, д. 101, стр. 1, оф. 205, 129085",
+    "Тверская, 7\n125009; Москва",
+    "Россия, 125009\nМосква; Тверская; 7",
+    "Санкт-Петербург\n191186; Невский пр., 28",
+    "ул. Мира, 5\n620002, Екатеринбург",
+    "620002\nул. Мира, 19",
+    "общежитие 3\nкомната 412; этаж 4",
+    "МО, Химки\n141400; мкр. 7; д. 12; кв. 301",
+    "филиал\n8-800-555-35-35 (бесплатно)",
+    "email: ivanov@msu.ru\nтел. 8 495 939-10-00; доб. 5",
+    "кафедра 1\nauditorium 1234567",
+    "отпуск\n01.07.2024, 28 дней",
+    "приказ\n№ 1234567 от 01.09.2023; с 01.10.2023",
+]
+TABLES = [
+    ["Телефон", "Фамилия", "Имя", "Заметка"],
+    ["Телефон", "Фамилия", "Заметка"],
+    ["Фамилия", "Имя", "Телефон", "Заметка", "Рабочий телефон", "ИНН"],
+    ["Заметка", "Телефон", "Фамилия"],
+    ["Фамилия", "Имя", "Заметка", "Телефон"],
+    ["Имя", "Телефон", "Заметка", "Факс", "Фамилия"],
+]
+OTHER_CELLS = {"Рабочий телефон": "8 495 939-10-00", "Факс": "8 495 939-10-01", "ИНН": "7714012345"}
+
+
+@pytest.mark.parametrize("headings", TABLES)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+@pytest.mark.parametrize("delimiter", ",;\t")
+def test_notes_and_addresses_of_several_lines_are_no_rows(delimiter: str, end: str, headings: list[str]) -> None:
+    file = StringIO(newline="")
+    notes = [note.replace("\n", end) for note in NOTES_OF_TWO_LINES]
+    notes += [f"{note}{end}" for note in notes]
+    cells = COLUMNS | OTHER_CELLS
+    rows = [[note if name == "Заметка" else cells[name] for name in headings] for note in notes]
+    csv.writer(file, delimiter=delimiter).writerows([headings, *rows])
+    table = read_csv(file.getvalue().encode())
+    assert [notes[number - 2] for number in table.errors] == []
+    assert len(table) == len(notes)
 
 
 PHONE, EXTENSION = "89007771000", " доб. 5"

@@ -328,9 +328,7 @@ def test_a_hostile_workbook_takes_little_memory(kind: str) -> None:
 def test_the_number_of_elements_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     book = workbook(f"<sheetData>{rows([PHONE])}{'<row><c/></row>' * 500}</sheetData>")
     read_xlsx(book)
-    monkeypatch.setattr(
-        "employees.import_export.xml_stream.Budget.__init__", lambda self: setattr(self, "elements", 900)
-    )
+    monkeypatch.setattr("config.lib.xml_stream.Budget.__init__", lambda self: setattr(self, "elements", 900))
     with pytest.raises(UnreadableFile, match="too large to be read"):
         read_xlsx(book)
 
