@@ -24,7 +24,6 @@ from waffle.models import Switch
 
 from config.lib import times
 from config.lib.messages import Message
-from config.postgres.base import without_standby
 from config.postgres.locks import limit_commit
 from profiles.rollout.change_request import Approver, ChangeRequest, Source
 from profiles.rollout.decision import RolloutState
@@ -63,8 +62,7 @@ class ApprovalNeeded(ChangeRefused):
             return
         same = Approval.objects.waiting().filter(by=new.by, action=new.action, request=new.request, plan=new.plan_id)
         self.approval = same.first() or new
-        # Also among changes that are confirmed together, because this ends them.
-        with without_standby(is_lost=False), transaction.atomic():
+        with transaction.atomic():
             limit_commit()
             if self.approval is new:
                 new.pk = None
