@@ -1,9 +1,10 @@
 """Waits of tests: that a busy machine stands still for ten seconds must not change what a test finds."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -29,6 +30,36 @@ def within(seconds: float) -> Iterator[None]:
     started = time.monotonic()
     yield
     assert time.monotonic() - started < seconds
+
+
+class WorkingClock:
+    """A monotonic clock in seconds that stands still while this process gets no processor, as when the machine stalls.
+
+    It measures what others take. Use it as a context manager.
+    """
+
+    _PERIOD = 0.05
+
+    def __enter__(self) -> Self:
+        # When the thread is to wake up next, and for how long in all it woke up too late.
+        self._state = (time.monotonic() + self._PERIOD, 0.0)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._add_delays)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def now(self) -> float:
+        due_at, stalled = self._state
+        return min(time.monotonic(), due_at) - stalled
+
+    def _add_delays(self) -> None:
+        while not self._ended.wait(self._PERIOD):
+            (due_at, stalled), now = self._state, time.monotonic()
+            self._state = (now + self._PERIOD, stalled + max(now - due_at, 0.0))
 
 
 def pass_deadline(seconds: float = 0.0) -> None:

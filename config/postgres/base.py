@@ -196,6 +196,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     # How long the current transaction waits for a standby after its commit, which has released its locks; 0 means that
     # only the commit itself may wait.
     confirm_seconds = 0.0
+    # Whether such a transaction has been committed in a block that does not wait for a standby.
+    is_unconfirmed = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -236,7 +238,9 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         seconds = max(self.commit_seconds, time.monotonic() - self._began_at)
         with statement_deadline(seconds) if self.commit_seconds else nullcontext():
             super()._commit()
-        if self.confirm_seconds:
+        if self.confirm_seconds and not _waits_for_standby.get():
+            self.is_unconfirmed = True
+        elif self.confirm_seconds:
             self._confirm(self.confirm_seconds)
 
     def _confirm(self, seconds: float) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils.translation import gettext_noop
 from psycopg.errors import LockNotAvailable
 
-from config.postgres.base import DatabaseWrapper, without_standby
+from config.postgres.base import CommitNotConfirmed, DatabaseWrapper, without_standby
 
 LOCK_TIMEOUT_MS = 2_000
 # A commit takes milliseconds, unless it waits for a lost standby.
@@ -133,12 +133,25 @@ def limit_commit() -> None:
 def confirmed_together() -> Iterator[None]:
     """Let the transactions of the block, each of which calls limit_commit(), wait for a standby only once, at its end.
 
-    Otherwise, the first that is not confirmed would end the block. Raise CommitNotConfirmed as limit_commit() does.
+    Otherwise, the first that is not confirmed would end the block. Raise CommitNotConfirmed as limit_commit() does,
+    also instead of an error that ends the block: it would hide that the transactions before it are stored.
     """
-    with without_standby():
-        yield
-    with transaction.atomic():
-        limit_commit()
+    current: Any = connection
+    current.is_unconfirmed = False
+    try:
+        with without_standby():
+            yield
+    finally:
+        if current.is_unconfirmed:
+            _confirm()
+
+
+def _confirm() -> None:
+    try:
+        with transaction.atomic():
+            limit_commit()
+    except OperationalError as error:
+        raise CommitNotConfirmed(*error.args) from error
 
 
 def is_lock_timeout(error: BaseException) -> bool:

@@ -2,8 +2,8 @@
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
 task makes a second pass. It erases data that was being written at the time, that Redis failed to delete, that a crash
-left behind, or that the first pass had no time for. A first pass that was interrupted is repeated, but keeps what has
-arrived since.
+left behind, or that the first pass had no time for. A first pass that was interrupted is repeated, but keeps later
+updates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.dispatch import Signal
 from psycopg.errors import DeadlockDetected
@@ -33,6 +33,10 @@ SECOND_PASS_AFTER = timedelta(minutes=1)
 _DEADLOCKS = 2
 # Limits a run of the task, so that it does not delay the task worker's other tasks. The next run continues.
 _RUN_SECONDS = 4.0
+# With the hash of the tombstone's key: each pass holds this lock, and a second one does not begin during a first one.
+_LOCK = 0xE7A5E
+_AWAIT_LOCK = "SELECT pg_advisory_xact_lock(%s, hashtext(%s))"
+_TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))"
 # In English, as all reasons that the app itself gives.
 INTERRUPTED = "completes an erasure that was interrupted"
 logger = logging.getLogger(__name__)
@@ -82,6 +86,8 @@ def erase(user_id: str, *, by: str, reason: str) -> ErasedPerson:
 @transaction.atomic
 def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> ErasedPerson:
     locks.limit_commit()
+    with connection.cursor() as cursor:
+        cursor.execute(_AWAIT_LOCK, [_LOCK, tombstone.key])
     person = _erase(ErasedPerson(tombstone.unfinished_id, received_until=tombstone.erased_at))
     if not _forget_cached(person):
         cache.wait_for_leases()
@@ -134,7 +140,15 @@ def finish_erasures() -> int:
 
 @transaction.atomic
 def _finish(tombstone: Tombstone) -> bool:
-    until = tombstone.erased_at
+    with connection.cursor() as cursor:
+        cursor.execute(_TRY_LOCK, [_LOCK, tombstone.key])
+        if cursor.fetchone() == (False,):
+            return False
+    # A pass may have ended since the row was read.
+    unfinished = _current(tombstone).exclude(unfinished_id="").first()
+    if unfinished is None:
+        return False
+    tombstone, until = unfinished, unfinished.erased_at
     person = ErasedPerson(tombstone.unfinished_id, received_until=until, erased_at=until, progress=tombstone.progress)
     # A pass stores its progress when it is committed. Without any, the first one was interrupted.
     person.is_first = not tombstone.progress

@@ -40,6 +40,7 @@ from tests.profiles.all_stores import (
 )
 from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
+from tests.waiting import PATIENCE
 from tests.webhooks.inbox_rows import rows
 from webhooks.models import InboxUpdate, State
 from webhooks.processing import process_inbox
@@ -312,6 +313,40 @@ def test_names_by_hand_and_an_interrupted_erasure(
     counts = [Profile.objects.filter(first_name="Новое").count(), Employee.objects.filter(first_name="Новое").count()]
     assert counts == [has_returned, has_returned]
     assert erasure.finish_erasures() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_a_first_pass_that_lasts_is_not_interrupted(
+    university: University, redis: Redis, monkeypatch: pytest.MonkeyPatch, is_ahead: bool
+) -> None:
+    """The second pass is due meanwhile, at once if a clock was ahead, and may have read the row before its end."""
+    begun, may_end, erase = threading.Event(), threading.Event(), erasure._erase
+
+    def erase_slowly(person: erasure.ErasedPerson) -> erasure.ErasedPerson:
+        if person.erased_at is None:
+            begun.set()
+            assert may_end.wait(PATIENCE)
+        return erase(person)
+
+    add_profile(ID, FIRST, LAST, at=timezone.now() + timedelta(hours=1) if is_ahead else None)
+    employees = Employee.objects.filter(pk=Employee.objects.create(phone=PHONE, max_id=ID, university=university).pk)
+    monkeypatch.setattr(erasure, "_erase", erase_slowly)
+    monkeypatch.setattr(erasure, "SECOND_PASS_AFTER", timedelta())
+    erasing = threading.Thread(target=erase_and_leave)
+    erasing.start()
+    assert begun.wait(PATIENCE)
+    tombstone = Tombstone.objects.get()
+    try:
+        assert (erasure.finish_erasures(), Erasure.objects.count()) == (0, 0)
+    finally:
+        may_end.set()
+        erasing.join()
+    employees.update(first_name="Новое", profile_source="manual")
+    assert erasure._finish(tombstone) is not is_ahead
+    assert (employees.get().first_name, Erasure.objects.get().reason) == ("Новое", "y")
+    if not is_ahead:
+        assert not erasure._finish(tombstone), "an erasure is finished only once"
 
 
 @pytest.fixture

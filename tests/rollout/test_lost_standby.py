@@ -37,6 +37,7 @@ from employees.models import University
 from monitoring.rollout_control import approvals, controller, gates, rollback, terminal
 from monitoring.rollout_control.approvals import Decider
 from monitoring.rollout_control.models import GateCheck, Verdict
+from profiles import admin
 from profiles.models import Erasure, Profile
 from profiles.rollout import changes, lock, standby
 from profiles.rollout.approvals import approval_of
@@ -401,6 +402,41 @@ def test_the_first_of_several_changes_does_not_end_them(
         page = site.admin.post("/admin/profiles/profile/", ROW | chosen)
     assert (page.status_code, HERE_ONLY in page.content.decode()) == (503, True)
     assert (Profile.objects.count(), Erasure.objects.count()) == (0, 2)
+
+
+@pytest.mark.parametrize("stored", [0, 1])
+def test_an_error_after_the_first_of_several_does_not_hide_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, stored: int
+) -> None:
+    """If the first one fails, there is nothing to confirm. The error itself is shown then."""
+
+    def erase_some(*arguments: Any, **options: Any) -> Any:
+        if Erasure.objects.count() == stored:
+            connection.close()
+            raise OperationalError
+        return erase(*arguments, **options)
+
+    erase = admin.erase
+    monkeypatch.setattr(admin, "erase", erase_some)
+    monkeypatch.setattr(locks, "COMMIT_SECONDS", 1.0)
+    with without_standby():
+        people = [add_profile(user_id).pk for user_id in ("7", "8")]
+    chosen = {"action": "delete_selected", "_selected_action": people, "post": "yes"}
+    with commits_within(PATIENCE, site):
+        page = site.admin.post("/admin/profiles/profile/", ROW | chosen)
+    assert (page.status_code, HERE_ONLY in page.content.decode()) == (503, bool(stored))
+    assert (Profile.objects.count(), Erasure.objects.count()) == (2 - stored, stored)
+
+
+def test_without_a_connection_nothing_is_confirmed(site: Site) -> None:
+    @locks.confirmed_together()
+    def erase_and_lose() -> None:
+        admin.erase("7", by="x", reason="r")
+        connection.close()
+        patch.setitem(connection.settings_dict, "HOST", "/nowhere")
+
+    with pytest.MonkeyPatch.context() as patch, commits_within(PATIENCE, site), pytest.raises(CommitNotConfirmed):
+        erase_and_lose()
 
 
 def test_a_stop_is_not_verified_while_all_heartbeats_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
