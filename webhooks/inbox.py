@@ -18,7 +18,7 @@ from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
-from config.postgres.base import parameters
+from config.postgres.base import END_OF_WAIT, parameters
 from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise
 from webhooks import metrics
 
@@ -75,6 +75,8 @@ class InboxConnection(psycopg.AsyncConnection):
     deadline: float | None = None
     was_cancelled = False
     pooling = DIRECT
+    # The functions of PostgreSQL that have sent a notice during the last statement.
+    _noticed: set[str | None]
     _planned: frozenset[bytes] = frozenset()
     _waiting: asyncio.Future[Ready] | None = None
     _ends_at: float | None = None
@@ -83,6 +85,11 @@ class InboxConnection(psycopg.AsyncConnection):
     # Kept, because libpq closes the socket itself when the connection is lost.
     _watched: int | None = None
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._noticed = noticed = set()
+        self.add_notice_handler(lambda notice: noticed.add(notice.source_function))
+
     async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         """Return the result of a psycopg generator, which yields whether it waits for reading, for writing or for both.
 
@@ -90,6 +97,7 @@ class InboxConnection(psycopg.AsyncConnection):
         which may be waiting for a lock; raise OperationalError if the server does not react to the cancellation.
         """
         self._ends_at, self.was_cancelled = self.deadline, False
+        self._noticed.clear()
         try:
             state = next(gen)
             while True:
@@ -190,10 +198,16 @@ class InboxConnection(psycopg.AsyncConnection):
         result: PGresult = (await self.wait(generators.execute(self.pgconn)))[-1]
         if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
             raise psycopg.errors.error_from_result(result)
-        if self.was_cancelled:
-            # A commit that waited for a synchronous standby succeeds when it is cancelled, but only on this server.
-            raise psycopg.OperationalError("the commit may not be on the standby")
+        self.check_replicated()
         return result
+
+    def check_replicated(self) -> None:
+        """Raise OperationalError if a commit's wait for a synchronous standby was ended, by us or by anybody.
+
+        It then succeeds, but only on this server.
+        """
+        if self.was_cancelled or END_OF_WAIT in self._noticed:
+            raise psycopg.OperationalError("the commit may not be on the standby")
 
 
 async def connect() -> InboxConnection:
@@ -226,9 +240,8 @@ async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
             # All updates are committed: a row that only counts a duplicate must not make their senders repeat them.
             logger.warning("duplicates not counted", extra={"event": "duplicates_lost", "error": type(error).__name__})
         else:
-            if conn.was_cancelled:
-                # This commit may be on this server only, and so may the commit of the first delivery.
-                raise psycopg.OperationalError("the commit may not be on the standby")
+            # This commit may be on this server only, and so may the commit of the first delivery.
+            conn.check_replicated()
 
 
 async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[bytes]:

@@ -38,7 +38,7 @@ WRITE_TO_LOG = "SELECT pg_logical_emit_message(true, 'directory', '')"
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _waits_for_standby: ContextVar[bool] = ContextVar("waits_for_standby", default=True)
 # The function of PostgreSQL that warns so, whatever the language: the wait of a commit for a standby has been ended.
-_END_OF_WAIT = "SyncRepWaitForLSN"
+END_OF_WAIT = "SyncRepWaitForLSN"
 
 
 class _NotReplicated(psycopg.errors.QueryCanceled):
@@ -71,7 +71,7 @@ class DeadlineConnection(psycopg.Connection):
         try:
             return self._wait(gen, interval, timeout)
         finally:
-            if _END_OF_WAIT in self.noticed:
+            if END_OF_WAIT in self.noticed:
                 self.close()
                 raise _NotReplicated("the commit is not on the standby")
 
@@ -108,10 +108,9 @@ class DeadlineConnection(psycopg.Connection):
         Without this, the server would continue to wait for a lock, or to compute, for nobody. Raise the statement's own
         error, if it ends with one.
         """
-        seconds = max(_CANCEL_SECONDS, self.cancel_seconds)
         try:
-            self.cancel_safe(timeout=seconds)
-            super().wait(gen, timeout=seconds)
+            self.cancel_safe(timeout=max(_CANCEL_SECONDS, self.cancel_seconds))
+            super().wait(gen, timeout=max(_CANCEL_SECONDS, self.cancel_seconds))
         except psycopg.OperationalError:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise

@@ -25,6 +25,7 @@ from config.lib import audit_log
 from config.lib.http.errors import IdempotencyInFlight, IdempotencyMismatch, JobRunning
 from config.lib.http.pagination import Pages
 from config.lib.messages import Message
+from config.postgres import locks
 from config.postgres.base import without_standby
 from employees.accounts import (
     VIEW_PROFILE,
@@ -93,7 +94,8 @@ def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
     try:
         yield stored
     except APIException:
-        IdempotentRequest.objects.filter(pk=stored.pk, status=None).delete()
+        with without_standby():
+            IdempotentRequest.objects.filter(pk=stored.pk, status=None).delete()
         raise
 
 
@@ -168,6 +170,9 @@ class EmployeeViewSet(ModelViewSet[Employee]):
         serializer = self.get_serializer(data=request.data)
         with idempotent(request) as stored:
             if stored and stored.status is not None:
+                # No standby may have confirmed the first answer.
+                with transaction.atomic():
+                    locks.limit_commit()
                 return Response(repeated(serializer, stored.answer), status=stored.status)
             serializer.is_valid(raise_exception=True)
             employee = serializer.save(idempotent_request=stored)

@@ -60,8 +60,9 @@ def refresh(text: str) -> dict[str, str]:
     # count as theft.
     with without_standby():
         _row, is_first_use = cast("tuple[BlacklistedToken, bool]", token.blacklist())
+        if not is_first_use:
+            LogIn.objects.filter(pk=log_in.pk).revoke()
     if not is_first_use:
-        LogIn.objects.filter(pk=log_in.pk).revoke()
         raise TokenReused(log_in.user.get_username())
     return issue(log_in)
 

@@ -17,7 +17,7 @@ from pytest_django.fixtures import Settings
 from config.postgres import locks
 from config.postgres.base import CommitNotConfirmed, DatabaseWrapper, parameters, without_standby
 from employees.credentials import single_sign_on
-from employees.models import Employee, University
+from employees.models import Employee, IdempotentRequest, University
 from monitoring.rollout_control import controller
 from profiles.models import Erasure, Profile
 from profiles.rollout import changes
@@ -64,6 +64,24 @@ def test_the_api_says_what_is_stored(web: Site, direct: FakeMax) -> None:
     assert Employee.objects.get().first_name == "Олег"
     assert Profile.objects.get(pk="7").first_name == "Анна"
     assert University.objects.filter(name="Вуз").exists()
+
+
+def test_a_refused_create_is_refused(web: Site) -> None:
+    """What forgets its key stores nothing that anybody asked for."""
+    with commits_within(PATIENCE, web):
+        answer = web.api.post("/employees", {"phone": "1"}, format="json", HTTP_IDEMPOTENCY_KEY="k")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "VALIDATION_ERROR")
+    assert not IdempotentRequest.objects.exists()
+
+
+def test_a_repeated_create_waits_again(web: Site) -> None:
+    """The standby may not have confirmed the first answer."""
+    employee = {"phone": PHONE, "first_name": "Анна", "last_name": "Иванова", "university_name": "Вуз"}
+    for _ in range(2):
+        with commits_within(PATIENCE, web):
+            answer = web.api.post("/employees", employee, format="json", HTTP_IDEMPOTENCY_KEY="k")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "NOT_CONFIRMED")
+    assert Employee.objects.count() == 1
 
 
 def test_a_page_says_what_is_stored(web: Site) -> None:

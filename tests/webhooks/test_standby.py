@@ -86,6 +86,24 @@ def test_the_receiver_reports_a_failure(url: str) -> None:
         loops.run(receive())
 
 
+def test_nor_is_a_commit_that_an_administrator_cancels(url: str) -> None:
+    async def receive() -> None:
+        async with await InboxConnection.connect(url, autocommit=True) as connection:
+            await connection.execute("SELECT 1")
+            ended = asyncio.create_task(asyncio.to_thread(end_wait, connection.info.backend_pid))
+            with pytest.raises(psycopg.OperationalError, match="standby"):
+                await connection.run_prepared(b"insert", INSERT.encode(), [], [])
+            await ended
+            await connection.run_prepared(b"select", b"SELECT 1", [], [])
+
+    def end_wait(pid: int) -> None:
+        with psycopg.connect(url, autocommit=True) as watching:
+            seconds_until(lambda: waits_for_standby(watching, pid))
+            watching.execute("SELECT pg_cancel_backend(%s)", [pid])
+
+    loops.run(receive())
+
+
 @pytest.mark.parametrize("is_autocommit", [True, pytest.param(False, marks=pytest.mark.integration)])
 def test_so_does_django(url: str, is_autocommit: bool) -> None:
     with DeadlineConnection.connect(url, autocommit=is_autocommit) as connection:
