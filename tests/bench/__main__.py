@@ -25,14 +25,15 @@ def interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def measure(names: list[str], previous: str, has_traces: bool, console: Console) -> dict[str, list[Report]]:
+def measure(names: list[str], previous: str, traced_share: str, console: Console) -> dict[str, list[Report]]:
     with (
         tempfile.TemporaryDirectory() as folder,
-        collecting() if has_traces else nullcontext() as collector,
+        collecting() if traced_share else nullcontext() as collector,
         console.status("starting servers") as status,
         staged() as stage,
     ):
-        stage.collector = collector.url if collector else ""
+        if collector:
+            stage.collector, stage.traced_share = collector.url, traced_share
         earlier = tree_of(previous, Path(folder)) if previous else None
         return {name: BENCHES[name](stage, status.update, earlier) for name in names or _BY_DEFAULT}
 
@@ -42,8 +43,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[[], *BENCHES], metavar="|".join(BENCHES))
     parser.add_argument("--previous", default="", help="the earlier release, measured in the same run")
     parser.add_argument(
-        "--traces", action="store_true", help="measure the receiver and the inbox worker with traces too"
-    )
+        "--traces", nargs="?", const="1", default="", metavar="SHARE",
+        help="measure the receiver and the inbox worker with traces too, of this share of the requests (all)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     # SIGINT too: a process that a script starts in the background ignores it by default.

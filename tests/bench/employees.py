@@ -1,6 +1,7 @@
 """Measures POST /employees against a bare create.
 
-``python -m tests.servers python -m tests.bench.employees [seconds]``. Phase 3 is at 100%, and Redis has every profile.
+``python -m tests.servers python -m tests.bench.employees [--traces] [seconds]``. Phase 3 is at 100%, and Redis has
+every profile. With --traces, a second server with traces takes its turn in each round.
 """
 
 import json
@@ -12,19 +13,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.bench.rows import migrate
 
 # isort: split
 from django.conf import settings
 from django.contrib.auth.models import User
+from rest_framework_simplejwt.state import token_backend
 from waffle import get_waffle_flag_model
 
 from employees.credentials.models import LogIn
 from employees.credentials.tokens import access_token
 from employees.models import Employee, University
 from profiles.rollout.phases import PHASES
+from tests.collector import collecting
 from tests.profiles.people import add_profile
 
 LEAST_SHARE = 0.6
@@ -39,7 +44,8 @@ PRODUCTION = {
 THREADS = 8
 PEOPLE = 1000
 ROUNDS = 3
-SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
+HAS_TRACES = "--traces" in sys.argv
+SECONDS = next((float(word) for word in sys.argv[1:] if word != "--traces"), 4.0)
 
 
 @dataclass
@@ -95,11 +101,11 @@ def answer_of(connection: socket.socket) -> int:
     return int(head.split(b" ", 2)[1])
 
 
-def serve(application: str, port: int) -> "subprocess.Popen[bytes]":
+def serve(application: str, port: int, **environment: str) -> "subprocess.Popen[bytes]":
     command = "granian --interface wsgi --http 1 --workers 1 --blocking-threads 4 --log-level error"
     command += f" --host 127.0.0.1 --port {port}"
     server = subprocess.Popen(  # noqa: S603 (our own command)
-        [sys.executable, "-m", *command.split(), application], env=os.environ | PRODUCTION
+        [sys.executable, "-m", *command.split(), application], env=os.environ | PRODUCTION | environment
     )
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -118,29 +124,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def new_token() -> str:
+    """Return an access token of a new superuser, for the servers: those of development are refused in production."""
+    token_backend.audience = "production"
+    return str(access_token(LogIn.objects.start(User.objects.create_superuser("bench"), has_second_factor=True)))
+
+
 def main() -> None:
     migrate()
     get_waffle_flag_model().objects.filter(name__in=PHASES[:3]).update(percent=100)
     university = University.objects.create(name="Университет")
     for number in range(PEOPLE):
         add_profile(str(number + 1))
-    token = str(access_token(LogIn.objects.start(User.objects.create_superuser("bench"), has_second_factor=True)))
+    token = new_token()
 
     def bare(number: int) -> dict[str, object]:
         names = {"first_name": "Иван", "last_name": "Петров", "profile_source": "webhook"}
         return names | {"phone": f"+2{number:010}", "max_id": str(number % PEOPLE + 1), "university": university.pk}
 
-    def ours(number: int) -> dict[str, object]:
-        return {"phone": f"+3{number:010}", "max_id": str(number % PEOPLE + 1), "university_id": university.pk}
+    def ours(number: int, prefix: str = "+3") -> dict[str, object]:
+        return {"phone": f"{prefix}{number:010}", "max_id": str(number % PEOPLE + 1), "university_id": university.pk}
 
-    ports = free_port(), free_port()
-    servers = [serve("tests.bench.bare_create:application", ports[0]), serve("config.wsgi:application", ports[1])]
-    try:
+    ports = [free_port() for _ in range(2 + HAS_TRACES)]
+    with ExitStack() as stack:
+        servers = [serve("tests.bench.bare_create:application", ports[0]), serve("config.wsgi:application", ports[1])]
         clients = [Client(ports[0], "/bare", bare, token), Client(ports[1], "/employees", ours, token)]
-        compare(clients)
-    finally:
+        if HAS_TRACES:
+            url = stack.enter_context(collecting()).url
+            servers.append(serve("config.wsgi:application", ports[2], OTEL_EXPORTER_OTLP_ENDPOINT=url))
+            clients.append(Client(ports[2], "/employees", partial(ours, prefix="+4"), token))
         for server in servers:
-            server.terminate()
+            stack.callback(server.terminate)
+        compare(clients)
 
 
 def compare(clients: list[Client]) -> None:
@@ -148,11 +163,13 @@ def compare(clients: list[Client]) -> None:
         client.rate(900_000, 1.0)
         client.took.clear()
     rates = [[client.rate(turn * 100_000, SECONDS) for client in clients] for turn in range(ROUNDS)]
-    for client, name in zip(clients, ("bare create", "POST /employees"), strict=True):
+    for client, name in zip(clients, ("bare create", "POST /employees", "with traces"), strict=False):
         mine = statistics.median(pair[clients.index(client)] for pair in rates)
         p99 = statistics.quantiles(client.took, n=100)[98] * 1000
         sys.stdout.write(f"{name:16} {mine:7.0f}/s  p99 {p99:.1f} ms  statuses {client.statuses}\n")
     share = statistics.median(pair[1] / pair[0] for pair in rates)
+    if HAS_TRACES:
+        sys.stdout.write(f"with traces, by without: {statistics.median(pair[2] / pair[1] for pair in rates):.2f}\n")
     sources = set(Employee.objects.filter(phone__startswith="+3").values_list("profile_source", flat=True).distinct())
     sys.stdout.write(f"share {share:.2f} (at least {LEAST_SHARE}), sources {sources}\n")
     sys.exit(not (share >= LEAST_SHARE and sources == {"webhook"} and set(clients[1].statuses) == {201}))

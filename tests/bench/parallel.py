@@ -12,12 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.bench.rows import migrate
 
 # isort: split
-from django.contrib.auth.models import User
-
-from employees.credentials.models import LogIn
-from employees.credentials.tokens import access_token
 from employees.models import Employee, University
-from tests.bench.employees import Client, answer_of, free_port, serve
+from tests.bench.employees import Client, answer_of, free_port, new_token, serve
 
 PHONES = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 
@@ -34,7 +30,7 @@ def spelled(number: int, spelling: int) -> str:
 def main() -> None:
     migrate()
     university = University.objects.create(name="Университет")
-    token = str(access_token(LogIn.objects.start(User.objects.create_superuser("bench"))))
+    token = new_token()
     port = free_port()
     server = serve("config.wsgi:application", port)
     together = threading.Barrier(8)

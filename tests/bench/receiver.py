@@ -21,6 +21,7 @@ Say = Callable[[str], None]
 
 _CONNECTIONS = (1, 16, 64, 256)
 _ROUNDS = 5
+_TRACED_ROUNDS = 3
 _SECONDS = 2
 _WARM_UP_SECONDS = 1
 _QUIET_SECONDS = 0.1
@@ -74,10 +75,10 @@ def run(stage: Stage, say: Say, earlier: Path | None = None) -> list[Report]:
         throughput = _throughput(stage, say, {"this tree": ours, **others})
         processing = Report("processing", "Processing, one inbox worker", ["", "measured", "required"])
         if stage.collector:
-            traced = stage.traced("inbox")
-            _drain(stage, traced, processing, say)
-            stop([traced], seconds=5)
-        _drain(stage, inbox, processing, say)
+            _compare_drains(stage, processing, say)
+        backlog, rate = _drain(stage, inbox, say)
+        processing.figures |= {"backlog": backlog, "drain_per_s": rate}
+        processing.add(f"backlog of {backlog} drained, updates/s", f"{rate:.0f}", "≥ 10000")
         _steady(stage, others["bare view"][0], processing, say)
     finally:
         stop([inbox, *(process for _url, process in others.values())], seconds=5)
@@ -107,9 +108,10 @@ def _throughput(stage: Stage, say: Say, servers: dict[str, tuple[str, Child]]) -
     for connections, target in product(_CONNECTIONS, targets):
         _add_row(report, connections, target, targets)
     if stage.collector:
-        ratios = (report.figures[f"{number} with traces"]["rate by this tree"] for number in _CONNECTIONS)
-        shares = " / ".join(f"{ratio:.2f}" for ratio in ratios)
-        report.notes.append(f"with traces, by this tree: {shares} at {' / '.join(map(str, _CONNECTIONS))} connections")
+        traced = [report.figures[f"{number} with traces"] for number in _CONNECTIONS]
+        for name, words in (("rate", "req/s"), ("cpu", "CPU")):
+            ratios = " / ".join(f"{figures[f'{name} by this tree']:.2f}" for figures in traced)
+            report.notes.append(f"{words} with traces, by this tree: {ratios}")
     return report
 
 
@@ -177,7 +179,21 @@ FROM webhook_inbox, (SELECT max(finished_at) AS last FROM webhook_inbox) AS newe
 """
 
 
-def _drain(stage: Stage, inbox: Child, report: Report, say: Say) -> None:
+def _compare_drains(stage: Stage, report: Report, say: Say) -> None:
+    """Drain a backlog with traces and one without, in turn."""
+    ratios = []
+    for _ in range(_TRACED_ROUNDS):
+        rates = []
+        for inbox in (stage.traced("inbox"), stage.process("inbox")):
+            rates.append(_drain(stage, inbox, say)[1])
+            stop([inbox], seconds=5)
+        ratios.append(rates[0] / rates[1])
+    report.figures["drain with traces by without"] = ratio = median(ratios)
+    report.add(f"drained with traces, by without, median of {_TRACED_ROUNDS} rounds", f"{ratio:.2f}", "")
+
+
+def _drain(stage: Stage, inbox: Child, say: Say) -> tuple[int, float]:
+    """Store a backlog and start the inbox worker; return the backlog, and the updates per second."""
     say("storing a backlog")
     with stage.database() as database:
         database.execute("TRUNCATE webhook_inbox")
@@ -189,10 +205,7 @@ def _drain(stage: Stage, inbox: Child, report: Report, say: Say) -> None:
         while _number(database.execute("SELECT count(*) FROM webhook_inbox WHERE state = 'pending'").fetchone()):
             time.sleep(0.2)
         row = database.execute(_DRAIN_RATE).fetchone()
-    rate = float(_number(row))
-    name = "with traces, " if inbox.name == "traced inbox" else ""
-    report.figures |= {f"{name}backlog": backlog, f"{name}drain_per_s": rate}
-    report.add(f"{name}backlog of {backlog} drained, updates/s", f"{rate:.0f}", "" if name else "≥ 10000")
+    return backlog, float(_number(row))
 
 
 def _steady(stage: Stage, bare_url: str, report: Report, say: Say) -> None:

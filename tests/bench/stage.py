@@ -38,8 +38,8 @@ class Stage:
         self.launch = Launch.from_environment()
         self.secret = os.environ["WEBHOOK_SECRET"]
         self.environment: dict[str, str] = {}
-        # The address of a collector, to which traced processes export.
-        self.collector = ""
+        # The address of a collector, to which traced processes export the traces of a share of the requests.
+        self.collector, self.traced_share = "", ""
         self.urls: dict[str, str] = {}
         self.running: list[Child] = []
 
@@ -73,8 +73,8 @@ class Stage:
         """Return a process of ``make run``, not yet started, with traces."""
         launch = replace(self.launch, port=embedded.free_port())
         child = next(child for child in launch.application(self.environment) if child.name == name)
-        environment = {**child.env, "OTEL_EXPORTER_OTLP_ENDPOINT": self.collector}
-        return replace(child, name=f"traced {name}", env=environment, log=launch.log(f"traced-{name}"))
+        traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.collector, "OTEL_TRACES_SAMPLER_ARG": self.traced_share}
+        return replace(child, name=f"traced {name}", env={**child.env, **traces}, log=launch.log(f"traced-{name}"))
 
     def start_web(self) -> tuple[str, Child]:
         """Start the web server unless it runs already; return its URL and process."""

@@ -224,6 +224,21 @@ def test_statements_that_belong_to_no_request_are_not_exported(traced: Traced) -
     assert traced(process_inbox) == []
 
 
+def test_a_share_of_the_requests_is_traced(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last 64 bits of a trace ID decide, so that all processes decide alike."""
+    chosen = f"{FIRST[:16]}0{FIRST[17:]}"
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+
+    def work() -> None:
+        for number, name in enumerate([FIRST, chosen], 1):
+            send(update(number, "Анна"), x_request_id=name)
+        process_inbox()
+
+    # The batch itself is in a trace with an ID at random.
+    names = [(span.trace, span.name) for span in traced(work) if span.trace in (FIRST, chosen)]
+    assert sorted(names) == [(chosen, "process updates"), (chosen, "receive updates")]
+
+
 def test_nothing_is_imported_when_off() -> None:
     # redis-py itself imports the metrics of OpenTelemetry where they are installed.
     ours = ("opentelemetry.instrumentation", "opentelemetry.exporter", "opentelemetry.sdk.trace", "google", "wrapt")

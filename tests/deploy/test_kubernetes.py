@@ -1,5 +1,7 @@
 """deploy/kubernetes follows Kubernetes' schemas, and starts the same processes with the same checks as Docker."""
 
+import shutil
+import subprocess
 from typing import Any
 
 import kubernetes_validate
@@ -12,6 +14,7 @@ from tests.config.test_environment_table import ROOT, in_the_example
 from tests.deploy.test_compose import SERVICES
 
 FOLDER = ROOT / "deploy" / "kubernetes"
+KUBECTL = shutil.which("kubectl")
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
 RESOURCES: list[dict[str, Any]] = [
     resource for name in KUSTOMIZATION["resources"] for resource in yaml.safe_load_all((FOLDER / name).read_text())
@@ -27,6 +30,19 @@ def container(workload: str, name: str = "") -> dict[str, Any]:
 
 def test_it_lists_every_file() -> None:
     assert set(KUSTOMIZATION["resources"]) == {path.name for path in FOLDER.iterdir()} - {"kustomization.yaml"}
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
+def test_kubectl_builds_it() -> None:
+    command = [str(KUBECTL), "kustomize", str(FOLDER)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 (ours)
+    built = list(yaml.safe_load_all(done.stdout))
+    assert len(built) == len(RESOURCES)
+    for resource in built:
+        kubernetes_validate.validate(resource, "1.34", strict=True)
+        assert resource["metadata"]["namespace"] == KUSTOMIZATION["namespace"]
+    (image,) = KUSTOMIZATION["images"]
+    assert done.stdout.count(f"image: {image['newName']}:{image['newTag']}\n") == done.stdout.count("image: ") > 6
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda item: f"{item['kind']}-{item['metadata']['name']}")

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,29 @@ def test_it_exports_every_metric_that_is_used(university: University) -> None:
     used = {name for text in (*expressions(rules), *dashboard_expressions()) for name in metrics_in(text)}
     assert len(used) > 30
     assert used - recorded - exported() == set()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "phases")
+def test_it_adds_up_no_gauge_of_several_hosts(university: University) -> None:
+    """Each web host exports the same gauges; only the breakers are those of its own processes."""
+    fill_metrics(university)
+    families = text_string_to_metric_families(exposition().decode())
+    gauges = {family.name for family in families if family.type == "gauge"} - {"breaker_open"}
+    assert len(gauges) > 20
+    texts = [*expressions((PROMETHEUS / "rules.yml").read_text()), *dashboard_expressions()]
+    assert [text for text in texts if metrics_in(without_maxima(text)) & gauges] == []
+
+
+def without_maxima(expression: str) -> str:
+    """Remove what yields one value for all hosts, or is compared within each of them."""
+    expression = re.sub(r"absent\([^()]*\)|unless on \(instance\) \w+", "", expression)
+    before, found, rest = expression.partition("max without (instance) (")
+    if not found:
+        return expression
+    depths = accumulate({"(": 1, ")": -1}.get(character, 0) for character in f"({rest}")
+    end = next(number for number, depth in enumerate(depths) if depth == 0)
+    return without_maxima(before + rest[end:])
 
 
 def test_it_has_a_test_and_a_runbook_section_for_each_rule() -> None:

@@ -39,6 +39,7 @@ from monitoring.rollout_control.approvals import Decider
 from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles import admin
 from profiles.models import Erasure, Profile
+from profiles.personal_data import erasure
 from profiles.rollout import changes, lock, standby
 from profiles.rollout.approvals import approval_of
 from profiles.rollout.changes import Latched
@@ -416,7 +417,7 @@ def test_an_error_after_the_first_of_several_does_not_hide_it(
             raise OperationalError
         return erase(*arguments, **options)
 
-    erase = admin.erase
+    erase = erasure.erase
     monkeypatch.setattr(admin, "erase", erase_some)
     monkeypatch.setattr(locks, "COMMIT_SECONDS", 1.0)
     with without_standby():
@@ -431,7 +432,7 @@ def test_an_error_after_the_first_of_several_does_not_hide_it(
 def test_without_a_connection_nothing_is_confirmed(site: Site) -> None:
     @locks.confirmed_together()
     def erase_and_lose() -> None:
-        admin.erase("7", by="x", reason="r")
+        erasure.erase("7", by="x", reason="r")
         connection.close()
         patch.setitem(connection.settings_dict, "HOST", "/nowhere")
 

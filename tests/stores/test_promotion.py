@@ -97,8 +97,8 @@ def test_none_of_the_acknowledged_is_lost(pair: Pair) -> None:
         load.start()
         time.sleep(UPDATES / PER_SECOND / 2)
         assert load.is_running()
-        pair.kill_primary()
         killed = time.monotonic()
+        pair.kill_primary()
         with pair.connect(1) as promoted, closing(Sender(system)) as sender:
             promoted.execute("SELECT pg_promote(true, 30)")
             body = random_bodies(1)[0]

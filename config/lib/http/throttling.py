@@ -41,10 +41,11 @@ local full_at = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or now)
 if full_at > now + (burst + 1) * interval then full_at = now end
 full_at = full_at + interval
 local wait = full_at - now - burst * interval
-if wait > 0 then return tostring(wait) end
-redis.call('ZADD', KEYS[1], full_at, ARGV[1])
-redis.call('EXPIRE', KEYS[1], 300)
-return '0'
+if wait <= 0 then
+    redis.call('ZADD', KEYS[1], full_at, ARGV[1])
+    redis.call('EXPIRE', KEYS[1], 300)
+end
+return tostring(wait)
 """
 _REDIS_SECONDS = 0.1
 # How long each process counts for itself after an error of Redis.
@@ -63,7 +64,8 @@ class TokenBuckets:
     """A token bucket for each caller.
 
     With a ``name``, the buckets are stored in Redis and shared by all processes. Without one, and while Redis fails,
-    they are in the memory of this process, for its 10,000 most recent callers only.
+    they are in the memory of this process, for its 10,000 most recent callers only. Each begins with what it had in
+    Redis: if a slow answer of Redis gave each process a full bucket, the limit would be far from exact.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -75,9 +77,11 @@ class TokenBuckets:
         """Take a token and return 0.0, or return the seconds until one is available; ``rate`` is tokens per second."""
         if self._name and time.monotonic() >= self._retry_at:
             try:
-                return float(
-                    _take_in_redis()(keys=[redis_connection.LIMITS], args=[f"{self._name}:{caller}", 1 / rate, burst])
-                )
+                arguments = [f"{self._name}:{caller}", 1 / rate, burst]
+                wait = float(_take_in_redis()(keys=[redis_connection.LIMITS], args=arguments))
+                with self._lock:
+                    self._keep(caller, (wait > 0) - wait * rate)
+                return max(wait, 0.0)
             except RedisError as error:
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
                 extra = {"event": "limits_not_shared", "error": redis_connection.error_name(error)}
@@ -87,13 +91,18 @@ class TokenBuckets:
     def _take_here(self, caller: str, rate: float, burst: float) -> float:
         now = time.monotonic()
         with self._lock:
-            tokens, seen_at = self._buckets.pop(caller, (burst, now))
+            tokens, seen_at = self._buckets.get(caller, (burst, now))
             tokens = min(burst, tokens + (now - seen_at) * rate)
             wait = 0.0 if tokens >= 1 else (1 - tokens) / rate
-            self._buckets[caller] = (tokens if wait else tokens - 1, now)
-            if len(self._buckets) > _MAX_CALLERS:
-                del self._buckets[next(iter(self._buckets))]
+            self._keep(caller, tokens if wait else tokens - 1)
         return wait
+
+    def _keep(self, caller: str, tokens: float) -> None:
+        """Keep how many tokens a caller has now, as the most recent caller."""
+        self._buckets.pop(caller, None)
+        self._buckets[caller] = (tokens, time.monotonic())
+        if len(self._buckets) > _MAX_CALLERS:
+            del self._buckets[next(iter(self._buckets))]
 
 
 class _BucketThrottle(BaseThrottle):

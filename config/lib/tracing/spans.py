@@ -126,6 +126,9 @@ def install(process: str) -> None:
     global _tracer, _receipts, _sampler, _processor, _exporter  # noqa: PLW0603 (there is one process)
     os.environ.setdefault("OTEL_SERVICE_NAME", f"directory-{process}")
     os.environ.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", f"{_LONGEST_EXPORT}")
+    # OpenTelemetry's own default ignores OTEL_TRACES_SAMPLER_ARG.
+    os.environ.setdefault("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    os.environ.setdefault("OTEL_TRACES_SAMPLER_ARG", "1.0")
     # The names of attributes that are stable: by default, the instrumentations have older ones.
     os.environ.update(OTEL_SEMCONV_STABILITY_OPT_IN="http,database")
     provider = TracerProvider(id_generator=_RequestIds(), shutdown_on_exit=False)
