@@ -56,8 +56,10 @@ test-performance: development ## measure the receiver against bare Django, and p
 test-guide: development ## run every command of docs/migration-guide.md, on its own system
 	@GUIDE=full exec $(PY) -m pytest -q -s tests/guide $(ARGS)
 
-test-deploy: development ## deploy by the documents on a Docker engine: upgrade under load, way back, backup, secrets in files
-	@exec $(PY) -m pytest $(WHOLE) -q -s -p no:randomly tests/deploy/test_docker.py --timeout 1800 -rs $(ARGS)
+test-deploy: development ## deploy by the documents on a Docker engine: upgrade under load, way back, backup, secrets, proxies
+	@test -x .data/proxies/caddy || tests/deploy/proxies >/dev/null 2>&1 || true
+	@exec $(PY) -m pytest $(WHOLE) -q -s -p no:randomly tests/deploy/test_docker.py tests/deploy/test_proxy.py --timeout 1800 \
+		-rs $(ARGS)
 
 test-stores: development ## run the whole system over PgBouncer, TLS, Sentinel and a promoted standby (skips what cannot be had)
 	@command -v pgbouncer /usr/sbin/pgbouncer >/dev/null || apt-get install --yes --quiet=2 pgbouncer >/dev/null 2>&1 || true

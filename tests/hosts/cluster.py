@@ -18,7 +18,7 @@ import redis
 from config.dev import embedded
 from config.dev.processes import BASE_DIR, MARK, Child, stop
 from tests.chaos.system import System
-from tests.deploy.nginx import EXAMPLE, nginx
+from tests.deploy.proxy import NGINX, nginx
 from tests.hosts.network import STORES, Host, create_hosts
 from tests.servers import FaultyServer
 from tests.waiting import seconds_until
@@ -121,7 +121,7 @@ class Cluster(System):
     def _start_proxy(self) -> None:
         """Start nginx with the example; without TLS, because only the way to the hosts is tested."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        text = re.sub(r"server 127\.0\.0\.1:8096.*\n", "", EXAMPLE)
+        text = re.sub(r"server 127\.0\.0\.1:8096.*\n", "", NGINX)
         servers = "".join(f"server {self.hosts[name].address}:8095 max_fails=1 fail_timeout=1s;" for name in self.web)
         text = re.sub(r"server 127\.0\.0\.1:8095.*\n", servers, text)
         text = re.sub(r"(ssl_\w+|listen \[::\].*|listen 80)\b.*\n", "", text)
