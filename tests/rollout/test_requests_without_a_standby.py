@@ -20,6 +20,7 @@ from employees.credentials import single_sign_on
 from employees.models import Employee, IdempotentRequest, University
 from monitoring.rollout_control import controller
 from profiles.models import Erasure, Profile
+from profiles.personal_data import erasure
 from profiles.rollout import changes
 from profiles.rollout.models import Approval, Plan, UniversityRule
 from tests.profiles.fake_max import FakeMax
@@ -106,6 +107,17 @@ def test_all_selected_people_are_erased(web: Site) -> None:
         page = web.admin.post("/admin/profiles/profile/", chosen)
     assert (page.status_code, "Stored, not confirmed" in page.content.decode()) == (503, True)
     assert (Erasure.objects.count(), Profile.objects.count()) == (3, 0)
+
+
+def test_without_a_connection_nothing_is_confirmed(site: Site) -> None:
+    @locks.confirmed_together()
+    def erase_and_lose() -> None:
+        erasure.erase("7", by="x", reason="r")
+        connection.close()
+        patch.setitem(connection.settings_dict, "HOST", "/nowhere")
+
+    with pytest.MonkeyPatch.context() as patch, commits_within(PATIENCE, site), pytest.raises(CommitNotConfirmed):
+        erase_and_lose()
 
 
 def test_a_commit_that_fails_stores_nothing(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
