@@ -131,13 +131,14 @@ def limit_commit() -> None:
 
 @contextmanager
 def confirmed_together() -> Iterator[None]:
-    """Let the transactions of the block, each of which calls limit_commit(), wait for a standby only once, at its end.
+    """Let the transactions of the block wait for a standby only once, at its end, holding no lock then.
 
-    Otherwise, the first that is not confirmed would end the block. Raise CommitNotConfirmed as limit_commit() does.
+    Otherwise, the first that is not confirmed would end the block. Raise CommitNotConfirmed as limit_commit() does,
+    also inside a block without_standby().
     """
     with without_standby():
         yield
-    with transaction.atomic():
+    with without_standby(is_lost=False), transaction.atomic():
         limit_commit()
 
 
