@@ -26,6 +26,7 @@ from config.lib.http.pagination import BoundedPaginator
 from config.lib.messages import Message
 from config.lib.scope import NOT_COVERED, scope_of
 from config.postgres import locks
+from config.postgres.base import without_standby
 from profiles import cache, names, user_ids
 from profiles.models import Erasure, PhoneLink, Profile, ProfileSource
 from profiles.personal_data.erasure import erase
@@ -204,8 +205,9 @@ class PhoneLinkAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
         """Log the deletions without the MAX IDs, which Django's log entries would contain."""
-        for _link in queryset:
-            audit_log.record(request, Message("Phone link removed"), PhoneLink)
+        with without_standby():
+            for _link in queryset:
+                audit_log.record(request, Message("Phone link removed"), PhoneLink)
         return []
 
 

@@ -45,6 +45,10 @@ class _NotReplicated(psycopg.errors.QueryCanceled):
     pass
 
 
+class _Unanswered(psycopg.errors.QueryCanceled):
+    pass
+
+
 class DeadlineConnection(psycopg.Connection):
     """A connection that waits for the server only until the deadline of the current ``statement_deadline`` block."""
 
@@ -76,9 +80,17 @@ class DeadlineConnection(psycopg.Connection):
                 raise _NotReplicated("the commit is not on the standby")
 
     def commit(self) -> None:
+        """Raise _Unanswered if the connection is closed before PostgreSQL has answered."""
         self.cancel_seconds = _COMMIT_CANCEL_SECONDS
+        was_open = not self.closed
         try:
             super().commit()
+        except _NotReplicated:
+            raise
+        except psycopg.OperationalError as error:
+            if was_open and self.closed and error.diag.sqlstate is None:
+                raise _Unanswered(*error.args) from error
+            raise
         finally:
             self.cancel_seconds = 0.0
 
@@ -145,29 +157,35 @@ def _cancel_late(cancellation: PGcancelConn) -> None:
         waiting.wait_conn(generators.cancel(cancellation), 1.0, _LATE_CANCEL_SECONDS)
 
 
-# What users see then, as a message to be translated.
+# What users see then, as messages to be translated.
 NOT_CONFIRMED = gettext_noop(
     "Stored on this server only: the standby has not confirmed it, and a failover would lose it."
 )
+UNANSWERED = gettext_noop("It may be stored or not: PostgreSQL has not answered in time. Look before you repeat it.")
 
 
 class CommitNotConfirmed(OperationalError):
     """Raised for a transaction that is stored on this server, but that a standby has not confirmed in time."""
 
 
+class CommitUnanswered(OperationalError):
+    """Raised for a transaction that may be stored or not, as the connection was closed during its commit."""
+
+
 class _ErrorWrapper(DatabaseErrorWrapper):
-    """Convert psycopg's errors to Django's, and the end of a commit's wait for a standby to CommitNotConfirmed."""
+    """Convert psycopg's errors to Django's; those of commits to CommitNotConfirmed and CommitUnanswered."""
 
     wrapper: Any
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if isinstance(exc_value, _NotReplicated):
+        if isinstance(exc_value, _NotReplicated | _Unanswered):
             self.wrapper.close()
             # Django must not connect again at once: if that failed, its error would hide that the change is stored.
             self.wrapper.closed_in_transaction = True
-            raise CommitNotConfirmed(*exc_value.args) from exc_value
+            error_class = CommitNotConfirmed if isinstance(exc_value, _NotReplicated) else CommitUnanswered
+            raise error_class(*exc_value.args) from exc_value
         super().__exit__(exc_type, exc_value, traceback)
 
 
@@ -195,7 +213,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     # How long the current transaction waits for a standby after its commit, which has released its locks; 0 means that
     # only the commit itself may wait.
     confirm_seconds = 0.0
-    # Whether such a transaction has been committed in a block that does not wait for a standby.
+    # Whether a transaction has been committed in a block that does not wait for a standby.
     is_unconfirmed = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -237,7 +255,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         seconds = max(self.commit_seconds, time.monotonic() - self._began_at)
         with statement_deadline(seconds) if self.commit_seconds else nullcontext():
             super()._commit()
-        if self.confirm_seconds and not _waits_for_standby.get():
+        if not _waits_for_standby.get():
             self.is_unconfirmed = True
         elif self.confirm_seconds:
             self._confirm(self.confirm_seconds)

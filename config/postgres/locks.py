@@ -131,10 +131,11 @@ def limit_commit() -> None:
 
 @contextmanager
 def confirmed_together() -> Iterator[None]:
-    """Let the transactions of the block, each of which calls limit_commit(), wait for a standby only once, at its end.
+    """Let the transactions of the block wait for a standby only once, at its end, holding no lock then.
 
     Otherwise, the first that is not confirmed would end the block. Raise CommitNotConfirmed as limit_commit() does,
-    also instead of an error that ends the block: it would hide that the transactions before it are stored.
+    also instead of an error that ends the block, which would hide that the transactions before it are stored, and inside
+    a block without_standby().
     """
     current: Any = connection
     current.is_unconfirmed = False
@@ -148,7 +149,7 @@ def confirmed_together() -> Iterator[None]:
 
 def _confirm() -> None:
     try:
-        with transaction.atomic():
+        with without_standby(is_lost=False), transaction.atomic():
             limit_commit()
     except OperationalError as error:
         raise CommitNotConfirmed(*error.args) from error

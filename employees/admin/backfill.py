@@ -20,6 +20,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from config.lib import audit_log
 from config.lib.admin import ReadOnlyAdmin, ScopedAdmin
 from config.lib.audit_log import AuditedAdmin
+from config.postgres.base import CommitNotConfirmed, CommitUnanswered
+from config.postgres.locks import confirmed_together
 from employees.accounts import admin_scope
 from employees.backfill import batches
 from employees.backfill.candidates import DecisionContext
@@ -88,6 +90,22 @@ def _perform(name: str, run: BackfillRun, reason: str) -> str:
         return _("Failed batches retried: %d.") % batches.retry_failed(run)
     batches.act(name, run, reason)
     return str(_DONE[name]) % run.pk
+
+
+def _act(request: HttpRequest, name: str, run: BackfillRun, reason: str) -> None:
+    """Perform an action, log it, and show its outcome."""
+    try:
+        with confirmed_together():
+            text = _perform(name, run, reason)
+            audit_log.record(request, audit_log.action_message(ACTIONS[name].title, reason), run)
+    except (CommitNotConfirmed, CommitUnanswered):
+        raise
+    except ChangeRefused as refused:
+        messages.error(request, str(refused))
+    except DatabaseError as error:
+        messages.error(request, _("The action failed: %s") % failures.message_for(type(error).__name__))
+    else:
+        messages.success(request, text)
 
 
 class StartForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -277,16 +295,7 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
                 "run": run,
             }
             return TemplateResponse(request, "employees/backfill_confirm.html", context)
-        reason = form.cleaned_data["reason"]
-        try:
-            text = _perform(name, run, reason)
-        except ChangeRefused as refused:
-            messages.error(request, str(refused))
-        except DatabaseError as error:
-            messages.error(request, _("The action failed: %s") % failures.message_for(type(error).__name__))
-        else:
-            audit_log.record(request, audit_log.action_message(action.title, reason), run)
-            messages.success(request, text)
+        _act(request, name, run, form.cleaned_data["reason"])
         return HttpResponseRedirect(page)
 
     def _is_permitted(self, request: HttpRequest, action: BackfillAction) -> bool:

@@ -31,6 +31,7 @@ from config.lib.admin import (
 from config.lib.audit_log import AuditedAdmin
 from config.lib.http.pagination import BoundedPaginator
 from config.lib.messages import Message
+from config.postgres.locks import confirmed_together
 from employees import max_id_claims
 from employees.accounts import admin_scope, user_scope
 from employees.admin.forms import EmployeeForm, UniversityForm
@@ -236,9 +237,10 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         except ChangeRefused as refused:
             self.message_user(request, str(refused), messages.ERROR)
             return
-        params = {"changed": sum(map(refresh, ids)), "count": len(ids)}
-        message = Message("Names refreshed from the cache: %(changed)d of %(count)d", params)
-        audit_log.record(request, message, Employee)
+        with confirmed_together():
+            params = {"changed": sum(map(refresh, ids)), "count": len(ids)}
+            message = Message("Names refreshed from the cache: %(changed)d of %(count)d", params)
+            audit_log.record(request, message, Employee)
         self.message_user(request, f"{message}.", messages.SUCCESS)
 
     def render_history_view(self, request: HttpRequest, template: str, context: dict[str, Any], **kwargs: Any) -> Any:

@@ -36,6 +36,7 @@ from requests import RequestException
 from config.lib.http import access_log
 from config.lib.text import clean
 from config.postgres.base import without_standby
+from config.postgres.locks import confirmed_together
 from employees.accounts import Group as DirectoryGroup
 from employees.credentials.adapters import AccountAdapter
 
@@ -192,12 +193,13 @@ def _managed() -> Any:
 def _set_groups(request: HttpRequest, user: User, claims: dict[str, Any]) -> None:
     wanted, had = _groups(claims), set(_managed().filter(user=user).values_list("name", flat=True))
     # A failover must not give a right back.
-    with without_standby(is_lost=had <= wanted), transaction.atomic():
-        user.groups.remove(*_managed().filter(name__in=had - wanted))
-        user.groups.add(*_managed().filter(name__in=wanted - had))
-    if wanted != had:
-        added, removed = (", ".join(sorted(names)) for names in (wanted - had, had - wanted))
-        access_log.log("groups_changed", request.META, user.get_username(), added=added, removed=removed)
+    with without_standby() if had <= wanted else confirmed_together():
+        with transaction.atomic():
+            user.groups.remove(*_managed().filter(name__in=had - wanted))
+            user.groups.add(*_managed().filter(name__in=wanted - had))
+        if wanted != had:
+            added, removed = (", ".join(sorted(names)) for names in (wanted - had, had - wanted))
+            access_log.log("groups_changed", request.META, user.get_username(), added=added, removed=removed)
 
 
 def refuse(request: HttpRequest, reason: str, name: str = "") -> ImmediateHttpResponse:

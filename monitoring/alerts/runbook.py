@@ -111,8 +111,9 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         _("Otherwise end the session with the statement in the alert. All changes of its transaction are rolled back."),
         _(
             "If the alert names a standby, start it, or remove it from synchronous_standby_names and reload PostgreSQL."
-            " Until then, only an emergency stop, a pause and a step back succeed. All other changes fail after five"
-            " seconds, although they are stored on this server; a failover would lose them."
+            " Until then, only log-ins, an emergency stop, a pause and a step back succeed. Other changes fail after"
+            " five seconds or, after a long transaction, as long as it took; so do reads that the audit log records."
+            " They are stored on this server; a failover would lose them."
         ),
     ),
     Kind.ROLLOUT_HELD: (

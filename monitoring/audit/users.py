@@ -20,6 +20,7 @@ from config.lib import audit_log
 from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ModelAdmin, permission_label
 from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
 from config.lib.http import access_log
+from config.postgres.locks import confirmed_together
 from employees.credentials import second_factor
 from profiles.rollout import presenters
 
@@ -55,12 +56,13 @@ class UserAdmin(_PermissionChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdm
     @admin.action(description=_RESET, permissions=["change"])
     def reset_second_factors(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Remove the second factors of users who have lost their phone, as manage.py reset_second_factor does."""
-        users = [user for user in queryset if second_factor.reset(user)]
-        for user in users:
-            audit_log.record(request, audit_log.action_message(_RESET), user)
-            by = request.user.get_username()
-            access_log.log("second_factor_reset", request.META, user.username, level=logging.WARNING, by=by)
-        text = ngettext("%d second factor was removed.", "%d second factors were removed.", len(users)) % len(users)
+        count, by = 0, request.user.get_username()
+        with confirmed_together():
+            for user in filter(second_factor.reset, queryset):
+                audit_log.record(request, audit_log.action_message(_RESET), user)
+                access_log.log("second_factor_reset", request.META, user.username, level=logging.WARNING, by=by)
+                count += 1
+        text = ngettext("%d second factor was removed.", "%d second factors were removed.", count) % count
         self.message_user(request, text, messages.SUCCESS)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:

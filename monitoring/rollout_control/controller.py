@@ -101,8 +101,7 @@ def _check_tripwires(phase: int) -> list[str]:
         return []
     if rollout.is_paused:
         message, sentence = to_columns(Message("not checked while the rollout is paused"), MESSAGE_LENGTH)
-        fields = {"verdict": Verdict.INCONCLUSIVE, "message": message, "sentence": sentence}
-        GateCheck.objects.create(phase=phase, **fields, **row)
+        GateCheck.objects.create(phase=phase, verdict=Verdict.INCONCLUSIVE, message=message, sentence=sentence, **row)
         return []
     tripwires = gates.check_tripwires(phase)
     breaches = replace(tripwires, results=[r for r in tripwires.results if r.verdict == Verdict.FAIL])
@@ -136,14 +135,15 @@ def fire_due(*, waits_for_gates: bool = False) -> int:
     is_void = Q(state__in=(PlanState.PLANNED, PlanState.WAITING)) & ~Q(revision=Coalesce(Subquery(revision), 0))
     steps = Plan.objects.filter(is_due | is_void)
     for pk in steps.values_list("pk", flat=True):
-        # A step that a lost standby has not confirmed is taken.
-        with suppress(CommitNotConfirmed), transaction.atomic():
-            commit_here()
-            # Judged once more under the lock: another controller may have taken the step before this one.
-            plan = steps.select_for_update(skip_locked=True, of=("self",)).filter(pk=pk).first()
-            if plan:
-                fire(plan)
-                count += 1
+        try:
+            with transaction.atomic():
+                commit_here()
+                # Judged once more under the lock: another controller may have taken the step before this one.
+                for plan in steps.select_for_update(skip_locked=True, of=("self",)).filter(pk=pk):
+                    fire(plan)
+                    count += 1
+        except CommitNotConfirmed:
+            logger.warning("step taken", extra={"component": "rollout", "event": "step_not_confirmed", "plan": pk})
     return count
 
 

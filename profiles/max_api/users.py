@@ -19,6 +19,7 @@ from prometheus_client import Counter, Histogram
 from requests import codes
 
 from config.lib import clock
+from config.postgres.base import without_standby
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.max_api import client
@@ -79,6 +80,7 @@ class DirectUser:
     last_name: str
 
 
+@without_standby()
 def lookup_once(phone: str) -> DirectUser | None:
     """Return the MAX user with this canonical phone, or None; a response is reused for up to five minutes.
 
@@ -175,6 +177,7 @@ def _paced(deadline: float) -> Iterator[None]:
         raise
 
 
+@without_standby()
 def _execute(statement: str, **params: Any) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(statement, params | {"clock_error": CLOCK_ERROR})

@@ -7,6 +7,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from allauth.mfa.models import Authenticator
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.db import OperationalError, connection, transaction
 from django.http import HttpRequest
@@ -15,11 +17,12 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from config.postgres import locks
-from config.postgres.base import CommitNotConfirmed, DatabaseWrapper, parameters, without_standby
+from config.postgres.base import CommitNotConfirmed, CommitUnanswered, DatabaseWrapper, parameters, without_standby
 from employees.credentials import single_sign_on
-from employees.models import Employee, IdempotentRequest, University
+from employees.models import BackfillRun, Employee, IdempotentRequest, University
 from monitoring.rollout_control import controller
-from profiles.models import Erasure, Profile
+from profiles.max_api import users
+from profiles.models import Erasure, PhoneLink, Profile
 from profiles.personal_data import erasure
 from profiles.rollout import changes
 from profiles.rollout.models import Approval, Plan, UniversityRule
@@ -27,13 +30,15 @@ from tests.profiles.fake_max import FakeMax
 from tests.profiles.people import add_profile
 from tests.rollout import test_lost_standby
 from tests.rollout.changing import change, plan_step
-from tests.rollout.test_lost_standby import HERE_ONLY, PATIENCE, Site, commits_within
+from tests.rollout.test_lost_standby import HERE_ONLY, PATIENCE, ROW, Site, commits_within
+from tests.servers import FaultyServer
+from tests.waiting import seconds_until
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
 from webhooks.processing import process_inbox
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("patient_cancellations")]
-site = test_lost_standby.site
+site, no_cancellation = test_lost_standby.site, test_lost_standby.no_cancellation
 PHONE = "+79161234567"
 
 
@@ -44,6 +49,10 @@ def web(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.0)
     locks.limit_commits()
     return site
+
+
+def events(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [getattr(record, "event", "") for record in caplog.records]
 
 
 def test_the_api_says_what_is_stored(web: Site, direct: FakeMax) -> None:
@@ -120,6 +129,91 @@ def test_without_a_connection_nothing_is_confirmed(site: Site) -> None:
         erase_and_lose()
 
 
+def test_each_action_on_rows_is_done_and_logged(web: Site, superadmin: User, caplog: pytest.LogCaptureFixture) -> None:
+    """The first row that is not confirmed does not end the action."""
+    with without_standby():
+        accounts = [superadmin, User.objects.create_user("u")]
+        university = University.objects.create(name="u")
+        run = BackfillRun.objects.create(until_id=1, started_by="olga", reason="r")
+        add_profile("7")
+        people = [
+            Employee.objects.create(
+                phone=f"+7916000000{n}", max_id="7", university=university, profile_source="default"
+            )
+            for n in range(2)
+        ]
+        for each in accounts:
+            Authenticator.objects.create(user_id=each.pk, type=Authenticator.Type.TOTP, data={})
+        web.admin.force_login(superadmin)
+    for path, form, logged in (
+        (f"employees/backfillrun/{run.pk}/do/pause/", ROW, 1),
+        ("employees/employee/", {"action": "refresh_from_cache", "_selected_action": [each.pk for each in people]}, 1),
+        ("auth/user/", {"action": "reset_second_factors", "_selected_action": [each.pk for each in accounts]}, 2),
+    ):
+        before = LogEntry.objects.count()
+        with commits_within(PATIENCE, web):
+            page = web.admin.post(f"/admin/{path}", form)
+        assert (page.status_code, page.content.decode().count("Stored, not confirmed")) == (503, 2), path
+        assert LogEntry.objects.count() - before == logged, path
+    assert BackfillRun.objects.get().status == "paused"
+    assert set(Employee.objects.values_list("first_name", "profile_source")) == {("Иван", "webhook")}
+    assert not Authenticator.objects.exists()
+    assert events(caplog).count("second_factor_reset") == len(accounts)
+
+
+def test_all_selected_rows_are_deleted(web: Site) -> None:
+    """Django logs the deletions in one transaction, and deletes in another."""
+    with without_standby():
+        rows: list[Any] = [University.objects.create(name=name) for name in "ab"]
+        links = [PhoneLink.objects.create(phone=f"+7916000000{n}", user_id=n, observed_at=timezone.now()) for n in "12"]
+    for page, chosen in (("profiles/phonelink", links), ("employees/university", rows)):
+        form = {"action": "delete_selected", "_selected_action": [row.pk for row in chosen], "post": "yes"}
+        with commits_within(PATIENCE, web):
+            answer = web.admin.post(f"/admin/{page}/", form)
+        assert (answer.status_code, "Stored, not confirmed" in answer.content.decode()) == (503, True), page
+    assert not PhoneLink.objects.exists()
+    assert not University.objects.filter(pk__in=[row.pk for row in rows]).exists()
+
+
+def test_a_refused_action_does_not_wait(web: Site) -> None:
+    with without_standby():
+        run = BackfillRun.objects.create(until_id=1, status="paused", started_by="olga", reason="r")
+        change("pause")
+    with commits_within(PATIENCE, web):
+        page = web.admin.post(f"/admin/employees/backfillrun/{run.pk}/do/resume/", ROW, follow=True)
+    assert (page.status_code, "resume it first" in page.content.decode()) == (200, True)
+
+
+@pytest.mark.usefixtures("no_cancellation")
+def test_a_commit_without_an_answer_may_be_stored(web: Site) -> None:
+    with commits_within(PATIENCE, web):
+        answer = web.api.post("/universities", {"name": "Вуз"}, format="json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "MAYBE_STORED")
+    assert "Retry-After" not in answer.headers, "a client that repeats a change may do it twice"
+    with commits_within(PATIENCE, web):
+        page = web.admin.post("/admin/employees/university/add/", {"name": "Институт"})
+    assert page.content.decode().count("Stored or not") == 2
+
+
+def test_a_server_that_dies_during_a_commit_may_have_stored_it(site: Site, durable_postgres: FaultyServer) -> None:
+    def kill() -> None:
+        seconds_until(site.waiting)
+        durable_postgres.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(CommitUnanswered), transaction.atomic():
+        University.objects.create(name="Вуз")
+    thread.join()
+
+
+def test_look_ups_in_max_do_not_wait(web: Site, direct: FakeMax) -> None:
+    direct.knows(PHONE, 8)
+    with commits_within(PATIENCE, web):
+        assert users.lookup_once(PHONE)
+        assert users.fetch_users([PHONE])
+
+
 def test_a_commit_that_fails_stores_nothing(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit checks foreign keys. That may wait for a lock, and takes long after a long transaction."""
     monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.3)
@@ -146,7 +240,9 @@ def test_the_inbox_is_processed_without_it(site: Site) -> None:
     assert Profile.objects.get().first_name == "Anna"
 
 
-def test_single_sign_on_waits_only_if_it_takes_a_right(web: Site, superadmin: User, settings: Settings) -> None:
+def test_single_sign_on_waits_only_if_it_takes_a_right(
+    web: Site, superadmin: User, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     settings.OIDC_GROUPS_CLAIM = "groups"
     request: Any = SimpleNamespace(META=HttpRequest().META)
 
@@ -158,11 +254,14 @@ def test_single_sign_on_waits_only_if_it_takes_a_right(web: Site, superadmin: Us
     assert Group.objects.filter(user=superadmin).exists()
     with pytest.raises(CommitNotConfirmed):
         log_in()
+    assert events(caplog).count("groups_changed") == 2
     log_in()
     assert not Group.objects.filter(user=superadmin).exists()
 
 
-def test_the_controller_goes_on_after_a_step(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_controller_goes_on_after_a_step(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
     monkeypatch.setattr(changes, "_gate_checks", [lambda *_: ([], None)])
     monkeypatch.setattr(controller, "check", lambda: ["checked"])
@@ -171,6 +270,7 @@ def test_the_controller_goes_on_after_a_step(site: Site, monkeypatch: pytest.Mon
         Plan.objects.update(due_at=timezone.now())
     with commits_within(PATIENCE, site):
         assert controller.run() == ["1 planned step", "checked"]
+    assert "step_not_confirmed" in events(caplog)
     assert site.percent() == 25
 
 

@@ -27,6 +27,7 @@ from unfold.templatetags import unfold_list
 from config.lib import autocomplete, times
 from config.lib.admin.stale_forms import MergingForm
 from config.lib.scope import requires_global_scope, scope_of
+from config.postgres.base import without_standby
 
 # The lookups that take one value of a field's own type, or a list of such values. Others, such as regular expressions,
 # ranges and JSON paths, raise errors for some values, or let PostgreSQL search for minutes.
@@ -108,6 +109,11 @@ class ModelAdmin(unfold.ModelAdmin):
         title = {"title": capfirst(self.opts.verbose_name_plural)}
         response: HttpResponse = super().changelist_view(request, title | (extra_context or {}))
         return response
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Log without waiting for a standby, so that the deletion follows; the deletion waits for both."""
+        with without_standby():
+            return super().log_deletions(request, queryset)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Add the site's time zone to the help text of date and time fields."""

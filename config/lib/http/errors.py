@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
 from rest_framework_simplejwt.exceptions import InvalidToken
 
-from config.postgres.base import NOT_CONFIRMED, CommitNotConfirmed
+from config.postgres.base import NOT_CONFIRMED, UNANSWERED, CommitNotConfirmed, CommitUnanswered
 
 RETRY_AFTER_SECONDS = 5
 _RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
@@ -125,7 +125,8 @@ class Failure(NamedTuple):
 
     @property
     def title(self) -> str:
-        return _("Stored, not confirmed") if self.code == "NOT_CONFIRMED" else _("Unavailable")
+        titles = {"NOT_CONFIRMED": _("Stored, not confirmed"), "MAYBE_STORED": _("Stored or not")}
+        return titles.get(self.code, _("Unavailable"))
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -169,11 +170,13 @@ def is_refused_by_database(error: Exception) -> bool:
 def failure(error: BaseException | None) -> Failure | None:
     """Return the failure if the request did not cause the error: the database is unavailable or has another schema.
 
-    Too many open files count too, and a change that is stored but not confirmed. Return None for other errors.
+    Too many open files count too, and a change that is not confirmed or only may be stored. Return None for others.
     """
     if isinstance(error, CommitNotConfirmed):
         # Without Retry-After: a client that repeats a change may do it twice.
         return Failure(_(NOT_CONFIRMED), "NOT_CONFIRMED", {})
+    if isinstance(error, CommitUnanswered):
+        return Failure(_(UNANSWERED), "MAYBE_STORED", {})
     reason = _reason(error) if isinstance(error, Exception) else None
     return Failure(reason) if reason else None
 
