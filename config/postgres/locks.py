@@ -134,8 +134,8 @@ def confirmed_together() -> Iterator[None]:
     """Let the transactions of the block wait for a standby only once, at its end, holding no lock then.
 
     Otherwise, the first that is not confirmed would end the block. Raise CommitNotConfirmed as limit_commit() does,
-    also instead of an error that ends the block, which would hide that the transactions before it are stored, and inside
-    a block without_standby().
+    also instead of an error that ends the block, which would hide that the transactions before it are stored, and also
+    inside a block without_standby().
     """
     current: Any = connection
     current.is_unconfirmed = False
