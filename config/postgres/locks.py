@@ -12,7 +12,7 @@ from psycopg.errors import LockNotAvailable
 
 from config.postgres.base import CommitNotConfirmed, DatabaseWrapper, without_standby
 
-LOCK_TIMEOUT_MS = 2_000
+LOCK_TIMEOUT_MS, SHORT_LOCK_TIMEOUT_MS = 2_000, 100
 # A commit takes milliseconds, unless it waits for a lost standby.
 COMMIT_SECONDS = 5.0
 # PostgreSQL ends a transaction that has waited this long for its process, which may be frozen or cut off: others would
@@ -94,6 +94,20 @@ def limit_lock_waits() -> None:
     A statement that waits longer raises OperationalError, which is_lock_timeout() recognises.
     """
     DatabaseWrapper.lock_timeout_ms = LOCK_TIMEOUT_MS
+
+
+@contextmanager
+def short_lock_waits() -> Iterator[None]:
+    """Limit the lock waits of the block to SHORT_LOCK_TIMEOUT_MS, if this process limits them at all.
+
+    The transactions that begin in the block wait no longer; one that has begun before keeps its limit.
+    """
+    current: Any = connection
+    current.lock_timeout_ms = min(current.lock_timeout_ms, SHORT_LOCK_TIMEOUT_MS)
+    try:
+        yield
+    finally:
+        del current.lock_timeout_ms
 
 
 def limit_idle_transactions() -> None:

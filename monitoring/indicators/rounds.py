@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connection, transaction
@@ -11,6 +12,7 @@ from django.utils import timezone
 from config.lib import clock, sql
 from config.lib.messages import Message, title_message
 from config.postgres.base import without_standby
+from config.postgres.locks import is_lock_timeout, short_lock_waits
 from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.labels import TITLES
 from monitoring.indicators.measurements import Measured, Sources
@@ -94,10 +96,14 @@ def measure(names: Iterable[str], known: Readings | None = None, *, is_worker: b
     readings = {}
     # A failed statement aborts an open transaction. Rolling back is safe: measurements write nothing that must stay.
     savepoint = transaction.savepoint() if connection.in_atomic_block else None
+    is_locked = False
     for name in names:
         try:
-            readings[name] = _reading(name, sources, now, earlier.get(name), is_worker=is_worker)
+            # A locked table would hold up each indicator that reads it, and so the check of the alerts for minutes.
+            with short_lock_waits() if is_locked else nullcontext():
+                readings[name] = _reading(name, sources, now, earlier.get(name), is_worker=is_worker)
         except (DatabaseError, CacheError, MaxError, CountersError) as error:
+            is_locked = is_locked or is_lock_timeout(error)
             if savepoint:
                 transaction.savepoint_rollback(savepoint)
                 transaction.set_rollback(False)

@@ -75,7 +75,7 @@ def test_back_to_the_first_server(redis_servers: list[redis.Redis]) -> None:
             assert seconds_until(lambda: is_renamed(first), 30) < 10
             time.sleep(3)
         check(reader)
-        assert not first.exists(f"profile:user:{ERASED}")
+        seconds_until(lambda: not first.exists(f"profile:user:{ERASED}"), 30)
     finally:
         assert system.stop() == []
         proxy.close()

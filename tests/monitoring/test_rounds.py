@@ -6,10 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import OperationalError, connection
 from pytest_django.fixtures import Settings
 
+from config.postgres import locks
+from config.postgres.base import DatabaseWrapper, parameters
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.labels import TITLES
@@ -191,3 +194,28 @@ def test_a_failed_insert_leaves_no_lock() -> None:
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s", [rounds._LOCK % 2**32]
         )
         assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_locked_table_holds_up_one_indicator_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[int] = []
+    reading: Any = rounds._reading
+    current: Any = connection
+
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        try:
+            return reading(*arguments, **options)
+        except OperationalError:
+            waited.append(current.lock_timeout_ms)
+            raise
+
+    monkeypatch.setattr(rounds, "_reading", recorded)
+    monkeypatch.setattr(DatabaseWrapper, "lock_timeout_ms", 200)
+    monkeypatch.setattr(locks, "SHORT_LOCK_TIMEOUT_MS", 1)
+    with psycopg.connect(**parameters()) as holder:
+        holder.execute("LOCK TABLE webhook_inbox, profile_cache IN ACCESS EXCLUSIVE MODE")
+        taken = rounds.take_round()
+    assert waited == [200, *[1] * (len(waited) - 1)]
+    assert len(waited) > 1
+    assert len(taken.readings) == len(INDICATORS)
+    assert current.lock_timeout_ms == 200
