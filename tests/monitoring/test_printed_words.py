@@ -72,7 +72,8 @@ def test_nothing_prints_keys_or_foreign_numbers(lived: None, words: tuple[str, .
     with translation.override("en"):
         text = printed(*words)
     assert problems(text, language) == []
-    if words[1:2] not in (("status",), ("checklist",)):
+    # The preview of a backfill names universities, and is not wrapped: a pipe has no width.
+    if words[1:2] not in (("status",), ("checklist",), ("start",)):
         assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
