@@ -111,6 +111,7 @@ class InboxConnection(psycopg.AsyncConnection):
                 self._unwatch()
             return done.value
         except BaseException:
+            # Also at a cancellation: libpq may have closed the socket, and another one may get its number.
             self._unwatch()
             raise
 

@@ -1,7 +1,8 @@
 """Look people up by phone in MAX's direct API, within its rate limit (docs/reference/max-api.md).
 
 The state of the rate limit and recent responses are in PostgreSQL, so that threads, processes and machines share them
-without Redis. Each statement must commit at once: inside a longer transaction, its row lock would block other callers.
+without Redis. Each statement has at most a transaction of its own: inside a longer one, its row lock would block other
+callers.
 """
 
 import time
