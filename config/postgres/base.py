@@ -39,6 +39,9 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _waits_for_standby: ContextVar[bool] = ContextVar("waits_for_standby", default=True)
 # The function of PostgreSQL that warns so, whatever the language: the wait of a commit for a standby has been ended.
 END_OF_WAIT = "SyncRepWaitForLSN"
+# For the WHERE of a single statement that commits as those in without_standby() do, without a transaction around it,
+# which would keep its locks for two round trips more and, if this process stands still meanwhile, until it goes on.
+COMMIT_LOCALLY = "set_config('synchronous_commit', 'local', true) = 'local'"
 
 
 class _NotReplicated(psycopg.errors.QueryCanceled):
@@ -226,7 +229,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 
     def _execute(self, execute: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
         """Run a statement, in a transaction if it needs a setting that is set per transaction."""
-        is_write = str(sql).lstrip().upper().startswith(_WRITES)
+        is_write = str(sql).lstrip().upper().startswith(_WRITES) and COMMIT_LOCALLY not in str(sql)
         is_outside = not self.in_atomic_block and (
             self.lock_timeout_ms or (is_write and (self.commit_seconds or self._commit_setting()))
         )

@@ -20,7 +20,7 @@ from prometheus_client import Counter, Histogram
 from requests import codes
 
 from config.lib import clock
-from config.postgres.base import without_standby
+from config.postgres.base import COMMIT_LOCALLY, without_standby
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.max_api import client
@@ -46,9 +46,9 @@ durations = Histogram(
 # MAX_API_TIMEOUT, so that the next probe starts only after the previous one has ended.
 breaker = Breaker("direct_api", reset=max(5.0, 1.5 * settings.MAX_API_TIMEOUT.total_seconds()))
 
-_CLAIM = """
+_CLAIM = f"""
 INSERT INTO direct_answers AS a (phone, asked_at, outcome, user_id, first_name, last_name)
-VALUES (%(phone)s, clock_timestamp(), 'asking', '', '', '')
+SELECT %(phone)s, clock_timestamp(), 'asking', '', '', '' WHERE {COMMIT_LOCALLY}
 ON CONFLICT (phone) DO UPDATE SET asked_at = EXCLUDED.asked_at, outcome = 'asking'
 WHERE a.outcome = 'failed' OR a.asked_at > clock_timestamp() + %(clock_error)s
     OR a.asked_at < clock_timestamp() - CASE a.outcome
@@ -59,7 +59,7 @@ RETURNING phone
 _FREE_AT = "CASE WHEN p.set_at > clock_timestamp() + %(clock_error)s THEN clock_timestamp() ELSE p.free_at END"
 _TURN = f"""
 INSERT INTO direct_api_pace AS p (id, free_at, set_at)
-VALUES (1, clock_timestamp() + %(spacing)s, clock_timestamp())
+SELECT 1, clock_timestamp() + %(spacing)s, clock_timestamp() WHERE {COMMIT_LOCALLY}
 ON CONFLICT (id) DO UPDATE
 SET free_at = GREATEST({_FREE_AT}, clock_timestamp()) + %(spacing)s, set_at = EXCLUDED.set_at
 WHERE {_FREE_AT} <= clock_timestamp() + %(patience)s
@@ -67,9 +67,9 @@ RETURNING EXTRACT(epoch FROM free_at - %(spacing)s - clock_timestamp())
 """  # noqa: S608 (constants)
 _PAUSE = f"""
 INSERT INTO direct_api_pace AS p (id, free_at, set_at)
-VALUES (1, clock_timestamp() + %(pause)s, clock_timestamp())
+SELECT 1, clock_timestamp() + %(pause)s, clock_timestamp() WHERE {COMMIT_LOCALLY}
 ON CONFLICT (id) DO UPDATE SET free_at = GREATEST({_FREE_AT}, EXCLUDED.free_at), set_at = EXCLUDED.set_at
-"""  # noqa: S608 (constants)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,6 @@ def _paced(deadline: float) -> Iterator[None]:
         raise
 
 
-@without_standby()
 def _execute(statement: str, **params: Any) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(statement, params | {"clock_error": CLOCK_ERROR})

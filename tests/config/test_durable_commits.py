@@ -15,7 +15,7 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from config.postgres import pooler
-from config.postgres.base import DeadlineConnection, parameters
+from config.postgres.base import COMMIT_LOCALLY, DeadlineConnection, parameters
 from employees.models import University
 from tests.chaos.system import System
 from tests.chaos.test_worker_faults import ready
@@ -61,7 +61,7 @@ def settings_of_writes() -> Iterator[list[str]]:
         result = execute(sql, params, many, context)
         if sql.lstrip().upper().startswith(_WRITES):
             [setting] = connection.connection.execute(_SETTING).fetchone()
-            found.append(setting)
+            found.append("local" if COMMIT_LOCALLY in sql else setting)
         return result
 
     with connection.execute_wrapper(record):

@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from config.postgres.base import DatabaseWrapper, parameters
 from profiles.max_api import client, users
 from profiles.max_api.client import MaxError
 from profiles.max_api.users import DirectUser, lookup_once
@@ -47,6 +49,28 @@ def test_it_works_for_fifty_at_once_with_one_request(direct: FakeMax, is_known: 
     answers = at_once(50, lambda _: lookup_once(PHONE))
     assert answers == [DirectUser("7", "Олег", "Сидоров") if is_known else None] * 50
     assert len(direct.requests) == 1
+
+
+def test_a_process_that_stands_still_between_two_statements_blocks_nobody(
+    direct: FakeMax, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All processes that look people up write to one row, for the rate limit."""
+    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 5.0)
+    direct.knows(PHONE, 7)
+    passed: list[str] = []
+
+    def use_the_same_row(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        result = execute(sql, params, many, context)
+        for table in ("direct_api_pace", "direct_answers"):
+            if f"INSERT INTO {table}" in sql:
+                with psycopg.connect(**parameters(), options="-c lock_timeout=300") as other:
+                    other.execute(f"SELECT 1 FROM {table} FOR UPDATE")  # noqa: S608 (constants)
+                passed.append(table)
+        return result
+
+    with connection.execute_wrapper(use_the_same_row):
+        assert lookup_once(PHONE)
+    assert sorted(passed) == ["direct_answers", "direct_api_pace"]
 
 
 def test_it_shares_an_outage_and_does_not_remember_it(direct: FakeMax) -> None:
