@@ -15,7 +15,7 @@ PARALLEL = -n 3 --dist loadgroup
 WHOLE = -m ''
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
+.PHONY: help run demo test test-long test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos soak test-sigterm test-slow-senders test-deploy test-stores test-hosts test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-growth bench-monitoring bench-screens bench-sizes bench-erasure bench-releases bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development browser wrk fuzzer
@@ -32,6 +32,9 @@ demo: runtime ## start the whole system with two weeks of history and live traff
 
 test: development ## run the whole suite, with its own servers (ARGS=… for pytest)
 	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest $(or $(ARGS),$(PARALLEL))
+
+test-long: development ## run the tests that `make test` leaves out because they take over half a second
+	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest -m 'long and not integration' $(or $(ARGS),$(PARALLEL))
 
 test-webhook: development ## test the receiver, inbox, update types, bot commands, subscription
 	@exec $(PY) -m pytest tests/webhooks $(ARGS)

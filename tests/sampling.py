@@ -1,6 +1,7 @@
-"""Pytest plugin: a run of the whole suite takes three cases of each parametrized test that uses the database.
+"""Pytest plugin: a run of the whole suite leaves out tests that are marked ``long``, and most cases of the others.
 
-The first, the middle and the last one; the others are marked ``integration``. A run with a path or ``-k`` takes all.
+Of each parametrized test that uses the database, it takes the first, the middle and the last case, and marks the others
+``integration``. A run with a path or ``-k`` takes all of both; one with ``-m`` takes the long tests that it selects.
 """
 
 from collections import defaultdict
@@ -8,12 +9,16 @@ from collections import defaultdict
 import pytest
 
 CASES = 3
+DEFAULT = "not integration"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.args_source != pytest.Config.ArgsSource.TESTPATHS or config.option.keyword:
         return
+    if config.option.markexpr == DEFAULT:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
     cases = defaultdict(list)
     for item in items:
         uses_database = item.get_closest_marker("django_db") or "db" in getattr(item, "fixturenames", ())

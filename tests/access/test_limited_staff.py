@@ -146,6 +146,7 @@ def test_no_list_reveals_another_university_at_length(
     check_lists(limited, foreign, model, params)
 
 
+@pytest.mark.long
 def test_no_form_or_autocompletion_offers_another_university(limited: Client, foreign: University) -> None:
     fields = [("employees", "employee", "university"), ("employees", "backfillrun", "university"),
               ("employees", "membership", "university"), ("employees", "membership", "user")]  # fmt: skip
@@ -162,6 +163,7 @@ def test_no_form_or_autocompletion_offers_another_university(limited: Client, fo
         assert revealed(page.content.decode()) == [], model
 
 
+@pytest.mark.long
 def test_no_foreign_university_can_be_chosen(limited: Client, foreign: University, university: University) -> None:
     own = Employee.objects.get(university=university)
     form = {"phone": own.phone, "first_name": "А", "last_name": "Б", "university": foreign.pk}
@@ -213,6 +215,7 @@ def snapshot(phases: Phases) -> Any:
     return state
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "form"), SCREENS)
 def test_no_screen_changes_the_whole_rollout(
     limited: Client, foreign: University, snapshot: Any, path: str, form: dict[str, Any]

@@ -146,6 +146,7 @@ def shown(row: Row, answer: Any) -> set[str]:
     return {name for name in fields if name not in {each for each, value in sent if value not in ("", "None")}}
 
 
+@pytest.mark.long
 def test_a_key_or_person_without_view_gets_no_field_over_the_api(world: World) -> None:
     clients = {hidden: (key_without(hidden), client_of(person_without(hidden))) for hidden in RESOURCES.values()}
     wrong, rows = [], [row for row in [*API, *REQUESTS] if resource(row)]
@@ -170,6 +171,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 )
 
 
+@pytest.mark.long
 def test_no_change_of_the_rollout_shows_it_to_who_may_not_view_it(world: World) -> None:
     """Whoever may operate, force and stop it: neither a result nor a refusal has a percentage, count or revision."""
     key, person = key_without("rollout.view_rollout"), person_without("rollout.view_rollout")
@@ -187,6 +189,7 @@ def test_no_change_of_the_rollout_shows_it_to_who_may_not_view_it(world: World) 
     assert statuses >= {200, 400}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("check", "doubt", "sign"),
     [
@@ -220,6 +223,7 @@ def test_who_stops_the_rollout_sees_whether_it_is_stopped(
         User.objects.get(username="stopper").delete()
 
 
+@pytest.mark.long
 def test_a_stop_that_is_stored_here_only_is_not_verified(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The heartbeats wait for the standby too, so nothing shows that the processes follow the stop."""
     monkeypatch.setattr(standby, "confirmed", lambda result, _: replace(result, is_here_only=True))
@@ -239,6 +243,7 @@ def client_who_may_only_stop(language: str) -> Client:
     return client
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("language", "refusals"),
     [
@@ -292,6 +297,7 @@ def test_a_doubt_about_the_stop_is_in_one_language(
     assert answer.json()["verification"] == [sign]
 
 
+@pytest.mark.long
 def test_the_response_to_a_create_has_what_was_sent(world: World) -> None:
     body = {"phone": "8 (916) 555-00-01", "last_name": " Ким ", "university_id": int(world.own["university"])}
     client, reader = key_without("employees.view_employee"), key_without("employees.view_university")
@@ -308,6 +314,7 @@ def test_the_response_to_a_create_has_what_was_sent(world: World) -> None:
     assert made == {"id": University.objects.latest("pk").pk, "name": "Новый", "inn": "7736050010"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_key", [True, False])
 def test_a_repeated_create_shows_what_may_be_viewed_now(world: World, is_key: bool) -> None:
     """The stored response has all fields, but the right to view them is gone."""
@@ -332,6 +339,7 @@ def test_a_repeated_create_shows_what_may_be_viewed_now(world: World, is_key: bo
     assert (answer.status_code, answer.json()) == (201, {"id": whole["id"]} | kept)
 
 
+@pytest.mark.long
 def test_a_repeat_after_a_demotion_shows_the_id(world: World) -> None:
     """The person may no longer grant the role that the first request granted."""
     person = person_without("monitoring.view_screens", group="superadmin")
@@ -348,6 +356,7 @@ def test_a_repeat_after_a_demotion_shows_the_id(world: World) -> None:
     assert (answer.status_code, answer.json()) == (201, {"id": whole["id"]})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("group", ["", "operator", "curator"])
 def test_a_role_that_sees_nobody_changes_nobody(world: World, group: str) -> None:
     """Without a membership, operators and curators see no profile by their role."""
@@ -371,6 +380,7 @@ def view_permissions() -> tuple[str, ...]:
     return (*shows, *(f"x.{name}" for name in names if name.startswith(("view_", "change_"))))
 
 
+@pytest.mark.long
 def test_a_person_without_view_gets_no_field_in_the_admin(world: World) -> None:
     """Whoever may add, delete and operate, but see nothing."""
     client = Client(headers={"accept-language": "en"})

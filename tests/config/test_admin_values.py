@@ -90,6 +90,7 @@ def _autocompleted() -> list[tuple[type[Model], str]]:
     ]
 
 
+@pytest.mark.long
 def test_no_field_of_a_form_breaks_on_an_address(browser: Client, superadmin: User) -> None:
     for model in admin.site._registry:
         for value in (HOSTILE if IS_FULL else BREAKING) * bool(names := inputs(model, superadmin)):
@@ -97,6 +98,7 @@ def test_no_field_of_a_form_breaks_on_an_address(browser: Client, superadmin: Us
             assert answer.status_code == (400 if "\x00" in value else 200), (model, value)
 
 
+@pytest.mark.long
 def test_no_form_breaks_on_what_is_sent(browser: Client, superadmin: User) -> None:
     pages: list[tuple[str, list[str]]] = []
     for model in admin.site._registry:
@@ -124,6 +126,7 @@ def test_no_form_breaks_on_what_is_sent(browser: Client, superadmin: User) -> No
     send()
 
 
+@pytest.mark.long
 def test_a_field_with_suggestions_refuses_what_is_no_row(browser: Client) -> None:
     assert len(_autocompleted()) >= 5
     for model, name in _autocompleted():
@@ -149,6 +152,7 @@ def test_a_prefilled_row_is_shown(browser: Client) -> None:
     assert f'<option value="{university.pk}" selected>' in page
 
 
+@pytest.mark.long
 def test_suggestions_exist_only_for_relations(browser: Client) -> None:
     """The reverse of a relation, a column and a generic relation are refused as an unknown field is."""
     models: tuple[type[Model], ...] = (*admin.site._registry, Permission, ContentType)
@@ -168,6 +172,7 @@ def test_suggestions_exist_only_for_relations(browser: Client) -> None:
         assert browser.get("/admin/autocomplete/", wrong).status_code == 403
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", ["employees/employee/export/", "webhooks/inboxupdate/replay/"])
 @pytest.mark.parametrize(
     "query",
@@ -195,6 +200,7 @@ def test_a_page_with_a_lists_filters_refuses_what_the_list_does(browser: Client,
     assert not Replay.objects.filter(reason="r").exists()
 
 
+@pytest.mark.long
 def test_the_export_takes_the_filters_of_the_list(browser: Client) -> None:
     other = University.objects.create(name="Другой", inn="7736050003", kpp="773601001")
     foreign = Employee.objects.create(phone="+12025550188", university=other, last_name="Ким", profile_source="api")

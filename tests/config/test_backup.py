@@ -58,6 +58,7 @@ def counts(database: str) -> dict[str, int]:
         return {name: connection.execute(count.format(sql.Identifier(name))).fetchone()[0] for (name,) in names}  # type: ignore[index]
 
 
+@pytest.mark.long
 def test_every_row_comes_back_and_data_is_replaced_only_on_request(
     launch: Callable[[str], Launch], other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +85,7 @@ def test_every_row_comes_back_and_data_is_replaced_only_on_request(
         assert connected.execute("SELECT first_name FROM employees").fetchall() == [("Анна",)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content", [b"", b"no dump", b"PGDMP\1\2"])
 def test_a_damaged_dump_changes_nothing(
     content: bytes, launch: Callable[[str], Launch], other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -101,6 +101,7 @@ def words(text: str) -> str:
     return " ".join(["", *re.findall(r"[^\W_]+", filled), ""])
 
 
+@pytest.mark.long
 def test_a_package_has_every_text_that_is_translated_for_it() -> None:
     """A text that no installed version has any more goes."""
     packages = (django, unfold, simple_history, import_export, rest_framework, rest_framework_simplejwt, waffle)

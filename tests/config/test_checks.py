@@ -34,6 +34,7 @@ def ids() -> list[str]:
     return [message.id for message in found if message.id and message.id.startswith(OURS)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("has_database", [True, pytest.param(False, marks=pytest.mark.integration)])
 def test_a_good_production_is_clean(settings: Settings, has_database: bool, durable_postgres: FaultyServer) -> None:
     """Each silenced id would have been reported; the exit code is 0 before the first migration too."""
@@ -54,6 +55,7 @@ def test_a_good_production_is_clean(settings: Settings, has_database: bool, dura
     assert f"no issues ({len(settings.SILENCED_SYSTEM_CHECKS)} silenced)" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["PROFILE_TTL", "PROFILE_CACHE_TIMEOUT", "MAX_API_TIMEOUT"])
 def test_durations_have_to_be_positive(settings: Settings, name: str) -> None:
@@ -96,6 +98,7 @@ def test_waffles_override_is_refused(settings: Settings) -> None:
     assert ids() == ["rollout.E001"]
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @pytest.mark.parametrize("everyone", [True, False])
 def test_it_warns_of_an_overridden_phase(phases: Phases, everyone: bool) -> None:
@@ -134,6 +137,7 @@ def durability() -> list[str]:
     return [message.id or "" for message in check_durability(None)]
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_a_commit_has_to_be_durable(durable_postgres: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert durability() == ["postgres.E001", "postgres.E002", "postgres.E003"], "the server of the tests is fast"
@@ -156,6 +160,7 @@ def test_a_commit_has_to_be_durable(durable_postgres: FaultyServer, monkeypatch:
         connection.close()
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_it_warns_of_an_asynchronous_standby(durable_postgres: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that receives the log as a standby does, and one that PostgreSQL waits for."""

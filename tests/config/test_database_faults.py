@@ -106,6 +106,7 @@ def directory(phases: Phases, superadmin: User, university: University) -> Direc
     return Directory(superadmin, university)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [end_idle, end_long, terminate])
 def test_a_transaction_that_is_ended_is_refused(directory: Directory, fault: Callable[[], None]) -> None:
     with before_insert(fault):
@@ -142,6 +143,7 @@ def test_a_read_only_connection_is_not_kept(directory: Directory, read_only_role
     assert directory.add_university().status_code == 302
 
 
+@pytest.mark.long
 def test_without_a_free_connection_it_is_refused(directory: Directory) -> None:
     connection.close()
     pids: list[int] = []

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from config.dev.launch import SERVICES, Launch, write_service_files
 from config.dev.processes import BASE_DIR
 
@@ -17,6 +19,7 @@ def answer_of(command: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_it_works(tmp_path: Path) -> None:
     write_service_files(Launch({}, tmp_path, "127.0.0.1", 8196, 1, is_development=True), dict.fromkeys(SERVICES, "x"))
     environment = {"DATA_DIR": str(tmp_path), "ENV_FILE": str(tmp_path / "none")}

@@ -157,6 +157,7 @@ def test_a_phone_is_not_divided_into_dates_in_all_ways(unit: str) -> None:
     assert seconds(phones.normalize, f"{unit * 18}x1") < 0.05
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("unit", ["-", ".", "(", ")", "- ", ". ", "()", ") (", "–."])
 def test_punctuation_in_a_phone_takes_linear_time(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Test without the limit of a phone's length, behind which no pattern would be tried."""
@@ -174,6 +175,7 @@ def test_punctuation_in_a_phone_takes_linear_time(unit: str, monkeypatch: pytest
         assert taken < FLOOR or taken < 8 * seconds(phones.normalize, short), digits
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reader", READERS)
 @override_settings(MAX_BOT_TOKEN="token")
 def test_time_grows_like_the_length(reader: str) -> None:
@@ -184,6 +186,7 @@ def test_time_grows_like_the_length(reader: str) -> None:
             assert seconds(read, long, 3) < max(FLOOR, 8 * seconds(read, short, 3)), (ascii(long[:12]), tail)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "content",
     [
@@ -198,6 +201,7 @@ def test_a_small_file_is_read_at_once(content: bytes) -> None:
     assert seconds(lambda _: decode(content), "") < 0.3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("columns", "length", "words"),
     [(1_600, 900, "more than 1000 columns"), (50, 30_000, "no “Phone” column"), (1_000, 190, "no “Phone” column")],
@@ -211,6 +215,7 @@ def test_a_row_of_headings_is_read_at_once(columns: int, length: int, words: str
     assert time.thread_time() - began < 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "headings",
     [";" * 1_000_000, "я,я;" * 300_000, ";".join(["я," * 490] * 999), ";".join(["-," * 90 + "телефон"] * 999)],
@@ -225,6 +230,7 @@ def test_headings_with_two_delimiters_are_read_at_once(headings: str, delimiters
     assert time.thread_time() - began < 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("length", [100, 1_000])
 def test_an_invisible_text_in_many_cells_is_read_at_once(length: int) -> None:
     shared = f"<si><t>{chr(0x3164) * length}</t></si>"
@@ -235,6 +241,7 @@ def test_an_invisible_text_in_many_cells_is_read_at_once(length: int) -> None:
     assert time.thread_time() - began < 3
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 def test_a_request_of_marks_is_answered_at_once() -> None:
     marks = "a" + MARKS * 15_000

@@ -97,6 +97,7 @@ def test_a_forgotten_transaction_is_found(statement: str) -> None:
     assert locks.blocking_session() is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("lock", "written"),
     [
@@ -172,6 +173,7 @@ def test_alerts_are_checked_and_name_the_session(monkeypatch: pytest.MonkeyPatch
     assert engine.last_check().is_running
 
 
+@pytest.mark.long
 def test_health_names_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(INDICATORS, "blocking_session", replace(INDICATORS["blocking_session"], limit=0.0))
     out = StringIO()
@@ -206,6 +208,7 @@ def test_an_update_that_waits_for_a_lock_delays_no_other(phases: Phases) -> None
     assert Profile.objects.get(user_id="1").first_name == "Анна"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("table", ["profile_cache", "phone_links"])
 def test_many_locked_people_delay_no_other(

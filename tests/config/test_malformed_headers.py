@@ -117,6 +117,7 @@ KNOWN: list[dict[str, str]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("route", ROUTES)
 def test_no_known_bad_header_makes_a_route_fail(route: tuple[str, str]) -> None:
     replies = [(respond(*route, headers), headers) for headers in KNOWN]

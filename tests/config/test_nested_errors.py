@@ -74,6 +74,7 @@ INTERNALS = re.compile(
 )
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @pytest.mark.usefixtures("redis")
 @pytest.mark.parametrize("language", ["en", "ru"])

@@ -95,6 +95,7 @@ def test_a_name_that_cannot_be_encoded_is_unknown(bad_name: str) -> None:
         outgoing.addresses_of(bad_name, 80, time.monotonic() + PATIENCE)
 
 
+@pytest.mark.long
 def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     # A listener whose queue is full does not answer, as behind a firewall.
     with closing(socket.socket()) as deaf, closing(socket.socket()) as first, closing(socket.socket()) as second:

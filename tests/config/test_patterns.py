@@ -112,12 +112,14 @@ def test_every_text_that_is_described_as_empty_is() -> None:
     assert not list(map(hex, map(ord, wrong)))
 
 
+@pytest.mark.long
 def test_every_name_that_is_described_is_visible() -> None:
     described = [char for char in CHARACTERS if regex.search(texts.VISIBLE_PATTERN, char)]
     assert len(described) > 50_000
     assert all(texts.is_visible(texts.clean(char)) for char in described)
 
 
+@pytest.mark.long
 def test_every_letter_that_is_described_is_a_name() -> None:
     assert all(names.user_provided(char) for char in CHARACTERS if regex.search(names.USER_PROVIDED, char))
 

@@ -40,12 +40,14 @@ def ids() -> list[str]:
     return [message.id or "" for message in run_checks(include_deployment_checks=True)]
 
 
+@pytest.mark.long
 def test_it_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert prepared(capsys) == {"username": "admin", "is_new": True, "rollout": NOT_STARTED}
     assert prepared(capsys) == {"username": "admin", "is_new": False, "rollout": NOT_STARTED}
     assert User.objects.get().check_password("a-password-of-its-own")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("percents", "stage", "is_collecting"), [((100, 100, 100), 3, True), ((100, 100), 2, True)])
 def test_it_describes_the_rollout(
     percents: tuple[int, ...], stage: int, is_collecting: bool, capsys: pytest.CaptureFixture[str], phases: Phases
@@ -56,6 +58,7 @@ def test_it_describes_the_rollout(
     assert rollout["percents"] == [*percents, *[0] * (4 - len(percents))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["admin", "olga"])
 def test_production_refuses_the_password_of_development(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -84,6 +87,7 @@ def test_in_development_it_is_the_login(settings: Settings) -> None:
     assert "monitoring.E001" not in ids()
 
 
+@pytest.mark.long
 def test_development_gets_a_token_unless_the_key_comes_from_the_environment(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, settings: Settings, client: Client
 ) -> None:

@@ -46,6 +46,7 @@ def raw(text: str) -> str:
     return "".join(letter if ord(letter) > 127 else quote(letter, safe="") for letter in text)
 
 
+@pytest.mark.long
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=20))
 @example("Щукина")

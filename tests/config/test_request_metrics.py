@@ -49,6 +49,7 @@ def test_a_statement_is_counted_once() -> None:
     assert [value(name, **labels) for name in names] == [count + 1 for count in before]
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 def test_methods_and_paths_that_nobody_foresaw_share_a_label(client: Client) -> None:
     for verb in VERBS:

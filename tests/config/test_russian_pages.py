@@ -85,6 +85,7 @@ def read(operator: Client, path: str) -> str:
     return answer.content.decode() if is_page else ""
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shared_round")
 @pytest.mark.parametrize("most", [1, pytest.param(8, marks=pytest.mark.integration)])
 def test_no_page_has_english_left(operator: Client, rows: dict[str, Any], most: int) -> None:
@@ -97,6 +98,7 @@ def test_every_table_has_a_row(operator: Client, rows: dict[str, Any]) -> None:
     assert [model for model in admin.site._registry if not model._default_manager.exists()] == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("steady_heartbeats")
 @pytest.mark.parametrize("is_followed", [True, False])
 def test_the_emergency_stop_is_in_russian(

@@ -100,6 +100,7 @@ def test_it_sends_although_its_file_cannot_be_written(sent: list[str], tmp_path:
     assert sorted(sent) == sorted(settings.CELERY_BEAT_SCHEDULE)
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("step", [-HOUR, HOUR, -24 * HOUR])
 def test_a_clock_that_is_set_stops_no_task(beat: Scheduler, sent: list[str], step: timedelta) -> None:

@@ -44,6 +44,7 @@ def test_it_refuses_a_file_that_it_cannot_use(content: bytes | None, reason: str
         read_into({"MAX_BOT_TOKEN_FILE": str(file)})
 
 
+@pytest.mark.long
 def test_settings_and_make_run_read_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
         ("SECRET_KEY", "k" * 30 + "abcdefghijklmnopqrstuvwxyz"),

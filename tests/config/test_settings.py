@@ -180,6 +180,7 @@ LAUNCHES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("launcher", "case"), LAUNCHES)
 def test_it_refuses_to_start(tmp_path: Path, launcher: str, case: tuple[str, str | None]) -> None:
     ending = launch(LAUNCHERS[launcher], tmp_path / "refused", *case)

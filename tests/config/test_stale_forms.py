@@ -42,6 +42,7 @@ def opened(browser: Client, path: str) -> Fields:
     return form_of(browser.get(path).content.decode())
 
 
+@pytest.mark.long
 def test_it_works(browser: Client, user: User) -> None:
     """An account that was closed stays closed when somebody with an older page changes the address."""
     path = f"/admin/auth/user/{user.pk}/change/"
@@ -70,6 +71,7 @@ def test_a_university_keeps_what_somebody_else_changed(browser: Client, universi
     assert (university.name, university.kpp) == ("Новое имя", "770101001")
 
 
+@pytest.mark.long
 def test_groups_of_a_user_are_a_field_like_others(browser: Client, user: User) -> None:
     path = f"/admin/auth/user/{user.pk}/change/"
     user.groups.clear()
@@ -134,6 +136,7 @@ def test_a_deleted_row_is_reported(browser: Client, university: University, monk
     assert "Someone else has deleted this in the meantime." in page.content.decode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shown", ["", "x", "{}", "[1", '[["a"]]', "null", '["-1"]'])
 def test_it_survives_any_shown_value(browser: Client, user: User, shown: str) -> None:
     path = f"/admin/auth/user/{user.pk}/change/"

@@ -51,6 +51,7 @@ def test_callers_and_limits_are_apart() -> None:
     assert TokenBuckets("other").take("a", 0.01, 1) == 0
 
 
+@pytest.mark.long
 def test_the_limit_is_exact_over_time() -> None:
     buckets = [TokenBuckets("test") for _ in range(3)]
     started, tokens, lost = time.monotonic(), 0, 0.0

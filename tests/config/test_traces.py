@@ -108,6 +108,7 @@ def test_a_trace_leads_from_the_webhook_to_the_profile(traced: Traced) -> None:
     assert len(family(spans, receipt)) == len(spans)
 
 
+@pytest.mark.long
 def test_each_update_of_a_batch_is_in_its_own_trace(traced: Traced) -> None:
     def work() -> None:
         for number, name in enumerate([FIRST, SECOND], 1):
@@ -148,6 +149,7 @@ def test_a_trace_leads_from_a_create_to_the_direct_api(
     assert len(family(spans, first)) == len(spans)
 
 
+@pytest.mark.long
 def test_no_span_has_personal_data(
     traced: Traced, collector: Collector, api: APIClient, university: University, direct: FakeMax,
     monkeypatch: pytest.MonkeyPatch,
@@ -208,6 +210,7 @@ def test_log_lines_have_the_trace(traced: Traced, tmp_path: Path) -> None:
     assert (line["request_id"], line["trace_id"]) == (FIRST, FIRST)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("given", ["", "proxy-1", "0" * 32, FIRST.upper()])
 def test_every_request_id_has_a_trace(traced: Traced, given: str) -> None:
     def work() -> None:
@@ -239,6 +242,7 @@ def test_a_share_of_the_requests_is_traced(traced: Traced, monkeypatch: pytest.M
     assert sorted(names) == [(chosen, "process updates"), (chosen, "receive updates")]
 
 
+@pytest.mark.long
 def test_nothing_is_imported_when_off() -> None:
     # redis-py itself imports the metrics of OpenTelemetry where they are installed.
     ours = ("opentelemetry.instrumentation", "opentelemetry.exporter", "opentelemetry.sdk.trace", "google", "wrapt")

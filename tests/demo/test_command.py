@@ -49,6 +49,7 @@ def test_it_never_touches_another_folder(tmp_path: Path) -> None:
     assert f"{tmp_path} was not made by `make demo`, which never touches it" in printed
 
 
+@pytest.mark.long
 def test_production_refuses_it(tmp_path: Path) -> None:
     status, printed = output_of(tmp_path / "data", DEBUG="false")
     assert status == 1

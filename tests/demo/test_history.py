@@ -75,6 +75,7 @@ def simulated(seed: int) -> Simulation:
 NOW = timezone.now().replace(microsecond=0)
 
 
+@pytest.mark.long
 def test_it_works(lived: Simulation) -> None:
     assert list(University.objects.values_list("name", flat=True)) == list(UNIVERSITIES)
     assert Employee.objects.count() == COUNT
@@ -89,6 +90,7 @@ def test_it_works(lived: Simulation) -> None:
     assert timedelta(days=13) < timezone.now() - oldest < timedelta(days=15)
 
 
+@pytest.mark.long
 def test_no_time_is_in_the_future(lived: Simulation) -> None:
     now = timezone.now()
     for model, column in (
@@ -236,6 +238,7 @@ def test_the_first_check_neither_closes_nor_opens_an_alert(lived: Simulation) ->
     assert [alert.kind for alert in Alert.objects.open()] == ["dead_letters"]
 
 
+@pytest.mark.long
 def test_everybody_can_log_in(lived: Simulation, client: Client) -> None:
     for name in users.LOG_INS:
         answer = client.post("/admin/login/?next=/admin/", {"username": name, "password": users.password_of(name)})

@@ -183,6 +183,7 @@ for name, app in get_commands().items():
 """
 
 
+@pytest.mark.long
 def test_every_module_and_command_works_without_the_embedded_servers() -> None:
     """The image has no wheels of them."""
     packages = sorted({path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"})

@@ -94,6 +94,7 @@ def test_a_full_disk_that_cannot_be_made_fails_only_in_ci(
         run_in_pages(tmp_path, 1, "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pages", [1, 17, 25])
 def test_a_full_disk_ends_no_process(tmp_path: Path, pages: int) -> None:
     """There is no room for the first block of a file, for the second one, or for its last ones."""
@@ -141,6 +142,7 @@ for _ in range(2):
     assert (done.returncode, done.stdout.split("\n")[:4]) == (0, ["1 1", "1 0", "2 1", "2 0"]), done.stderr[-2000:]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("pages", "labels"), [(1, 10), (17, 2000), (25, 2000)])
 def test_a_process_returns_to_its_file_when_there_is_room(tmp_path: Path, pages: int, labels: int) -> None:
     """It started while the disk was full, or needed more room then."""

@@ -103,6 +103,7 @@ def test_it_passes_the_address_and_drops_forged_headers(served: Served) -> None:
     assert headers["Host"] == HOST
 
 
+@pytest.mark.long
 @BY_NGINX
 def test_it_drops_headers_with_underscores(served: Served) -> None:
     served.requests()
@@ -119,6 +120,7 @@ def test_it_publishes_no_metrics(served: Served) -> None:
     assert served.requests() == []
 
 
+@pytest.mark.long
 @BY_NGINX
 @pytest.mark.parametrize(
     ("path", "size"), [("/webhook/max", 400_000), ("/api/v1/webhook/max/", 400_000), ("/import", 17_000_000)]
@@ -132,6 +134,7 @@ def test_a_body_that_is_too_large_is_refused_in_json(served: Served, path: str, 
     assert served.requests() == []
 
 
+@pytest.mark.long
 @BY_NGINX
 def test_a_body_that_is_too_slow_never_reaches_the_server(served: Served) -> None:
     served.requests()
@@ -162,6 +165,7 @@ def test_too_many_log_ins_are_refused_in_json(served: Served) -> None:
     assert {served.proxy.send("POST", "/webhook/max", b"{}")[0] for _ in range(100)} == {200}
 
 
+@pytest.mark.long
 @BY_EACH
 @pytest.mark.parametrize("path", ["/webhook/max", "/employees", "/api/v1/employees/"])
 def test_it_bypasses_a_server_that_has_stopped_or_is_starting(served: Served, path: str) -> None:

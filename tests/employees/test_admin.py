@@ -33,6 +33,7 @@ def act(admin: Client, action: str, run: BackfillRun) -> str:
     return admin.post(page, {"reason": "why not"}, follow=True).content.decode()
 
 
+@pytest.mark.long
 def test_the_pages_open(admin: Client, university: University, superadmin: User) -> None:
     employee = Employee.objects.create(phone="+12025550100", university=university)
     MaxIdJob.objects.create()

@@ -47,6 +47,7 @@ def check_erased(employee: Employee) -> None:
     assert run is None or NAME not in str(list(run.batches.values_list("changes", flat=True)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_linked", [False, True], ids=["MAX ID", "phone link"])
 @pytest.mark.parametrize("way", ["batch", "refresh"])
 def test_a_batch_that_starts_during_the_erasure(university: University, way: str, is_linked: bool) -> None:
@@ -65,6 +66,7 @@ def test_a_batch_that_starts_during_the_erasure(university: University, way: str
     assert not run.batches.filter(status="failed").exists()
 
 
+@pytest.mark.long
 def test_an_erasure_that_starts_during_a_batch(university: University) -> None:
     add_profile(ID, NAME)
     employee = employ(university, 1, ID)
@@ -90,6 +92,7 @@ def test_a_batch_does_not_hold_up_updates_of_profiles(university: University) ->
         assert not updating.is_alive()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("people", [40, pytest.param(1500, marks=pytest.mark.integration)])
 def test_erasures_while_batches_run(university: University, people: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "MIN_BATCH", 5)

@@ -60,6 +60,7 @@ def test_it_never_blanks(api: APIClient, employee: Employee, verb: str) -> None:
     assert body["profile_last_updated"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("max_id", ["TBD", "no", "n.a.", "TRUE", "2024-01-05", "-unknown-", "1.5", "yes"])
 def test_a_stored_id_of_an_earlier_release_may_stay(
     api: APIClient, employee: Employee, client: Client, superadmin: User, max_id: str

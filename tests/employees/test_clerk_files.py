@@ -240,6 +240,7 @@ def test_an_error_is_a_sentence(admin: Client, language: str, column: str) -> No
         assert (error or line).endswith("."), line
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 def test_every_error_is_listed(admin: Client) -> None:
     rows = "\n".join(f"8916{number}" for number in range(300))

@@ -173,6 +173,7 @@ def test_parallel_creates_of_one_phone(university: University, superadmin: User)
     assert statuses == [201] + [409] * (len(SPELLINGS) - 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["pause", "kill"])
 def test_a_stopped_redis_is_no_fault_of_the_client(
     api: APIClient, university: University, redis_server: FaultyServer, fault: str

@@ -145,6 +145,7 @@ def test_universities_have_a_history(admin: Client) -> None:
     assert "СПбГУ" in admin.get(f"/admin/employees/university/{pk}/history/").content.decode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("query", ["", "?q=петров", "?profile_source__exact=default", "?o=1"])
 def test_the_list_asks_as_often_for_a_hundred_as_for_one(admin: Client, university: University, query: str) -> None:
     counts = []

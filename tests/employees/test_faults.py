@@ -65,6 +65,7 @@ DIRECT_FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", REDIS_FAULTS)
 def test_redis_is_no_fault_of_the_client(
     api: APIClient, university: University, redis_server: FaultyServer, fault: str
@@ -85,6 +86,7 @@ def test_redis_is_no_fault_of_the_client(
             free_memory(redis_server)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", DIRECT_FAULTS)
 def test_the_direct_api_is_no_fault_of_the_client(
     api: APIClient, university: University, direct: FakeMax, settings: Settings, fault: str
@@ -106,6 +108,7 @@ def test_another_phones_user_is_nobody(api: APIClient, university: University, d
     assert not UnresolvedName.objects.exists()
 
 
+@pytest.mark.long
 def test_both_down_at_once(
     api: APIClient, university: University, redis_server: FaultyServer, direct: FakeMax, settings: Settings
 ) -> None:

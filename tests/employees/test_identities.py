@@ -92,6 +92,7 @@ def fill_all_stores(employee: Employee) -> None:
 SEEDS = [{"phone": PHONE}, {"phone": OLD_PHONE}, {"user_id": ID}, {"user_id": OLD_ID}]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS, ids=str)
 @pytest.mark.parametrize("is_deleted", [False, True])
 def test_it_works(employee: Employee, seed: dict[str, Any], is_deleted: bool) -> None:
@@ -126,6 +127,7 @@ def employed_and_deleted_since(university: University) -> None:
     Employee.objects.create(phone=OLD_PHONE, max_id=OLD_ID, last_name="Чужая", university=university).delete()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("take_over", [linked_elsewhere, employed_elsewhere, employed_and_deleted_since])
 def test_what_somebody_else_has_now_is_not_followed(employee: Employee, university: University, take_over: Any) -> None:
     take_over(university)
@@ -138,6 +140,7 @@ def test_what_somebody_else_has_now_is_not_followed(employee: Employee, universi
         assert [row["phone"] for row in found["employees"]] == [PHONE]
 
 
+@pytest.mark.long
 def test_a_claimed_id_is_not_followed(university: University) -> None:
     """Entered later, by a curator, although it is the ID of another university's employee."""
     other = University.objects.create(name="Чужой")
@@ -149,6 +152,7 @@ def test_a_claimed_id_is_not_followed(university: University) -> None:
     assert Profile.objects.count() == 1
 
 
+@pytest.mark.long
 def test_a_limited_officer_exports_a_former_employee(employee: Employee, university: University) -> None:
     fill_all_stores(employee)
     employee.delete()
@@ -169,6 +173,7 @@ def test_a_limited_officer_sees_no_later_place(employee: Employee, university: U
     assert EmployeeVersion.objects.count() == 3
 
 
+@pytest.mark.long
 def test_the_updates_of_both_accounts_appear(employee: Employee) -> None:
     for user_id in (OLD_ID, ID):
         add_update(message(int(user_id)), "done", user_id=user_id)

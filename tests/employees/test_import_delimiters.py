@@ -135,6 +135,7 @@ def test_two_phones_without_quotes_are_refused(headings: str) -> None:
 COLUMNS = {"Телефон": "89161234560", "Фамилия": "Ли", "Имя": "Ян", "Отдел": "Право", "Адрес": "Мира"}
 
 
+@pytest.mark.long
 @settings(max_examples=300)
 @given(
     st.sampled_from(",;\t"),
@@ -239,6 +240,7 @@ CELLS = {"Фамилия": "Ли", "Имя": "Ян", "First name": "Ян", "Phon
 COMMENTS = ["", "", " обязательно", " личный", " для связи", " required"]
 
 
+@pytest.mark.long
 @settings(max_examples=200)
 @given(
     st.sampled_from([*permutations(",;\t", 2)]),

@@ -222,6 +222,7 @@ def test_an_altered_format_is_ignored(admin: Client, number: str) -> None:
     assert Employee.objects.count() == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [".", "..", "no-such-file"])
 def test_it_refuses_an_altered_file_name(admin: Client, name: str) -> None:
     answer = admin.post(PROCESS, previewed(admin, TEXT) | {"import_file_name": name}, follow=True)
@@ -316,6 +317,7 @@ def test_the_limits_are_named(admin: Client) -> None:
     assert "CSV or XLSX, up to 10,000 rows and 16 MB" in admin.get(IMPORT).content.decode()
 
 
+@pytest.mark.long
 def test_an_unconfirmed_file_is_deleted_after_an_hour(admin: Client) -> None:
     uploaded(admin, many(1))
     stored = ImportFile.objects.get()

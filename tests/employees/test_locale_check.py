@@ -37,6 +37,7 @@ def test_it_works() -> None:
     assert check_locale(None) == []
 
 
+@pytest.mark.long
 def test_the_deployment_check_and_assess_report_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """An administrator may restore a dump into a database of their own, which no migration has checked."""
     name = f"{connection.settings_dict['NAME']}_c"

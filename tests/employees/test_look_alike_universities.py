@@ -117,6 +117,7 @@ def test_a_curator_means_the_own_branch(as_role: AsRole) -> None:
     assert as_role("curator", own).post("/employees", body, format="json").json()["university_id"] == own.pk
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("numbers", [{}, {"inn": "7736050003"}, {"inn": "7736050003", "kpp": "773601001"}])
 def test_all_surfaces_agree_on_what_exists(
     api: APIClient, client: Client, superadmin: User, tmp_path: Path, numbers: dict[str, str]
@@ -241,6 +242,7 @@ DIFFERENT = [("МГУ", "MGU"), ("Вуз 1", "Вуз 2"), ("Вуз-1", "Вуз 1
 DIFFERENT += [("NГУ", "VГУ"), ("RГУ", "ГГУ"), ("YГУ", "UГУ"), ("LГУ", "IГУ"), ("Е", "Ё"), ("0ГУ", "ОГУ")]
 
 
+@pytest.mark.long
 def test_similar_letters_and_signs_make_no_other_name() -> None:
     for stored, other in [*SAME, *((second, first) for first, second in SAME)]:
         University.objects.all().delete()

@@ -102,6 +102,7 @@ def test_a_claim_by_post_is_one_too(curator: APIClient, member: User, victim: Em
     assert not sees(curator, member)
 
 
+@pytest.mark.long
 def test_a_claim_in_the_admin_is_one_too(
     curator: APIClient, member: User, victim: Employee, employee: Employee
 ) -> None:
@@ -128,12 +129,14 @@ def test_a_claimed_person_can_be_neither_changed_nor_erased(
     assert client_of(superadmin).get(f"/profiles/{VICTIM}").json()["display_name"] == "Чужая Тайна"
 
 
+@pytest.mark.long
 def test_a_phone_link_ties_the_profile(curator: APIClient, member: User, victim: Employee, employee: Employee) -> None:
     patch(curator, employee, max_id=VICTIM)
     PhoneLink.objects.create(phone=ME, user_id=VICTIM, observed_at=timezone.now())
     assert sees(curator, member)
 
 
+@pytest.mark.long
 def test_the_direct_api_ties_the_profile(
     curator: APIClient, member: User, victim: Employee, employee: Employee
 ) -> None:

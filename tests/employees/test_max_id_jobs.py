@@ -32,6 +32,7 @@ def start(api: APIClient) -> int:
     return int(answer.json()["id"])
 
 
+@pytest.mark.long
 def test_it_works(api: APIClient, people: None, direct: FakeMax) -> None:
     for number, phone in enumerate(PHONES[:240], 1):
         direct.knows(phone, number)

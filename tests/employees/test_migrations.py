@@ -141,6 +141,7 @@ def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
     assert run("SELECT count(*) FROM information_schema.columns WHERE column_name = 'profile_source'") != [(0,)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("before", "after", "index"),
     [
@@ -161,6 +162,7 @@ def test_an_interrupted_index_is_rebuilt(before: str, after: str, index: str) ->
     assert "first_name)" not in str(definition).replace("(first_name)::text", "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("direction", [pytest.param([], marks=pytest.mark.integration), ["--backwards"]])
 def test_sqlmigrate_changes_nothing(direction: list[str]) -> None:
     migrate("0001" if not direction else HEAD)

@@ -37,6 +37,7 @@ def run(*arguments: str, **options: Any) -> str:
     return out.getvalue()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("who", [("--phone", "8 916 555-01-42"), ("--user-id", ID), ("--max-id", ID)])
 def test_it_works(employee: Employee, who: tuple[str, str]) -> None:
     document = json.loads(run(*who))
@@ -47,6 +48,7 @@ def test_it_works(employee: Employee, who: tuple[str, str]) -> None:
     assert PersonExport.objects.get().by.endswith("(manage.py)")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("language", "words"), [("ru", "сведения о человеке"), ("en", "stored about this person")])
 def test_it_writes_a_page_to_read(employee: Employee, tmp_path: Path, language: str, words: str) -> None:
     file = tmp_path / "person.html"
@@ -142,6 +144,7 @@ def test_only_who_answers_for_personal_data_may(employee: Employee, group: str) 
     assert not PersonExport.objects.exists()
 
 
+@pytest.mark.long
 def test_a_membership_limits_it(employee: Employee, university: University) -> None:
     other = University.objects.create(name="Другой")
     officer = member("data_protection_officer", university=other)
@@ -176,6 +179,7 @@ def test_a_foreign_phone_beside_an_own_id_is_left_out(employee: Employee, univer
     assert ID not in json.dumps(exported)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("surface", ["patch", "create"])
 @pytest.mark.parametrize("is_limited", [False, True])
 def test_a_claimed_id_identifies_nobody_on_page_button_and_command(

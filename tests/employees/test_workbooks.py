@@ -312,6 +312,7 @@ TOO_LARGE: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [*READABLE, *TOO_LARGE])
 def test_a_hostile_workbook_takes_little_memory(kind: str) -> None:
     content = {**READABLE, **TOO_LARGE}[kind]()

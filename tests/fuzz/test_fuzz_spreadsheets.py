@@ -41,6 +41,7 @@ def test_it_reads_every_workbook_or_says_why_not(changes: list[tuple[int, int]])
         read_xlsx(bytes(content))
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_it_stores_what_was_meant(client: Client, superadmin: User) -> None:
     client.force_login(superadmin)

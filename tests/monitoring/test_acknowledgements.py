@@ -102,6 +102,7 @@ def test_it_refuses_impossible_actions(superadmin: User, clock: Clock) -> None:
         alert.acknowledge(superadmin)
 
 
+@pytest.mark.long
 def test_a_mute_stops_notifications_until_it_ends(superadmin: User, clock: Clock, receiver: AlertReceiver) -> None:
     alert = fire()
     outbox.deliver()
@@ -120,6 +121,7 @@ def test_a_mute_stops_notifications_until_it_ends(superadmin: User, clock: Clock
     assert len(receiver.received) == 3
 
 
+@pytest.mark.long
 def test_an_alert_muted_throughout_sends_nothing(superadmin: User, clock: Clock, receiver: AlertReceiver) -> None:
     alert = fire()
     outbox.deliver()
@@ -149,6 +151,7 @@ def test_undelivered_notifications_wait_for_the_mute(superadmin: User, clock: Cl
     assert outbox.deliver() == 1
 
 
+@pytest.mark.long
 def test_an_alert_resolved_while_muted_is_never_delivered(
     superadmin: User, clock: Clock, receiver: AlertReceiver
 ) -> None:

@@ -28,6 +28,7 @@ def operator(client: Client, superadmin: User) -> Client:
     return client
 
 
+@pytest.mark.long
 def test_each_list_opens(operator: Client, university: University) -> None:
     add_profile("7")
     Employee.objects.create(phone="+79160000000", university=university)

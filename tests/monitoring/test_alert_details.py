@@ -50,6 +50,7 @@ def path(alert: Alert) -> str:
     return reverse("admin:monitoring_alert_change", args=[alert.pk])
 
 
+@pytest.mark.long
 def test_it_works(admin: Client, fired: Alert) -> None:
     page = admin.get(path(fired)).content.decode()
     assert '<b class="s-number">2</b>' in page
@@ -61,6 +62,7 @@ def test_it_works(admin: Client, fired: Alert) -> None:
     assert "Устраните причину и обработайте группу повторно." in admin.get(path(fired)).content.decode()
 
 
+@pytest.mark.long
 def test_the_value_is_that_of_the_indicator(admin: Client, fired: Alert) -> None:
     reading = IndicatorReading.objects.filter(name="dead_letters").latest("pk")
     assert (reading.value, reading.warning_limit) == (2, 0)
@@ -68,6 +70,7 @@ def test_the_value_is_that_of_the_indicator(admin: Client, fired: Alert) -> None
     assert '<b class="s-number">77</b>' in admin.get(path(fired)).content.decode()
 
 
+@pytest.mark.long
 def test_a_resolved_alert_shows_its_last_value(admin: Client, fired: Alert, clock: Clock) -> None:
     Alert.objects.update(resolved_at=timezone.now())
     clock.shift(timedelta(minutes=20))
@@ -77,6 +80,7 @@ def test_a_resolved_alert_shows_its_last_value(admin: Client, fired: Alert, cloc
     assert '<b class="s-number">2</b>' in admin.get(path(fired)).content.decode()
 
 
+@pytest.mark.long
 def test_readings_that_are_gone_are_no_error(admin: Client, fired: Alert) -> None:
     IndicatorReading.objects.all().delete()
     page = admin.get(path(fired))
@@ -84,6 +88,7 @@ def test_readings_that_are_gone_are_no_error(admin: Client, fired: Alert) -> Non
     assert "<polyline" not in page.content.decode()
 
 
+@pytest.mark.long
 def test_every_kind_has_a_page(admin: Client, phases: Phases) -> None:
     rounds.take_round()
     for kind in Kind:
@@ -92,6 +97,7 @@ def test_every_kind_has_a_page(admin: Client, phases: Phases) -> None:
         assert all(admin.get(rows.url(alert)).status_code in (200, 302) for rows in _ROWS.get(kind, [])), kind
 
 
+@pytest.mark.long
 def test_links_follow_permissions(client: Client, fired: Alert, university: University) -> None:
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.set(Permission.objects.filter(codename="view_alert"))
@@ -103,6 +109,7 @@ def test_links_follow_permissions(client: Client, fired: Alert, university: Univ
     assert DEAD_LETTERS not in client.get(path(fired)).content.decode(), "the inbox belongs to no university"
 
 
+@pytest.mark.long
 def test_the_menu_and_the_title_count(admin: Client, fired: Alert) -> None:
     for page in ("/admin/", "/admin/rollout/", "/admin/employees/employee/"):
         content = admin.get(page).content.decode()
@@ -119,6 +126,7 @@ def test_the_menu_and_the_title_count(admin: Client, fired: Alert) -> None:
     assert 'title="Open alerts"></span>' in content
 
 
+@pytest.mark.long
 def test_who_may_not_see_alerts_sees_no_count(client: Client, fired: Alert) -> None:
     user = User.objects.create_user("reader", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename="view_rollout"))
@@ -126,6 +134,7 @@ def test_who_may_not_see_alerts_sees_no_count(client: Client, fired: Alert) -> N
     assert "(1) " not in client.get("/admin/rollout/").content.decode()
 
 
+@pytest.mark.long
 def test_payloads_have_links(fired: Alert, settings: Settings) -> None:
     settings.SITE_URL = "https://names.example.ru"
     address = f"https://names.example.ru{path(fired)}"

@@ -61,6 +61,7 @@ def world(request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytes
 SAMPLE = {Kind.PROFILE_QUALITY_LOW, Kind.CACHE_CONNECTION_FAILED, Kind.DEAD_LETTERS, Kind.SUBSCRIPTION_WRONG}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[] if kind in SAMPLE else pytest.mark.integration) for kind in Kind], ids=str
 )
@@ -89,6 +90,7 @@ def test_each_fires_and_resolves_and_is_delivered_once(
     assert len(set(receiver.keys)) == len(receiver.keys)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", list(Kind), ids=str)
 def test_each_has_a_russian_message(kind: Kind, world: dict[str, Any], clock: Clock, settings: Settings) -> None:
     """An operator's own reason stays as written, and what PostgreSQL reports."""
@@ -124,6 +126,7 @@ def test_the_documented_form(clock: Clock, receiver: AlertReceiver, settings: Se
     ]
 
 
+@pytest.mark.long
 def test_low_quality_escalates_once(clock: Clock, receiver: AlertReceiver) -> None:
     for number in range(7):
         add_profile(f"c{number}", "Иван", "Петров")
@@ -141,6 +144,7 @@ def test_low_quality_escalates_once(clock: Clock, receiver: AlertReceiver) -> No
     assert Alert.objects.get().severity == "critical"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("times", [4, pytest.param(12, marks=pytest.mark.integration)])
 def test_a_flapping_alert_stays_open(clock: Clock, receiver: AlertReceiver, times: int) -> None:
     for _ in range(times):
@@ -154,6 +158,7 @@ def test_a_flapping_alert_stays_open(clock: Clock, receiver: AlertReceiver, time
     assert receiver.received[-1]["status"] == "resolved"
 
 
+@pytest.mark.long
 def test_a_returning_alert_is_held_longer(clock: Clock) -> None:
     for held_for in (2, 3, 5):
         waiting = row(State.PENDING, timedelta(minutes=10))
@@ -165,6 +170,7 @@ def test_a_returning_alert_is_held_longer(clock: Clock) -> None:
         assert not Alert.objects.open().exists()
 
 
+@pytest.mark.long
 def test_after_the_clock_was_set_back_an_alert_resolves(clock: Clock) -> None:
     fix = low_quality(clock=clock)
     check(clock)
@@ -178,6 +184,7 @@ def test_after_the_clock_was_set_back_an_alert_resolves(clock: Clock) -> None:
     assert Alert.objects.get().resolved_at
 
 
+@pytest.mark.long
 def test_a_failed_measurement_changes_nothing(clock: Clock, platform: FakePlatform, receiver: AlertReceiver) -> None:
     row(State.DONE)
     check(clock)
@@ -188,6 +195,7 @@ def test_a_failed_measurement_changes_nothing(clock: Clock, platform: FakePlatfo
     assert [body["alert_type"] for body in receiver.received] == ["subscription_lost"]
 
 
+@pytest.mark.long
 def test_an_alert_that_cannot_be_checked_makes_the_check_late(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> Measured:
         raise OperationalError("canceling statement due to statement timeout")

@@ -89,6 +89,7 @@ SURFACES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", SURFACES)
 def test_each_surface_names_who_holds_the_lock(
     held: object, api: APIClient, change: Callable[[APIClient], object], monkeypatch: pytest.MonkeyPatch

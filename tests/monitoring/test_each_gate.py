@@ -61,6 +61,7 @@ def installed(phases: Phases, settings: Settings) -> Settings:
     return settings
 
 
+@pytest.mark.long
 def test_phase_1_asks_for_what_was_installed(installed: Settings) -> None:
     assert {result.verdict for result in gates.evaluate(1, Decimal(100)).results} == {Verdict.PASS}
     installed.WEBHOOK_SECRETS = []
@@ -117,6 +118,7 @@ def test_an_old_round_trip_does_not_count(installed: Settings, phases: Phases) -
     assert result_of(2, "round_trip")[0] == Verdict.INCONCLUSIVE
 
 
+@pytest.mark.long
 def test_phase_2_is_held_where_no_updates_arrive(
     installed: Settings, phases: Phases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +186,7 @@ FAULTS: list[tuple[str, Callable[[Settings, pytest.MonkeyPatch], object]]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("gate", "spoil"), FAULTS, ids=[gate for gate, _ in FAULTS])
 def test_what_holds_phase_3(
     proven: Settings,

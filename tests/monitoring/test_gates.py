@@ -76,6 +76,7 @@ def all_green(phases: Phases, settings: Settings, monkeypatch: pytest.MonkeyPatc
                 gates.check(3, Decimal(50))
 
 
+@pytest.mark.long
 def test_it_works(all_green: None) -> None:
     assert evaluate(3, Decimal(50)).failing == []
     changes.apply(request("set", phase=3, percent=50))
@@ -102,6 +103,7 @@ def test_force_is_recorded_with_the_failing_gates(phases: Phases) -> None:
     assert {"step", "agreement", "dwell"} <= failing
 
 
+@pytest.mark.long
 def test_increases_go_step_by_step_and_decreases_at_once(all_green: None) -> None:
     with pytest.raises(GatesNotPassed, match="one step at a time: after 25% comes 50%"):
         changes.apply(request("set", phase=3, percent=75))
@@ -109,18 +111,21 @@ def test_increases_go_step_by_step_and_decreases_at_once(all_green: None) -> Non
     assert changes.apply(request("advance", reason="r", is_forced=True)).after.percents[PHASES[2]] == 5
 
 
+@pytest.mark.long
 def test_the_message_is_the_documented_one(all_green: None) -> None:
     compared(24, "conflict")
     held = str(evaluate(3, Decimal(50)).hold_message())
     assert held.startswith("Phase 3 is held at 25%: agreement 94.8% < 98.0% (lower bound, n = 764); conflicts 5.")
 
 
+@pytest.mark.long
 def test_without_monitoring_every_gate_is_inconclusive(all_green: None) -> None:
     Switch.objects.filter(name="monitoring").update(active=False)
     forget_state()
     assert set(verdicts(3, 50).values()) == {Verdict.INCONCLUSIVE}
 
 
+@pytest.mark.long
 def test_three_checks_in_a_row(all_green: None) -> None:
     GateCheck.objects.all().delete()
     for passed in (1, 2):
@@ -136,6 +141,7 @@ def test_three_checks_in_a_row(all_green: None) -> None:
     assert verdicts(3, 50)["agreement"] == Verdict.PASS
 
 
+@pytest.mark.long
 def test_a_university_fails_only_on_evidence(all_green: None) -> None:
     compared(29, "conflict", university_id=8, ago=timedelta(seconds=1))
     assert verdicts(3, 50)["universities"] == Verdict.PASS
@@ -143,6 +149,7 @@ def test_a_university_fails_only_on_evidence(all_green: None) -> None:
     assert verdicts(3, 50)["universities"] == Verdict.FAIL
 
 
+@pytest.mark.long
 def test_the_gate_names_no_university(all_green: None) -> None:
     """Its message, which is stored too, is shown to users who are limited to another university."""
     for university in (81726354, 81726355):
@@ -170,6 +177,7 @@ def test_pages_name_the_universities_that_the_reader_may_see(all_green: None) ->
     assert not [name for name in names if name in shown(set())]
 
 
+@pytest.mark.long
 def test_values_are_labelled_as_bounds(all_green: None) -> None:
     compared(117, stage=3, served_source="webhook", served_ms=5.0)
     compared(3, "both_empty", stage=3, served_source="default", served_ms=5.0)
@@ -180,6 +188,7 @@ def test_values_are_labelled_as_bounds(all_green: None) -> None:
     assert (cohort.number[:1], cohort.number[-1:], cohort.operator, cohort.limit) == ("≤", "%", "≥", "98%")
 
 
+@pytest.mark.long
 def test_a_cohort_with_conflicts_shows_the_bound_that_fails(all_green: None) -> None:
     """Its agreement is not proven to be too low: with 50 conflicts among 2,000 comparisons it may be 98.3%."""
     Comparison.objects.all().delete()
@@ -202,6 +211,7 @@ def test_a_cohort_with_conflicts_shows_the_bound_that_fails(all_green: None) -> 
         assert shown.history.trend.highest == with_unit(result.value, "%")
 
 
+@pytest.mark.long
 def test_the_cohort_must_not_do_worse_than_the_direct_api(all_green: None) -> None:
     compared(60, "both_empty", stage=3, served_source="default", served_ms=5.0)
     assert verdicts(3, 50)["cohort_errors"] == Verdict.FAIL
@@ -209,6 +219,7 @@ def test_the_cohort_must_not_do_worse_than_the_direct_api(all_green: None) -> No
     assert verdicts(3, 50)["cohort_speed"] == Verdict.FAIL
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("gate", "spoil"),
     [
@@ -246,6 +257,7 @@ def test_phase_2_asks_for_a_round_trip(phases: Phases) -> None:
     assert verdicts(2, 100)["round_trip"] == Verdict.FAIL
 
 
+@pytest.mark.long
 def test_phase_4_asks_for_phase_3_at_100(all_green: None, phases: Phases) -> None:
     engine.check_alerts()
     assert verdicts(4, 1) == {"phase3_complete": Verdict.FAIL, "no_alert": Verdict.PASS}
@@ -259,6 +271,7 @@ def due(percent: int = 50) -> Plan:
     return plan_step(3, percent, timezone.now())
 
 
+@pytest.mark.long
 def test_a_planned_step_is_checked_when_it_fires(all_green: None) -> None:
     due()
     assert controller.fire_due() == 1
@@ -297,6 +310,7 @@ def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnB
     assert not Rollout.current().is_paused
 
 
+@pytest.mark.long
 def test_the_controller_checks_once_an_interval(all_green: None, settings: Settings) -> None:
     GateCheck.objects.all().delete()
     controller.run()

@@ -110,6 +110,7 @@ def test_a_direct_api_that_max_does_not_have_is_down(
     assert error == "Not healthy: direct api"
 
 
+@pytest.mark.long
 def test_a_timeout_of_the_direct_api_is_shown_as_a_timeout(
     live_server: LiveServer, all_living: None, platform: FakePlatform, settings: Settings
 ) -> None:

@@ -106,6 +106,7 @@ def test_a_wrong_command_is_refused_in_one_line() -> None:
 words = st.text(max_size=20) | st.sampled_from(["3", "50", "1h", "+79161234567", "100.00", "0x1", "-0", "٣", "1_0"])
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_five")
 @hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -265,6 +266,7 @@ def test_the_controller_checks_again_after_a_wrong_clock(phases: Phases, redis: 
     assert GateCheck.objects.filter(gate="tripwire").count() == 2
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "at", ["2028-02-29T23:59:59+00:00", "2027-03-28T01:30:00+01:00", "2026-12-31T23:59:59.999999+00:00"]

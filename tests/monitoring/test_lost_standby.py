@@ -60,6 +60,7 @@ def server(durable_postgres: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> I
     connection.close()
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_it_finds_a_commit_that_waits(server: FaultyServer) -> None:
     def store() -> None:
@@ -80,6 +81,7 @@ def test_it_finds_a_commit_that_waits(server: FaultyServer) -> None:
     assert locks.standby_wait() is None
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_a_transaction_may_do_without_it(server: FaultyServer) -> None:
     with without_standby(), statement_deadline(60), connection.cursor() as cursor:
@@ -158,6 +160,7 @@ def test_a_single_wait_is_no_alert(waiting: Callable[[float], None], client: Cli
     assert SENTENCE % 3 in answer.json()["reason"]
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @pytest.mark.usefixtures("redis", "phases")
 def test_short_waits_that_last_are_an_alert(
@@ -182,6 +185,7 @@ def test_short_waits_that_last_are_an_alert(
         assert measured().level == "ok"
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("block", "is_slow"), [(transaction.atomic, True), (nullcontext, False)])
 def test_the_worker_gives_up_a_commit(
@@ -215,6 +219,7 @@ def test_the_worker_gives_up_a_commit(
         cursor.execute(INSERT)
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("end", ["pg_cancel_backend", "pg_terminate_backend"])
 def test_a_wait_that_an_administrator_ends_is_no_success(server: FaultyServer, end: str) -> None:
@@ -247,6 +252,7 @@ def _end_waits(url: str) -> None:
         end_waits(admin)
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_an_administrator_may_go_on_without_it(server: FaultyServer) -> None:
     """With ``local``, as without synchronous_standby_names: a session waits for one commit more at most."""
@@ -268,6 +274,7 @@ def test_a_short_wait_does_not_hide_a_lock(waiting: Callable[[float], None], mon
     assert (measured().value, measured().data["pid"]) == (300, 2)
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @pytest.mark.usefixtures("redis", "phases")
 @pytest.mark.parametrize("pid", [4711, 2])
@@ -289,6 +296,7 @@ def test_a_blocked_session_does_not_hide_a_lost_standby(
         assert Alert.objects.get(kind=Kind.LOCK_HELD).message == SENTENCE % 302
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", ["synchronous_standby_names = ''", "synchronous_commit = local"])
 def test_the_statements_of_the_runbook_end_the_waits(server: FaultyServer, way: str) -> None:

@@ -63,6 +63,7 @@ def test_evictions_after_a_restart_of_redis(redis_health: dict[str, Any], clock:
     assert str(found.message) == "Redis evicted 40.0% of the profiles in a day"
 
 
+@pytest.mark.long
 def test_growth_is_carried_over_from_the_previous_release(
     redis_health: dict[str, Any], clock: Clock, phases: Phases
 ) -> None:
@@ -76,6 +77,7 @@ def test_growth_is_carried_over_from_the_previous_release(
     assert rounds.take_round()["evictions"].value == (50 + 50 + 10) / 1000
 
 
+@pytest.mark.long
 def test_alert_and_gate_ignore_silence_at_night(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gate once held and paused the rollout while the alert was rightly quiet."""
     phases(100, 100)
@@ -103,6 +105,7 @@ def test_a_probe_does_not_end_the_silence(clock: Clock, phases: Phases) -> None:
     assert gate(3, "updates_arrive").value == 12 * 3600
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("age", "verdict", "alerts"),
     [
@@ -126,6 +129,7 @@ def test_one_lag_has_two_limits(
     assert f"webhook_inbox_lag_seconds {age.total_seconds()}\n" in client.get("/metrics").content.decode()
 
 
+@pytest.mark.long
 def test_one_error_rate(client: Client, superadmin: User, clock: Clock, phases: Phases) -> None:
     """The gate once judged the day and the alert the hour; the alert's page shows the same value and limit."""
     phases(100)
@@ -143,6 +147,7 @@ def test_one_error_rate(client: Client, superadmin: User, clock: Clock, phases: 
         assert f'<b class="s-number">{shown}</b>' in page.content.decode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("minutes", [1, 14, 16, 90, -90])
 def test_one_last_check(client: Client, settings: Any, superadmin: User, phases: Phases, minutes: int) -> None:
     """A worker that stopped checking was once seen by none of these; a clock that was ahead must not hide it."""

@@ -76,6 +76,7 @@ def test_universities_are_added_and_renamed_by_who_sees_all(university: Universi
     assert whole.post(f"{page}change/", form).status_code == 302
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_limited", [True, False])
 def test_only_a_superadmin_makes_curators(university: University, is_limited: bool) -> None:
     operator = member(university if is_limited else None, "operator")
@@ -141,6 +142,7 @@ def test_no_link_leads_to_a_refusal(university: University) -> None:
                 assert (f'class="s-link" href="{reverse(name)}"' in page) is is_shown, (path, name)
 
 
+@pytest.mark.long
 def test_no_link_leads_to_the_comparisons(university: University, phases: Phases) -> None:
     phases(100, 100)
     for client, is_shown in ((member(university, "operator"), False), (member(None, "operator", "viewer"), True)):

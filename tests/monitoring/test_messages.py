@@ -95,6 +95,7 @@ PAGES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_held")
 def test_every_surface_is_in_the_readers_language(
     client: Client, api: APIClient, superadmin: User, language: str
@@ -116,6 +117,7 @@ def test_every_surface_is_in_the_readers_language(
     assert HELD[language] in Alert.objects.get(kind="rollout_held").text
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_held")
 def test_texts_are_stored_in_the_sites_language() -> None:
     """Searches and the previous release read them; the payload of an alert is in English."""
@@ -136,6 +138,7 @@ def test_texts_are_stored_in_the_sites_language() -> None:
             assert str(RolloutSettings.read(Rollout.current()).held_for).startswith(HELD[language])
 
 
+@pytest.mark.long
 def test_the_outcome_of_a_plan_is_translated(phases: Phases, language: str) -> None:
     phases(100, 100, 25)
     outcomes = []
@@ -260,6 +263,7 @@ def msgids(message: Message) -> Iterator[str]:
                 yield from msgids(one)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("has_seen_something", [False, True])
 def test_every_gate_message_is_translated(phases: Phases, has_seen_something: bool) -> None:
     phases(100, 100, 25)
@@ -299,6 +303,7 @@ MORE_BROKEN: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shared_round")
 @pytest.mark.parametrize(
     "broken", [*BROKEN, *(pytest.param(broken, marks=pytest.mark.integration) for broken in MORE_BROKEN)]

@@ -76,6 +76,7 @@ def test_it_works(client: Client) -> None:
     assert after["rollout_percent[('flag', 'phase3_cache_first')]"] == 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.integration)])
 def test_random_types_add_one_series(client: Client, count: int) -> None:
     send(message("bot_started", 1))
@@ -118,6 +119,7 @@ Gauge("alive", "x", multiprocess_mode="livesum").set(1)
 """
 
 
+@pytest.mark.long
 def test_it_archives_the_counts_of_ended_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     for n in (1, 2, 4):
@@ -151,6 +153,7 @@ def test_it_works_when_the_directory_is_gone(tmp_path: Path, monkeypatch: pytest
     assert client.get("/metrics").status_code == 200
 
 
+@pytest.mark.long
 def test_a_living_process_keeps_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     waiting = COUNTING.format(n=3) + "\nprint(flush=True)\ninput()"
@@ -203,6 +206,7 @@ print(step, *sorted(path.name.rpartition(metric_files.HOST)[2] for path in folde
 """
 
 
+@pytest.mark.long
 def test_a_collector_killed_at_any_step_counts_the_dead_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     command = [sys.executable, "-W", "ignore", "-c", KILLED]
@@ -266,6 +270,7 @@ def test_a_damaged_file_spoils_no_other(
     assert (folder / name).exists() == (pid == LIVING)
 
 
+@pytest.mark.long
 def test_a_frozen_collector_delays_nobody_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Client
 ) -> None:

@@ -51,6 +51,7 @@ def own(university: University) -> Client:
     return client
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PAGES)
 def test_it_works(own: Client, path: str) -> None:
     update, whole = row(State.DEAD), operator("whole")
@@ -105,6 +106,7 @@ def test_a_second_backfill_waits_for_a_foreign_one(own: Client) -> None:
     assert "Only one backfill can be open at a time." in answer.content.decode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("answer", ["acknowledge", "mute", "unmute"])
 def test_it_refuses_answers_to_alerts(own: Client, answer: str) -> None:
     alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
@@ -123,6 +125,7 @@ def test_it_allows_the_emergency_stop(own: Client, phases: Phases) -> None:
     assert own.get("/admin/emergency/").status_code == 200
 
 
+@pytest.mark.long
 def test_the_sidebar_does_not_offer_refused_pages(own: Client) -> None:
     pages = ("screens:audit", "screens:sources", "screens:comparisons", "admin:webhooks_inboxupdate_dead_letters")
     for client, is_offered in ((own, False), (operator("whole"), True)):
@@ -173,6 +176,7 @@ def test_rules_of_other_universities_are_not_listed(own: Client, university: Uni
     assert f"because of {other.pk}" in operator("whole").get("/admin/rollout/").content.decode()
 
 
+@pytest.mark.long
 def test_changes_of_foreign_rules_are_not_shown(own: Client, university: University, phases: Phases) -> None:
     phases(100, 100)
     other = University.objects.create(name="Другой")
@@ -208,6 +212,7 @@ def test_anonymous_users_are_sent_to_the_login() -> None:
         assert answer["Location"].startswith("/admin/login/")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("language", ["en", "ru"])
 @pytest.mark.parametrize("path", ["rollout/", "live/rollout/", "steer/3/preview/?percent=1"])
 def test_the_figures_of_another_university_are_hidden(

@@ -113,6 +113,7 @@ def recounted_quality(now: datetime) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     people=st.lists(profiles, max_size=8, unique_by=lambda fields: fields["user_id"]),
@@ -154,6 +155,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cached, "FRESH", timedelta(minutes=10))
 
 
+@pytest.mark.long
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(profiles, max_size=8, unique_by=lambda fields: fields["user_id"]), st.lists(employees, max_size=8))
 def test_a_report_for_one_university_counts_no_other_employees(

@@ -73,6 +73,7 @@ def paused_postgres() -> Iterator[SilentPostgres]:
     connection.close()
 
 
+@pytest.mark.long
 def test_it_works(client: Client, paused_postgres: SilentPostgres) -> None:
     assert client.get(PATHS[0]).status_code == 200
     paused_postgres.pause()
@@ -98,6 +99,7 @@ def test_a_busy_machine_has_time(client: Client, path: str, monkeypatch: pytest.
     assert max(seconds for seconds in left if seconds is not None) > 40
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PATHS[1:])
 def test_each_report_is_refused_with_503(client: Client, paused_postgres: SilentPostgres, path: str) -> None:
     paused_postgres.pause()
@@ -106,6 +108,7 @@ def test_each_report_is_refused_with_503(client: Client, paused_postgres: Silent
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
 
 
+@pytest.mark.long
 def test_health_and_ready_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
     paused_postgres.pause()
     with within(20):
@@ -115,6 +118,7 @@ def test_health_and_ready_answer_in_time(client: Client, paused_postgres: Silent
     assert (answer.status_code, answer.json()["database"], answer["Retry-After"]) == (503, False, "5")
 
 
+@pytest.mark.long
 def test_a_healthy_redis_has_time_after_a_silent_postgresql(client: Client, paused_postgres: SilentPostgres) -> None:
     """Giving up a statement may take longer than what was left for Redis, as on a busy machine."""
     assert client.get("/ready").json()["cache"]
@@ -126,6 +130,7 @@ def test_a_healthy_redis_has_time_after_a_silent_postgresql(client: Client, paus
     assert (answer.status_code, answer.json()["database"], answer.json()["cache"]) == (503, False, True)
 
 
+@pytest.mark.long
 def test_metrics_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
     client.get("/metrics")
     paused_postgres.pause()
@@ -133,6 +138,7 @@ def test_metrics_answer_in_time(client: Client, paused_postgres: SilentPostgres)
         assert "cache_connection_status 1" in client.get("/metrics").content.decode()
 
 
+@pytest.mark.long
 def test_a_token_whose_user_cannot_be_read_gets_503(
     settings: Settings, superadmin: User, paused_postgres: SilentPostgres
 ) -> None:
@@ -145,6 +151,7 @@ def test_a_token_whose_user_cannot_be_read_gets_503(
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["kill", "pause"])
 def test_without_redis_the_last_numbers_of_the_cache_are_shown(
     client: Client, redis_server: FaultyServer, fault: str

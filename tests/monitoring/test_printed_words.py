@@ -66,6 +66,7 @@ def problems(text: str, language: str) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [*COMMANDS, *REPORTS], ids=" ".join)
 def test_nothing_prints_keys_or_foreign_numbers(lived: None, words: tuple[str, ...]) -> None:
     language = words[-1] if "--language" in words else "en"

@@ -88,6 +88,7 @@ def updates_a_day() -> dict[str, list[float]]:
     return {title: [n for _day, n in charts[title]] for title in ("Updates per day", "Failed updates per day")}
 
 
+@pytest.mark.long
 @time_machine.travel("2026-11-25T09:00Z", tick=False)
 def test_pruning_changes_nothing(redis: object, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "of_database", timezone.now)

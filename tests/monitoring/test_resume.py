@@ -160,6 +160,7 @@ REMAINING: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reader", READERS)
 def test_it_works(reader: str, clock: Clock) -> None:
     spoil, read, before, after = READERS[reader]
@@ -196,6 +197,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, ...]]:
     return counts
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("cause", "kind"),
     [
@@ -234,6 +236,7 @@ def test_what_was_known_at_a_resume_does_not_hold_phase_4_again(
     assert is_held_after(3)
 
 
+@pytest.mark.long
 def test_a_resume_leaves_the_alert_about_dead_letters_open(clock: Clock) -> None:
     receive(State.DEAD)
     engine.check_alerts()
@@ -259,6 +262,7 @@ NOTHING = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NOTHING)
 def test_after_a_resume_no_gate_denies_what_it_showed(name: str, clock: Clock) -> None:
     def message() -> str:
@@ -273,6 +277,7 @@ def test_after_a_resume_no_gate_denies_what_it_showed(name: str, clock: Clock) -
     assert message() == NOTHING[name][1]
 
 
+@pytest.mark.long
 def test_without_a_resume_the_third_breach_holds(clock: Clock) -> None:
     breach_twice()
     assert is_held_at_next_breach()
@@ -324,6 +329,7 @@ def test_a_step_restarts_no_history(clock: Clock) -> None:
     assert gate("cohort_errors")() == Verdict.INCONCLUSIVE
 
 
+@pytest.mark.long
 def test_while_paused_no_breach_is_counted(clock: Clock) -> None:
     disagree()
     change("pause")
@@ -339,6 +345,7 @@ def test_a_resume_without_a_pause_restarts_nothing(clock: Clock) -> None:
     assert monitored_since() == since
 
 
+@pytest.mark.long
 def test_after_the_clock_was_set_back_breaches_still_pause_the_rollout(clock: Clock) -> None:
     clock.shift(60 * MINUTE)
     change("pause")
@@ -354,6 +361,7 @@ def test_after_the_clock_was_set_back_breaches_still_pause_the_rollout(clock: Cl
     assert Rollout.current().is_paused
 
 
+@pytest.mark.long
 def test_after_the_clock_was_set_back_old_breaches_do_not_pause_the_rollout_again(clock: Clock) -> None:
     clock.shift(60 * MINUTE)
     disagree()
@@ -367,6 +375,7 @@ def test_after_the_clock_was_set_back_old_breaches_do_not_pause_the_rollout_agai
     assert not Rollout.current().is_paused
 
 
+@pytest.mark.long
 def test_after_the_clock_was_set_back_the_controller_checks_once_an_interval(clock: Clock) -> None:
     clock.shift(60 * MINUTE)
     controller.run()
@@ -377,6 +386,7 @@ def test_after_the_clock_was_set_back_the_controller_checks_once_an_interval(clo
     assert GateCheck.objects.count() == count
 
 
+@pytest.mark.long
 def test_every_surface_says_so(clock: Clock, client: Client, superadmin: User, api: APIClient) -> None:
     client.force_login(superadmin)
     client.cookies["django_language"] = "en"

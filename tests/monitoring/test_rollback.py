@@ -116,6 +116,7 @@ def test_it_fails_while_a_living_process_is_behind(phases: Phases, monkeypatch: 
     assert failed.value.returncode == 3
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("patient_cancellations")
 @pytest.mark.parametrize("table", ["backfill_runs", "rollout_heartbeat", "direct_answers"])
 def test_a_check_that_waits_for_a_lock_fails(

@@ -143,6 +143,7 @@ def test_explain_shows_what_each_store_has(directory: list[Employee]) -> None:
         run("rollout", "explain", "--phone", "me")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("language", ["en", "ru"])
 @pytest.mark.parametrize(
     "percents", [(0, 0, 0, 0), (100, 0, 0, 0), (100, 100, 0, 0), (100, 100, 25, 0), (100, 100, 100, 30), (100,) * 4]

@@ -112,6 +112,7 @@ updates = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.long
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(population=st.lists(updates, max_size=25), folded=st.integers(0, 25), second=st.integers(0, 86_399))
 def test_every_window_equals_a_recount(population: list[dict[str, Any]], folded: int, second: int) -> None:
@@ -203,6 +204,7 @@ def test_it_rolls_up_and_deletes_old_minutes() -> None:
     assert spans == {Span.MINUTE: 1, Span.HOUR: 2, Span.SIX_HOURS: 2, Span.DAY: 2, Span.WEEK: 2}
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_ten_thousand_types_add_one_series(phases: Callable[..., None]) -> None:
     phases(100, 100)

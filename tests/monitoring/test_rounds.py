@@ -91,6 +91,7 @@ def test_a_failed_measurement_spoils_no_other(monkeypatch: pytest.MonkeyPatch, r
     assert str(readings["migrations_missing"].sentence).startswith("Migrations could not be measured: ")
 
 
+@pytest.mark.long
 def test_only_the_worker_calls_max_once_an_interval(settings: Settings, clock: Clock) -> None:
     with fake_platform() as platform:
         settings.MAX_API_URL, settings.MAX_BOT_TOKEN, settings.WEBHOOK_PUBLIC_URL = platform.url, TOKEN, URL
@@ -124,6 +125,7 @@ def test_growth_counts_through_resets_and_gaps(clock: Clock, monkeypatch: pytest
     assert grown(3) == 0, "pruning loses no growth"
 
 
+@pytest.mark.long
 def test_rounds_are_thinned_out(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("config.lib.clock.of_database", clock_now)
     # A round of one indicator is as old as a round of all.

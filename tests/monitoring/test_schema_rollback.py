@@ -103,6 +103,7 @@ def die() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.long
 @both_ways
 def test_it_works(named: list[Employee], data_dir: Path, go_back: Callable[[], None]) -> None:
     before, table, versions = sources_of_all(), columns(), list(EmployeeVersion.objects.values())
@@ -118,6 +119,7 @@ def test_it_works(named: list[Employee], data_dir: Path, go_back: Callable[[], N
     assert not data_dir.exists()
 
 
+@pytest.mark.long
 @both_ways
 def test_it_refuses_while_anything_runs(named: list[Employee], phases: Phases, go_back: Callable[[], None]) -> None:
     before = sources_of_all()
@@ -150,6 +152,7 @@ def test_it_refuses_what_began_while_it_waited(
     assert not unapplied_migrations()
 
 
+@pytest.mark.long
 def test_only_the_columns_go(named: list[Employee], superadmin: User, university: University) -> None:
     steps = [step.name for step in name_source_archive.rollback_plan(MigrationExecutor(connection))]
     guards = [
@@ -172,12 +175,14 @@ def test_only_the_columns_go(named: list[Employee], superadmin: User, university
     MigrationExecutor(connection).loader.check_consistent_history(connection)
 
 
+@pytest.mark.long
 def test_it_leaves_an_audit_row(named: list[Employee]) -> None:
     by_rollback()
     change = Change.objects.latest("revision")
     assert (change.action, change.after) == ("schema", {"archived": ["profile_source", "profile_last_updated"]})
 
 
+@pytest.mark.long
 def test_commands_of_this_release_report_the_missing_schema(named: list[Employee]) -> None:
     by_rollback()
     out = io.StringIO()
@@ -188,6 +193,7 @@ def test_commands_of_this_release_report_the_missing_schema(named: list[Employee
         call_command("assess", stdout=out)
 
 
+@pytest.mark.long
 def test_a_changed_name_loses_its_archived_source(named: list[Employee]) -> None:
     """Whatever old code changes a name by; what it leaves alone keeps its source."""
     before = sources_of_all()
@@ -222,6 +228,7 @@ def test_two_at_once_archive_once(named: list[Employee]) -> None:
     assert sources_of_all() == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("resume", [pytest.param(by_rollback, marks=pytest.mark.integration), forward])
 @pytest.mark.parametrize("is_renamed", [False, pytest.param(True, marks=pytest.mark.integration)])
 def test_it_continues_either_way_after_a_crash(

@@ -34,6 +34,7 @@ def test_it_works(url: str) -> None:
     assert "employees_total" not in answer.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "headers", "status"), [
     ("/metrics", {}, 401), ("/metrics", {"Authorization": "Bearer wrong"}, 401),
     ("/", {"Authorization": f"Bearer {'t' * 32}"}, 404),

@@ -71,6 +71,7 @@ def mail_server(replies: list[bytes], pause: float = 0.0) -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "answer",
     [

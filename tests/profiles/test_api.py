@@ -159,6 +159,7 @@ def test_a_look_names_the_employee_of_the_person(api: APIClient, university: Uni
     assert LogEntry.objects.get().object_id == str(employee.pk)
 
 
+@pytest.mark.long
 @given(st.text(st.characters(categories=["Z", "Cc"]) | st.sampled_from("\u3164\u200b"), min_size=1, max_size=3))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(" ")

@@ -54,6 +54,7 @@ def test_it_reads_what_it_wrote() -> None:
     assert cache.read("8") is None
 
 
+@pytest.mark.long
 def test_the_task_fills_an_empty_redis(redis: Redis) -> None:
     now = timezone.now()
     named = TimestampedValue(True, now, "Иван")
@@ -65,6 +66,7 @@ def test_the_task_fills_an_empty_redis(redis: Redis) -> None:
     assert refill_cache() == 1200
 
 
+@pytest.mark.long
 def test_the_task_writes_again_what_redis_refused(redis_server: FaultyServer, redis: Redis) -> None:
     assert refill_cache() == 0
     add_profile("7", "Иван")

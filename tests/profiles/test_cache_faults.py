@@ -105,6 +105,7 @@ def test_erased_and_renamed_people_after_an_old_snapshot(
     assert cache.read(RENAMED) is not None, "a hit again"
 
 
+@pytest.mark.long
 def test_a_second_restart_is_noticed_too(redis: redis_py.Redis, snapshots: FaultyServer) -> None:
     refill_cache()
     add_profile(RENAMED, OLD)
@@ -158,6 +159,7 @@ def test_refused_writes(
     assert cached(admin, RENAMED)["max_first_name"] == NEW
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_process_that_only_reads_finds_out(redis_server: FaultyServer, refusal: str) -> None:
     add_profile(RENAMED, OLD)
@@ -171,6 +173,7 @@ def test_a_process_that_only_reads_finds_out(redis_server: FaultyServer, refusal
     assert cache.read(RENAMED) is not None
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_a_process_with_a_lease_while_redis_hangs(
     api: APIClient, redis_server: FaultyServer, redis: redis_py.Redis

@@ -128,6 +128,7 @@ def test_a_value_of_a_person_without_a_profile_is_deleted(api: APIClient, redis:
     assert not redis.exists(f"profile:user:{NOBODY}")
 
 
+@pytest.mark.long
 def test_50_mb_cost_no_more_than_a_small_value(api: APIClient, redis: Redis) -> None:
     add_profile(ID)
     writer = Redis.from_url(django_settings.REDIS_URL)
@@ -139,6 +140,7 @@ def test_50_mb_cost_no_more_than_a_small_value(api: APIClient, redis: Redis) -> 
         assert redis.info("stats")["total_net_output_bytes"] - received < 100_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("marker", "poison"),
     [

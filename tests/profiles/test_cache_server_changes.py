@@ -69,6 +69,7 @@ def finish_erasures() -> None:
     erasure.finish_erasures()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_refilled", [True, False], ids=["used", "hardly used"])
 def test_back_to_the_first_server(
     api: APIClient,
@@ -147,6 +148,7 @@ def test_a_change_on_the_first_server_while_another_generation_begins(
     assert cached(second, RENAMED)["max_first_name"] == NEW
 
 
+@pytest.mark.long
 def test_a_change_on_the_first_server_when_another_generation_has_begun(
     redis_server: FaultyServer,
     spare: FaultyServer,
@@ -173,6 +175,7 @@ def test_changes_within_a_second_read_the_generation_once(
         cache.write([profile])
 
 
+@pytest.mark.long
 def test_a_server_that_changes_while_its_entries_are_deleted(
     redis_server: FaultyServer, spare: FaultyServer, move: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

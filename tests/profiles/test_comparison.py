@@ -112,6 +112,7 @@ def test_conflicts_have_a_pattern(cache_name: str, api_name: str, pattern: str) 
     assert conflict_pattern(api_name, cache_name) == pattern
 
 
+@pytest.mark.long
 def test_faults_are_outcomes(direct: FakeMax, settings: Settings, redis_server: FaultyServer) -> None:
     direct.status = 500
     assert outcome_of() == ComparisonOutcome.API_ERROR

@@ -251,6 +251,7 @@ def test_a_create_in_flight_stores_nothing_from_the_cache(
     assert (employee.middle_name, employee.max_id) == ("", ID)
 
 
+@pytest.mark.long
 def test_the_second_pass_leaves_later_data(api: APIClient, employee: Employee) -> None:
     api.delete(f"/profiles/{ID}")
     Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
@@ -281,6 +282,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, crash: tuple[Any, str] = CRASHES[
             erasure.erase(ID, by="x", reason="y")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("crash", CRASHES, ids=lambda crash: crash[1])
 @pytest.mark.parametrize("has_returned", [False, True])
 @pytest.mark.parametrize("known_by", ["MAX ID", "phone link", "profile"])
@@ -315,6 +317,7 @@ def test_names_by_hand_and_an_interrupted_erasure(
     assert erasure.finish_erasures() == 0
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("is_ahead", [False, True])
 def test_a_first_pass_that_lasts_is_not_interrupted(
@@ -369,6 +372,7 @@ def fail(*_: object) -> None:
     raise OperationalError
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("interrupted")
 def test_the_second_pass_completes_an_interrupted_erasure(employee: Employee, redis: Redis) -> None:
     Employee.objects.filter(pk=employee.pk).update(last_name=LAST, profile_source="manual", profile_last_updated=None)
@@ -393,6 +397,7 @@ def test_it_keeps_what_came_after_the_interruption(redis: Redis) -> None:
     assert places(redis, LAST, OWN) == set()
 
 
+@pytest.mark.long
 def test_it_erases_from_redis_later_after_an_outage(api: APIClient, redis: Redis, redis_server: FaultyServer) -> None:
     add_profile(ID, FIRST, LAST)
     redis_server.pause()
@@ -419,6 +424,7 @@ def test_the_second_pass_does_not_wait_for_a_clock_that_was_ahead(api: APIClient
     assert erasure.finish_erasures() == 1
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_it_waits_for_writers_of_the_person(redis: Redis) -> None:
     erasing = threading.Thread(target=erase_and_leave)
@@ -438,6 +444,7 @@ def is_somebody_waiting() -> bool:
         return bool(cursor.fetchone()[0])
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_it_is_repeated_after_a_deadlock_with_a_batch(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the two, PostgreSQL ends the one that has waited for ``deadlock_timeout``: the erasure."""

@@ -80,6 +80,7 @@ def test_the_admin_records_the_reason_without_the_id(client: Client, employee: E
     assert not [row for row in rows if ID in "".join(map(str, row))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reason", [{}, {"reason": " "}, {"reason": "x" * 501}])
 def test_the_admin_refuses_without_a_reason(
     client: Client, employee: Employee, superadmin: User, reason: dict[str, str]

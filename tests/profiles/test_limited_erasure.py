@@ -88,6 +88,7 @@ def earlier_phone(other: University) -> Employee:
 ELSEWHERE: list[Callable[[University], Employee | None]] = [by_max_id, by_phone_link, deleted, earlier_phone]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("employ", ELSEWHERE)
 def test_the_api_refuses_a_person_of_two_universities(
     officer: APIClient, employee: Employee, other: University, employ: Callable[[University], Employee | None]
@@ -104,6 +105,7 @@ def test_the_api_refuses_a_person_of_two_universities(
         assert row.first_name == "Анна"
 
 
+@pytest.mark.long
 def test_the_admin_refuses_too(browser: Client, employee: Employee, other: University) -> None:
     by_max_id(other)
     add_profile("9")
@@ -120,6 +122,7 @@ def test_the_admin_refuses_too(browser: Client, employee: Employee, other: Unive
     assert set(Profile.objects.values_list("pk", flat=True)) == {ID}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("surface", ["api", "command"])
 def test_without_a_limit_both_lose_the_name(
     api: APIClient, user: User, employee: Employee, other: University, surface: str
@@ -207,6 +210,7 @@ def replace_and_delete(employee: Employee) -> None:
     employee.delete()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", [keep, replace, clear, delete, replace_and_delete])
 @pytest.mark.parametrize(
     # If the ID is nobody else's, it is that of the employee who was created with it.

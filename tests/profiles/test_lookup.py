@@ -132,6 +132,7 @@ def test_a_lost_redis_is_refilled_on_read(cache_first: None, redis: object) -> N
     assert redis.exists("profile:user:7")  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["pause", "kill"])
 def test_a_stopped_redis_leaves_the_record(cache_first: None, redis_server: FaultyServer, fault: str) -> None:
     add_profile("7")

@@ -92,6 +92,7 @@ def test_every_table_is_registered_or_about_nobody() -> None:
     assert there - registered - of_operators == OF_NOBODY
 
 
+@pytest.mark.long
 def test_every_store_is_exported_and_erased(api: APIClient, employee: Employee, redis: Redis) -> None:
     exported()
     before = exported()

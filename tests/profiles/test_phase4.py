@@ -47,6 +47,7 @@ def test_neither_age_nor_a_gap_is_a_reason_to_ask(direct: FakeMax, last_name: st
     assert not direct.requests
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["pause", "kill"])
 def test_a_fault_of_the_cache_is_no_reason_to_ask(direct: FakeMax, redis_server: FaultyServer, fault: str) -> None:
     add_profile("7")

@@ -351,6 +351,7 @@ BEHIND_A_PART = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("notation", BEHIND_A_PART)
 def test_a_part_of_a_country_code_is_no_code(notation: str) -> None:
     """Test all beginnings of codes with all area codes for 8 and 38, that people in Russia and Ukraine write.

@@ -50,6 +50,7 @@ def check() -> Alert | None:
     return Alert.objects.open().filter(kind=KIND).first()
 
 
+@pytest.mark.long
 def test_it_works(backup: None, redis: Redis) -> None:
     refill_cache()
     change("pause", reason="a change after the backup")
@@ -87,6 +88,7 @@ def test_each_counter_is_watched(loss: str, phases: Phases) -> None:
     assert rounds.measure([KIND])[KIND].level == "critical"
 
 
+@pytest.mark.long
 def test_it_does_not_resolve_when_the_counters_catch_up(backup: None, time_machine: TimeMachineFixture) -> None:
     """The runbook asks for an emergency stop and for repeated erasures, which raise the counters again."""
     time_machine.move_to(NOON, tick=False)

@@ -74,6 +74,7 @@ def waits_within(seconds: float, proxy: SlowProxy) -> Iterator[None]:
     assert sum(waited(proxy, started)[:-1]) < seconds
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("is_connected", [True, False], ids=["connected", "new connection"])
 @pytest.mark.parametrize("delay", DELAYS)
@@ -119,6 +120,7 @@ def test_a_little_slow_is_no_fault(client: Client, proxy: SlowProxy) -> None:
         assert sum(waited(proxy, read_at)) < limits.PRODUCT_SETTINGS["PROFILE_CACHE_TIMEOUT"].total_seconds() / 3
 
 
+@pytest.mark.long
 def test_the_limit_covers_connecting_and_all_commands(redis: redis_py.Redis, proxy: SlowProxy) -> None:
     proxy.delay = 0.2
     for limit in (0.1, 0.5, 0.7):

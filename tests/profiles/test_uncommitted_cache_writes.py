@@ -51,6 +51,7 @@ def end_session_and_change_people() -> None:
     thread.join()
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("cache_first")
 @pytest.mark.parametrize("run", RUNS)
@@ -95,6 +96,7 @@ def test_a_time_limit_between_write_and_commit(redis: redis_py.Redis) -> None:
     assert not redis.exists(f"profile:user:{RENAMED}")
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("cache_first")
 @pytest.mark.parametrize("block", [transaction.atomic, nullcontext], ids=["in a transaction", "alone"])

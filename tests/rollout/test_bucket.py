@@ -38,6 +38,7 @@ def test_python_and_sql_agree(pairs: list[tuple[str, str]]) -> None:
     assert all(0 <= number < BUCKETS for number in expected)
 
 
+@pytest.mark.long
 def test_both_use_every_bucket() -> None:
     keys = [f"+7916{number:07d}" for number in range(20 * BUCKETS)]
     assert set(in_sql([""] * len(keys), keys)) == set(range(BUCKETS))

@@ -216,6 +216,7 @@ def test_a_universitys_rule_is_recorded(
     assert [row.action for row in Change.objects.all()[:2]] == ["scope", "scope"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", ["999", "-1", "9" * 18, "9" * 30, "x"])
 def test_a_rule_for_no_university_is_refused(
     phases: Phases, superadmin: User, client: Client, university: University, number: str

@@ -73,6 +73,7 @@ def best_of_rounds(function: Callable[[str], object]) -> float:
     return best
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_a_decision_costs_less_than_eight_hashes(phases: Phases) -> None:
     """Bound a decision at 10 microseconds where a hash takes 1.25: the same bound holds on a slower machine."""

@@ -37,6 +37,7 @@ def page(request: HttpRequest) -> HttpResponse:
 urlpatterns = [path("page", page)]
 
 
+@pytest.mark.long
 @pytest.mark.urls(__name__)
 def test_a_percentage_is_sticky_by_its_cookie(settings: Settings) -> None:
     flag = Flag.objects.create(name=NAME, percent=Decimal(50))

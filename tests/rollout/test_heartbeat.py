@@ -82,6 +82,7 @@ def test_a_change_is_everywhere_within_two_seconds(processes: list[Forked], redi
             seconds.append(after.seconds)
 
 
+@pytest.mark.long
 def test_a_killed_process_is_silent_and_does_not_count(processes: list[Forked]) -> None:
     processes[-1].kill()
     wait_for(lambda left: left.living == 4 and [name.partition("-")[0] for name in left.silent] == ["worker"])
@@ -97,6 +98,7 @@ def test_a_process_reports_its_revision(phases: Phases) -> None:
     wait_for(lambda _: not Heartbeat.objects.exists())
 
 
+@pytest.mark.long
 @STEADY
 def test_a_late_process_does_not_slow_a_revision(phases: Phases) -> None:
     change("set", phase=1, percent=100, by="test", reason="r")

@@ -172,6 +172,7 @@ SURFACES: dict[str, Callable[[Site], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SURFACES)
 def test_each_surface_goes_on_and_warns(site: Site, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
@@ -189,6 +190,7 @@ def test_each_surface_goes_on_and_warns(site: Site, name: str, monkeypatch: pyte
     assert HERE_ONLY not in SURFACES[name](site)
 
 
+@pytest.mark.long
 def test_a_latch_goes_on_and_warns(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     with psycopg.connect(site.others.info.dsn) as holder:
@@ -199,6 +201,7 @@ def test_a_latch_goes_on_and_warns(site: Site, monkeypatch: pytest.MonkeyPatch) 
     assert site.sees() == (True, False)
 
 
+@pytest.mark.long
 def test_all_else_waits_for_it_but_not_for_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits holds the lock that a stop needs."""
     # A dry run has nothing to wait for.
@@ -230,6 +233,7 @@ def no_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "_cancel_late", lambda _cancellation: None)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_cancellation")
 def test_a_change_that_waits_for_ever_locks_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that waits for a standby does not notice that its client has left."""
@@ -264,6 +268,7 @@ def test_a_change_that_waits_for_ever_locks_nothing(site: Site, monkeypatch: pyt
     assert site.sees() == (False, False)
 
 
+@pytest.mark.long
 def test_a_cancelled_plan_and_a_request_for_approval_wait_no_longer(
     site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +288,7 @@ def test_a_cancelled_plan_and_a_request_for_approval_wait_no_longer(
     assert failed.value.returncode == 4
 
 
+@pytest.mark.long
 def test_a_refusal_waits_no_longer(
     site: Site, superadmin: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +325,7 @@ def test_a_refusal_waits_no_longer(
     assert len(refusals) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("table", ["rollout_plan", "rollout_approval"])
 def test_a_decision_waits_for_a_lock_no_longer(
     phases: Phases, superadmin: User, table: str, monkeypatch: pytest.MonkeyPatch
@@ -364,6 +371,7 @@ def test_a_slow_server_without_a_standby_loses_nothing(phases: Phases, monkeypat
     assert len(deadlines) == 2
 
 
+@pytest.mark.long
 def test_other_commands_end_with_3(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "COMMIT_SECONDS", 0.5)
     with without_standby():
@@ -380,6 +388,7 @@ def test_other_commands_end_with_3(site: Site, monkeypatch: pytest.MonkeyPatch) 
     assert Erasure.objects.get().reason == "r"
 
 
+@pytest.mark.long
 def test_the_first_of_several_changes_does_not_end_them(
     site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +414,7 @@ def test_the_first_of_several_changes_does_not_end_them(
     assert (Profile.objects.count(), Erasure.objects.count()) == (0, 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stored", [0, 1])
 def test_an_error_after_the_first_of_several_does_not_hide_it(
     site: Site, monkeypatch: pytest.MonkeyPatch, stored: int
@@ -429,6 +439,7 @@ def test_an_error_after_the_first_of_several_does_not_hide_it(
     assert (Profile.objects.count(), Erasure.objects.count()) == (2 - stored, stored)
 
 
+@pytest.mark.long
 def test_a_stop_is_not_verified_while_all_heartbeats_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollback, "VERIFIED_WITHIN", 0.2)
     site.others.execute("SET synchronous_commit = local")
@@ -444,31 +455,7 @@ def test_a_stop_is_not_verified_while_all_heartbeats_wait(site: Site, monkeypatc
     assert (str(body).count(HERE_ONLY), "not verified" in str(body["verification"])) == (1, True)
 
 
-def test_a_key_is_used_without_it(site: Site) -> None:
-    # It opens a connection too.
-    with commits_within(PATIENCE, site):
-        site.key.record_use()
-    site.key.refresh_from_db()
-    assert site.key.last_used_at
-
-
-def test_people_log_in_without_it(site: Site, superadmin: User) -> None:
-    with without_standby():
-        superadmin.set_password("right-secret-1")
-        superadmin.save()
-    fields = {"username": superadmin.username, "password": "right-secret-1"}
-    with commits_within(PATIENCE, site):
-        pair = site.api.post("/api/token", fields, format="json")
-        assert pair.status_code == 200, pair.content
-        renewed = APIClient().post("/api/token/refresh", {"refresh": pair.json()["refresh"]}, format="json")
-        assert renewed.status_code == 200, renewed.content
-    browser = Client()
-    with commits_within(PATIENCE, site):
-        assert browser.post("/admin/login/", {"login": superadmin.username} | fields).status_code == 302
-    with commits_within(PATIENCE, site):
-        assert browser.get("/admin/rollout/").status_code == 200
-
-
+@pytest.mark.long
 def test_the_controller_checks_without_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A breach pauses the rollout, although the worker gives up its commits."""
 

@@ -137,6 +137,7 @@ def state(flag: Flag) -> tuple[object, ...]:
     return stored.everyone, stored.note, list(stored.groups.all())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [{"everyone": "false"}, {"groups": ""}, {"note": "closed"}])
 def test_a_form_does_not_take_back_another(
     flag: Flag, phases: Phases, client: Client, superadmin: User, change: dict[str, str]

@@ -36,6 +36,7 @@ class _Overrides:
         for name in PHASES[:2]:
             Flag.objects.filter(name=name).update(percent=100)
 
+    @pytest.mark.long
     def test_it_overrides_each_flag(self) -> None:
         for name in FLAGS:
             before = list(Flag.objects.order_by("pk").values("name", "everyone", "percent"))

@@ -83,6 +83,7 @@ def test_a_sample_is_added_changed_and_deleted(root: Client) -> None:
     assert not Sample.objects.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("page", "is_there"),
     [

@@ -12,9 +12,11 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.db import OperationalError, connection, transaction
 from django.http import HttpRequest
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
 
 from config.postgres import locks
 from config.postgres.base import CommitNotConfirmed, CommitUnanswered, DatabaseWrapper, parameters, without_standby
@@ -55,6 +57,7 @@ def events(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [getattr(record, "event", "") for record in caplog.records]
 
 
+@pytest.mark.long
 def test_the_api_says_what_is_stored(web: Site, direct: FakeMax) -> None:
     """What a create stores before the employee does not wait: its error would claim that the employee is stored."""
     direct.knows(PHONE, 8)
@@ -76,6 +79,7 @@ def test_the_api_says_what_is_stored(web: Site, direct: FakeMax) -> None:
     assert University.objects.filter(name="Вуз").exists()
 
 
+@pytest.mark.long
 def test_a_refused_create_is_refused(web: Site) -> None:
     """What forgets its key stores nothing that anybody asked for."""
     with commits_within(PATIENCE, web):
@@ -84,6 +88,7 @@ def test_a_refused_create_is_refused(web: Site) -> None:
     assert not IdempotentRequest.objects.exists()
 
 
+@pytest.mark.long
 def test_a_repeated_create_waits_again(web: Site) -> None:
     """The standby may not have confirmed the first answer."""
     employee = {"phone": PHONE, "first_name": "Анна", "last_name": "Иванова", "university_name": "Вуз"}
@@ -94,6 +99,7 @@ def test_a_repeated_create_waits_again(web: Site) -> None:
     assert Employee.objects.count() == 1
 
 
+@pytest.mark.long
 def test_a_page_says_what_is_stored(web: Site) -> None:
     for path, form in (
         ("/admin/employees/university/add/", {"name": "Вуз"}),
@@ -107,6 +113,7 @@ def test_a_page_says_what_is_stored(web: Site) -> None:
     assert University.objects.filter(name="Вуз").exists()
 
 
+@pytest.mark.long
 def test_all_selected_people_are_erased(web: Site) -> None:
     with without_standby():
         for user_id in "123":
@@ -118,6 +125,7 @@ def test_all_selected_people_are_erased(web: Site) -> None:
     assert (Erasure.objects.count(), Profile.objects.count()) == (3, 0)
 
 
+@pytest.mark.long
 def test_without_a_connection_nothing_is_confirmed(site: Site) -> None:
     @locks.confirmed_together()
     def erase_and_lose() -> None:
@@ -129,6 +137,7 @@ def test_without_a_connection_nothing_is_confirmed(site: Site) -> None:
         erase_and_lose()
 
 
+@pytest.mark.long
 def test_each_action_on_rows_is_done_and_logged(web: Site, superadmin: User, caplog: pytest.LogCaptureFixture) -> None:
     """The first row that is not confirmed does not end the action."""
     with without_standby():
@@ -161,6 +170,7 @@ def test_each_action_on_rows_is_done_and_logged(web: Site, superadmin: User, cap
     assert events(caplog).count("second_factor_reset") == len(accounts)
 
 
+@pytest.mark.long
 def test_all_selected_rows_are_deleted(web: Site) -> None:
     """Django logs the deletions in one transaction, and deletes in another."""
     with without_standby():
@@ -175,6 +185,7 @@ def test_all_selected_rows_are_deleted(web: Site) -> None:
     assert not University.objects.filter(pk__in=[row.pk for row in rows]).exists()
 
 
+@pytest.mark.long
 def test_a_refused_action_does_not_wait(web: Site) -> None:
     with without_standby():
         run = BackfillRun.objects.create(until_id=1, status="paused", started_by="olga", reason="r")
@@ -184,6 +195,7 @@ def test_a_refused_action_does_not_wait(web: Site) -> None:
     assert (page.status_code, "resume it first" in page.content.decode()) == (200, True)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_cancellation")
 def test_a_commit_without_an_answer_may_be_stored(web: Site) -> None:
     with commits_within(PATIENCE, web):
@@ -195,6 +207,7 @@ def test_a_commit_without_an_answer_may_be_stored(web: Site) -> None:
     assert page.content.decode().count("Stored or not") == 2
 
 
+@pytest.mark.long
 def test_a_server_that_dies_during_a_commit_may_have_stored_it(site: Site, durable_postgres: FaultyServer) -> None:
     def kill() -> None:
         seconds_until(site.waiting)
@@ -207,6 +220,7 @@ def test_a_server_that_dies_during_a_commit_may_have_stored_it(site: Site, durab
     thread.join()
 
 
+@pytest.mark.long
 def test_look_ups_in_max_do_not_wait(web: Site, direct: FakeMax) -> None:
     direct.knows(PHONE, 8)
     with commits_within(PATIENCE, web):
@@ -231,6 +245,7 @@ def test_a_commit_that_fails_stores_nothing(university: University, monkeypatch:
     assert Employee.objects.exists()
 
 
+@pytest.mark.long
 def test_the_inbox_is_processed_without_it(site: Site) -> None:
     body = b'{"type":"message_new","message":{"from":{"user_id":"7","first_name":"Anna","last_name":"Volkova"}}}'
     with without_standby():
@@ -240,6 +255,7 @@ def test_the_inbox_is_processed_without_it(site: Site) -> None:
     assert Profile.objects.get().first_name == "Anna"
 
 
+@pytest.mark.long
 def test_single_sign_on_waits_only_if_it_takes_a_right(
     web: Site, superadmin: User, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -259,6 +275,7 @@ def test_single_sign_on_waits_only_if_it_takes_a_right(
     assert not Group.objects.filter(user=superadmin).exists()
 
 
+@pytest.mark.long
 def test_the_controller_goes_on_after_a_step(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -274,6 +291,7 @@ def test_the_controller_goes_on_after_a_step(
     assert site.percent() == 25
 
 
+@pytest.mark.long
 def test_a_request_for_approval_is_one(
     site: Site, superadmin: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,3 +318,30 @@ def test_a_request_for_approval_is_one(
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "APPROVAL_REQUIRED")
         assert HERE_ONLY in answer.json()["error"]["message"]
     assert (Approval.objects.count(), UniversityRule.objects.count()) == (2, 0)
+
+
+@pytest.mark.long
+def test_a_key_is_used_without_it(site: Site) -> None:
+    # It opens a connection too.
+    with commits_within(PATIENCE, site):
+        site.key.record_use()
+    site.key.refresh_from_db()
+    assert site.key.last_used_at
+
+
+@pytest.mark.long
+def test_people_log_in_without_it(site: Site, superadmin: User) -> None:
+    with without_standby():
+        superadmin.set_password("right-secret-1")
+        superadmin.save()
+    fields = {"username": superadmin.username, "password": "right-secret-1"}
+    with commits_within(PATIENCE, site):
+        pair = site.api.post("/api/token", fields, format="json")
+        assert pair.status_code == 200, pair.content
+        renewed = APIClient().post("/api/token/refresh", {"refresh": pair.json()["refresh"]}, format="json")
+        assert renewed.status_code == 200, renewed.content
+    browser = Client()
+    with commits_within(PATIENCE, site):
+        assert browser.post("/admin/login/", {"login": superadmin.username} | fields).status_code == 302
+    with commits_within(PATIENCE, site):
+        assert browser.get("/admin/rollout/").status_code == 200

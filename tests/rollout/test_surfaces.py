@@ -209,6 +209,7 @@ BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = 
 MORE = {"no percentage at all", "too little", "too exact", "not finite", "a long reason", "an endless revision"}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shared_round")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.integration) if name in MORE else name for name in BAD]
@@ -251,6 +252,7 @@ def test_it_works_and_leaves_the_same_row(phases: Phases, surface: Surface, perc
     assert float(Flag.objects.get(name=PHASES[3]).percent) == float(shown)
 
 
+@pytest.mark.long
 def test_a_forced_step_leaves_the_same_row_too(phases: Phases) -> None:
     rows = []
     with time_machine.travel(timezone.now(), tick=False):

@@ -47,6 +47,7 @@ def test_a_retry_waits_no_longer_than_its_pause(until: timedelta, is_taken: bool
     assert process_inbox() == int(is_taken)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ahead", [HOUR, -HOUR, -25 * HOUR])
 def test_every_waiting_update_is_pending(client: Client, settings: Settings, ahead: timedelta) -> None:
     settings.DEBUG = True

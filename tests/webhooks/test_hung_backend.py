@@ -55,6 +55,7 @@ def test_it_goes_on_in_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Profile.objects.get().first_name == "Олег"
 
 
+@pytest.mark.long
 def test_a_failed_attempt_has_a_deadline(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session hangs after the batch was rolled back, when the failure of its only update is to be recorded."""
     phases(100, 100)
@@ -94,6 +95,7 @@ def await_heartbeat(expected: bool) -> None:
     seconds_until(lambda: is_living() == expected)
 
 
+@pytest.mark.long
 def test_a_loop_that_hangs_is_silent(phases: Phases) -> None:
     """So `make health` and the container's check report it, and an orchestrator starts it again."""
     stopping = process_inbox.Stopping()

@@ -60,6 +60,7 @@ def test_a_statement_neither_begins_to_watch_nor_sets_a_timer() -> None:
     assert asyncio.run(statements()) == (0, 0)
 
 
+@pytest.mark.long
 def test_each_statement_has_its_own_deadline(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     # The server may take long to react on a busy machine.
     monkeypatch.setattr(inbox, "_CANCEL_SECONDS", PATIENCE)

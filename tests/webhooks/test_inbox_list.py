@@ -148,6 +148,7 @@ def test_it_shows_the_newest_matches(operator: Client, monkeypatch: pytest.Monke
     assert "These are the newest 3 matches." in page.content.decode()
 
 
+@pytest.mark.long
 def test_older_chunks_are_searched_too(monkeypatch: pytest.MonkeyPatch) -> None:
     made = rows(9)
     monkeypatch.setattr(body_search, "_CHUNK", 2)

@@ -62,6 +62,7 @@ def test_without_a_notification_the_wait_times_out() -> None:
 NOWHERE = {"HOST": "127.0.0.1", "PORT": 1}
 
 
+@pytest.mark.long
 def test_without_a_connection_it_waits_and_connects_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.DATABASE_DIRECT = connection.settings_dict | NOWHERE
     monkeypatch.setattr(notify, "_RELISTEN_SECONDS", 0.5)

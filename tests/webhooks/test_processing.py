@@ -156,6 +156,7 @@ def test_it_stops_between_two_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert states() == {State.DONE: 2, State.PENDING: 4}
 
 
+@pytest.mark.long
 def test_new_updates_do_not_wait_for_a_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webhooks.processing.BATCH", 20)
     rows(1000, State.PENDING, timedelta(hours=1))
@@ -180,6 +181,7 @@ def test_new_updates_do_not_wait_for_a_backlog(monkeypatch: pytest.MonkeyPatch) 
     assert in_order.index(new) < 500, "the first of the new updates is finished while half of the backlog waits"
 
 
+@pytest.mark.long
 def test_a_failure_of_the_second_thread_is_raised_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webhooks.processing.BATCH", 20)
     rows(1000, State.PENDING)
@@ -196,6 +198,7 @@ def test_a_failure_of_the_second_thread_is_raised_and_loses_nothing(monkeypatch:
     assert states() == {State.DONE: 1000}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["pause", "kill"])
 def test_a_stopped_redis_loses_nothing(redis_server: FaultyServer, redis: Redis, fault: str) -> None:
     getattr(redis_server, fault)()

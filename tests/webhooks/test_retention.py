@@ -105,6 +105,7 @@ def many_rows() -> None:
         cursor.execute("ANALYZE webhook_inbox, webhook_repeats")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("many_rows")
 def test_each_batch_is_found_by_an_index(settings: Settings) -> None:
     for name in ("BODY", "EVENT", "DEAD_LETTER"):

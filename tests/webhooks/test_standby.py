@@ -76,6 +76,7 @@ def url(durable_postgres: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> Iter
         connection.execute("SELECT pg_reload_conf()")
 
 
+@pytest.mark.long
 def test_the_receiver_reports_a_failure(url: str) -> None:
     async def receive() -> None:
         async with await InboxConnection.connect(url, autocommit=True) as connection:
@@ -104,6 +105,7 @@ def test_nor_is_a_commit_that_an_administrator_cancels(url: str) -> None:
     loops.run(receive())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_autocommit", [True, pytest.param(False, marks=pytest.mark.integration)])
 def test_so_does_django(url: str, is_autocommit: bool) -> None:
     with DeadlineConnection.connect(url, autocommit=is_autocommit) as connection:
@@ -117,6 +119,7 @@ def test_so_does_django(url: str, is_autocommit: bool) -> None:
         connection.close()
 
 
+@pytest.mark.long
 def test_a_second_delivery_is_no_success_either(url: str) -> None:
     """The first has committed the update on this server; the standby may lack it still."""
     arrival = Arrival(b"k" * 32, None, b"{}", "other", "", datetime.now(UTC), "")
@@ -134,6 +137,7 @@ def test_a_second_delivery_is_no_success_either(url: str) -> None:
             loops.run(deliver())
 
 
+@pytest.mark.long
 def test_the_receiver_goes_on_if_an_administrator_does_without_it(url: str) -> None:
     """Also the connection that was open before."""
     updates = [Arrival(bytes([n]) * 32, None, b"{}", "other", "", datetime.now(UTC), "") for n in range(2)]

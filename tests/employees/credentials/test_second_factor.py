@@ -262,6 +262,7 @@ def test_of_many_uses_of_a_code_one_succeeds() -> None:
         assert sorted(pool.map(use, [codes[3]] * 4, range(4))) == [False, False, False, True]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("door", ["/admin/login/", "/api/token", "/admin/login/code/"])
 def test_wrong_codes_lock_out_like_wrong_passwords(user: User, client: Client, door: str) -> None:
     codes = enrol(user)

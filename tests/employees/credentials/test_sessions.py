@@ -60,6 +60,7 @@ ENDS: dict[str, Callable[[User], object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
 def test_it_works(user: User, browser: Client, end: Callable[[User], object]) -> None:
     other = Client()

@@ -251,6 +251,7 @@ def test_it_leads_to_no_other_host(provider: FakeProvider, user: User, client: C
     assert provider.log_in(client, next_url, **EMAIL)["Location"] == "/admin/"
 
 
+@pytest.mark.long
 def test_the_second_factor_comes_after_it(
     provider: FakeProvider, user: User, client: Client, settings: Settings
 ) -> None:
@@ -280,6 +281,7 @@ def names(user: User) -> list[str]:
     return sorted(user.groups.values_list("name", flat=True))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("groups")
 def test_groups_follow_the_claim(provider: FakeProvider, user: User, caplog: pytest.LogCaptureFixture) -> None:
     first, second = Client(), Client()

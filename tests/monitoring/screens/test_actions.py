@@ -56,6 +56,7 @@ def test_a_planned_step_that_is_outdated_says_so(operator: Client, phases: Phase
     assert controller.fire(planned).startswith("Cancelled")
 
 
+@pytest.mark.long
 def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     plan = plan_step(3, 50, timezone.now() + timedelta(hours=1), by="anna", reason="tonight")

@@ -22,6 +22,7 @@ from tests.rollout.changing import change
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
+@pytest.mark.long
 def test_what_was_held_before_is_no_longer_shown(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     change("pause", reason="Phase 3 is held at 25%")
@@ -46,6 +47,7 @@ def test_a_stop_without_a_pause_fires_the_alert(phases: Phases) -> None:
     assert "the emergency stop is on" in Alert.objects.get(kind="rollout_held").text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("language", "label", "stop", "pause"),
     [
@@ -72,6 +74,7 @@ def test_the_alert_page_describes_a_stop_and_a_pause(
         assert not re.search(r"stay as they are|не меняются|системой", f"{Kind.ROLLOUT_HELD.label} {unconditional}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["/admin/", "/admin/rollout/"])
 def test_no_phase_has_a_next_step(operator: Client, phases: Phases, path: str) -> None:
     phases(100, 100, 25)

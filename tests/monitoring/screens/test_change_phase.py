@@ -95,6 +95,7 @@ def test_it_refuses_nonsense(operator: Client, phases: Phases, fields: dict[str,
     assert percent(3) == 25
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("path", "fields"),
     [
@@ -133,6 +134,7 @@ def test_it_is_paused_and_resumed(operator: Client, phases: Phases) -> None:
     assert not Rollout.current().is_paused
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("steady_heartbeats")
 def test_the_emergency_stop_shows_how_long_it_took(operator: Client, phases: Phases) -> None:

@@ -50,6 +50,7 @@ def of(gate: str, phase: int = 3) -> GateHistory:
     return history(gates.evaluate(phase, Decimal(1)))[gate]
 
 
+@pytest.mark.long
 def test_it_works(clock: Clock, phases: Phases) -> None:
     """Of 659 comparisons 360 are there, of which 300 came in the last hour: 299 are missing, for an hour."""
     phases(100, 100)
@@ -61,6 +62,7 @@ def test_it_works(clock: Clock, phases: Phases) -> None:
     assert len(found.trend.lines) == len(found.trend.limits) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
@@ -78,6 +80,7 @@ def test_without_a_rate_there_is_no_forecast(
     assert str(of("agreement").forecast) == message
 
 
+@pytest.mark.long
 def test_a_share_below_the_limit_never_reaches_it(clock: Clock, phases: Phases) -> None:
     phases(100, 100)
     collect(clock, 300, 300)
@@ -108,6 +111,7 @@ def test_checks_in_a_row_and_dwell_time_have_a_forecast(clock: Clock, phases: Ph
     assert str(waited) == f"≈ {24 - round((timezone.now() - step.since).total_seconds() / 3600)}\u00a0h"
 
 
+@pytest.mark.long
 def test_a_resume_begins_the_history(clock: Clock, phases: Phases) -> None:
     phases(100, 100)
     collect(clock, 60, 60, 60)
@@ -118,6 +122,7 @@ def test_a_resume_begins_the_history(clock: Clock, phases: Phases) -> None:
     assert found.trend is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("worst", [0.3, 1.0, 1.5, 40.0])
 @pytest.mark.parametrize("gate", sorted(gate for gate, name in INDICATOR_OF.items() if INDICATORS[name].unit == "%"))
 def test_the_chart_has_the_worst_values(clock: Clock, phases: Phases, gate: str, worst: float) -> None:
@@ -147,6 +152,7 @@ def test_a_gap_ends_the_line() -> None:
     assert (xs[0], xs[-1]) == (0, 228)
 
 
+@pytest.mark.long
 def test_the_page_shows_it_and_checks_now(
     operator: Client, clock: Clock, phases: Phases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +195,7 @@ def test_it_refuses_readers(client: Client, phases: Phases) -> None:
     assert not GateCheck.objects.exists()
 
 
+@pytest.mark.long
 def test_the_last_hour_stands_beside_the_month(operator: Client, clock: Clock, phases: Phases) -> None:
     phases(100, 100, 5)
     collect(clock, 60, 60, 60)

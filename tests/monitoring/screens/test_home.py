@@ -32,6 +32,7 @@ def test_updates_and_errors_of_24_hours_are_counted(operator: Client) -> None:
     assert (traffic["received"], traffic["failed"]) == (10, 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["09:10:20.5", "00:00:30", "23:59:59.999999", "09:00:00"])
 def test_card_chart_and_reports_count_the_same(operator: Client, moment: str) -> None:
     with time_machine.travel(datetime.fromisoformat(f"2026-11-25T{moment}+00:00"), tick=False):
@@ -50,6 +51,7 @@ def test_card_chart_and_reports_count_the_same(operator: Client, moment: str) ->
     assert shown["failed"] == errors == stats["failed_events"] == reported["failed_events"] == 7
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("steady_heartbeats")
 @pytest.mark.parametrize(
     ("living", "age", "text"),
@@ -85,6 +87,7 @@ def test_each_phase_shows_its_last_change(operator: Client, phases: Phases) -> N
     assert [" ".join(card.split()).count("Last change 3 d ago") for card in cards] == [1, 1, 1, 1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("card", "path"),
     [("webhook", "/admin/webhooks/inboxupdate/"), ("alerts", "/admin/monitoring/alert/")],

@@ -117,6 +117,7 @@ def test_a_recent_moment_is_just_now() -> None:
         assert ago(now + timedelta(seconds=2)) == "just now", "by another machine's clock"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("language", "mark", "other"), [("ru", ",", "."), ("en", ".", ",")])
 def test_a_percentage_has_the_readers_decimal_mark(
     operator: Client, phases: Phases, language: str, mark: str, other: str

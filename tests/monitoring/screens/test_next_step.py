@@ -85,6 +85,7 @@ def test_a_check_overtaken_by_a_step_does_not_count(operator: Client, monkeypatc
     assert UNCHECKED in read(operator)[0]
 
 
+@pytest.mark.long
 def test_two_of_three_checks_hold_the_page_and_the_step(operator: Client, phases: Phases) -> None:
     """The page once showed that all conditions hold after two checks, while the step refused."""
     operator.cookies["django_language"] = "en"
@@ -103,6 +104,7 @@ def test_two_of_three_checks_hold_the_page_and_the_step(operator: Client, phases
             check.save()
 
 
+@pytest.mark.long
 def test_an_old_round_is_shown_as_old(operator: Client, phases: Phases) -> None:
     operator.cookies["django_language"] = "en"
     with time_machine.travel(timezone.now(), tick=False):

@@ -24,6 +24,7 @@ def commands(client: Client, path: str, language: str) -> set[str]:
     return {match.group() for match in COMMAND.finditer(text)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("language", ["en", "ru"])
 def test_it_works(filled: Client, language: str) -> None:
     found = {path: words for path in PAGES if (words := commands(filled, path, language))}

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 COUNTED = [path for path in READ if "items" not in path]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shared_round")
 def test_it_works(filled: Client) -> None:
     """Each page opens with data, and shows hostile names as text."""
@@ -35,12 +36,14 @@ def test_it_works(filled: Client) -> None:
             assert sample_data.IMAGE not in content, path
 
 
+@pytest.mark.long
 def test_comparisons_are_shown(filled: Client) -> None:
     context = filled.get("/admin/comparisons/").context
     assert context["stats"].total == sum(outcome["count"] for outcome in context["outcomes"]) > 0
     assert b"compare_arrows</span>\n            <p>" not in filled.get("/admin/comparisons/").content
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shared_round")
 def test_it_opens_without_data(operator: Client) -> None:
     for path in READ:
@@ -91,6 +94,7 @@ def queries_of(client: Client, path: str) -> int:
     return len(queries)
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_names_from_the_webhook_are_text_on_every_page(filled: Client) -> None:
     """The names pass the webhook, the inbox, the profile, an employee, its page and the person page."""
@@ -117,6 +121,7 @@ def test_the_policy_allows_our_own_files_only(operator: Client) -> None:
     assert "'unsafe-eval'" not in operator.get("/swagger")["Content-Security-Policy"]
 
 
+@pytest.mark.long
 def test_the_table_of_sources_is_exported(filled: Client) -> None:
     University.objects.create(name="=cmd|' /C calc'!A0")
     Employee.objects.create(phone="+79991112233", university=University.objects.latest("pk"))

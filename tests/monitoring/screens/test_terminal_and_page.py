@@ -43,6 +43,7 @@ def rollout(operator: Client, phases: Phases, monkeypatch: pytest.MonkeyPatch) -
     return operator
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("language", "words"),
     [
@@ -84,6 +85,7 @@ def test_it_works(rollout: Client, language: str, words: list[str]) -> None:
         assert word in content, word
 
 
+@pytest.mark.long
 def test_a_rule_is_a_change_in_the_same_words(rollout: Client) -> None:
     rule = UniversityRule.objects.get()
     for language in ("en", "ru"):

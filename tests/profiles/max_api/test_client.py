@@ -59,6 +59,7 @@ def test_it_works(platform: FakePlatform, path: str) -> None:
     assert [asked.path for asked in platform.asked] == [path]
 
 
+@pytest.mark.long
 @READS
 @pytest.mark.parametrize(
     "answer",
@@ -81,6 +82,7 @@ def test_it_gives_up_in_time(platform: FakePlatform, settings: Settings, path: s
     assert (error.is_timeout, error.is_refused, type(error)) == (True, False, MaxError)
 
 
+@pytest.mark.long
 def test_a_late_byte_does_not_renew_the_deadline(platform: FakePlatform, settings: Settings) -> None:
     settings.MAX_API_TIMEOUT = timedelta(seconds=1)
     platform.answers = [Answer(body=NOTHING, drip=0.8)]
@@ -106,6 +108,7 @@ def test_it_gives_up_in_time_when_the_resolver_hangs(
     assert (str(error), error.is_timeout) == ("MAX at api.max.example:8080 did not answer in time", True)
 
 
+@pytest.mark.long
 @READS
 def test_one_deadline_holds_for_all_tries(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     left: list[float] = []
@@ -185,6 +188,7 @@ def test_a_server_error_is_not_tried_again(platform: FakePlatform, path: str) ->
     assert len(platform.asked) == 1
 
 
+@pytest.mark.long
 @READS
 @pytest.mark.parametrize("answer", [Answer(502), Answer(503), Answer(504), Answer(hangs_up=True)], ids=str)
 def test_a_gateway_error_is_tried_again(platform: FakePlatform, path: str, answer: Answer) -> None:
@@ -221,6 +225,7 @@ def test_a_timeout_while_sending_is_a_timeout(settings: Settings) -> None:
     assert caught.value.is_timeout
 
 
+@pytest.mark.long
 @READS
 def test_a_429_is_waited_out(platform: FakePlatform, path: str) -> None:
     platform.answers = [Answer(429, headers={"Retry-After": "1"})]
@@ -230,6 +235,7 @@ def test_a_429_is_waited_out(platform: FakePlatform, path: str) -> None:
     assert len(platform.asked) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}], ids=["none", "a date"])
 def test_a_429_without_seconds_is_one_second(platform: FakePlatform, headers: dict[str, str]) -> None:
     platform.sends_to(URL)
@@ -250,6 +256,7 @@ def test_a_429_is_not_waited_out_beyond_the_deadline(platform: FakePlatform, pat
     assert (error.retry_after, error.is_refused) == (60, False)
 
 
+@pytest.mark.long
 def test_it_gives_up_on_a_max_that_stays_busy(platform: FakePlatform) -> None:
     platform.answers = [Answer(429)] * 9
     with pytest.raises(MaxError, match="status 429"):
@@ -317,6 +324,7 @@ def test_it_hides_the_query_of_a_path(platform: FakePlatform, settings: Settings
     assert "the path /users does not exist" in str(failure_of("/internal/users"))
 
 
+@pytest.mark.long
 @READS
 def test_it_checks_the_certificate_against_the_bundle(
     platform: FakePlatform, settings: Settings, certificate: tuple[str, str], path: str

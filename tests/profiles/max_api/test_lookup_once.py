@@ -41,6 +41,7 @@ def at_once(times: int, ask: Callable[[int], Any]) -> list[Any]:
         return list(pool.map(one, range(times)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_known", [True, False])
 def test_it_works_for_fifty_at_once_with_one_request(direct: FakeMax, is_known: bool) -> None:
     if is_known:
@@ -113,6 +114,7 @@ def test_it_takes_over_from_a_process_that_died(
     assert lookup_once(PHONE) is None
 
 
+@pytest.mark.long
 def test_it_keeps_to_thirty_a_second(direct: FakeMax) -> None:
     started = time.monotonic()
     at_once(31, lambda number: lookup_once(f"+7916000{number:04}"))
@@ -132,6 +134,7 @@ def test_everybody_obeys_a_429(direct: FakeMax) -> None:
     assert users.breaker.state == "closed"
 
 
+@pytest.mark.long
 def test_it_waits_out_a_short_429(direct: FakeMax) -> None:
     direct.knows(PHONE, 7)
     direct.first_statuses, direct.headers = [429], {"Retry-After": "1"}

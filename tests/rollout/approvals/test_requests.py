@@ -122,6 +122,7 @@ def test_a_switch_and_a_resume_are_approved(second: User) -> None:
     assert not Switch.objects.get(name="emergency_stop").active
 
 
+@pytest.mark.long
 def test_pages_and_commands_show_who_waits(second: User) -> None:
     empty = browser().get("/admin/rollout/").content.decode()
     assert "No changes are waiting for approval." in empty

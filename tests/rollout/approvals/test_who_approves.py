@@ -50,6 +50,7 @@ def test_two_tokens_are_not_two_people(second: User) -> None:
     assert Flag.objects.get(name=PHASES[2]).percent == 25
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("surface", APPROVING)
 def test_a_second_person_approves(second: User, surface: str) -> None:
     approval = asked()
@@ -63,6 +64,7 @@ def test_a_second_person_approves(second: User, surface: str) -> None:
     assert APPROVING[surface](approval.pk, "second") == "This request is not waiting for approval."
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("surface", APPROVING)
 def test_nobody_approves_their_own_request(surface: str) -> None:
     approval = asked()
@@ -110,6 +112,7 @@ def test_the_function_itself_refuses_the_requester(superadmin: User) -> None:
         changes.apply(request("set", phase=3, percent=25))
 
 
+@pytest.mark.long
 def test_requests_of_another_university_do_not_exist_for_who_is_limited(university: University) -> None:
     """Neither their number nor a decision shows that there is one."""
     for one in (university, University.objects.create(name="Другой")):
@@ -132,6 +135,7 @@ def test_requests_of_another_university_do_not_exist_for_who_is_limited(universi
         assert api("limited").post(path, body, format="json").status_code == status
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_in_shell", [False, True])
 @pytest.mark.parametrize("surface", ["api", "admin"])
 def test_a_requester_who_is_limited_later_withdraws(university: University, surface: str, is_in_shell: bool) -> None:
