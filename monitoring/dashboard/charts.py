@@ -36,7 +36,7 @@ _STATE_COLOURS = {
     State.QUARANTINED: "wait",
     State.DEAD: "bad",
 }
-# The span of a bar for up to this length.
+# The span of a bar, and the longest chart that has such bars.
 _SPANS = ((Span.MINUTE, timedelta(hours=3)), (Span.HOUR, timedelta(days=2)))
 _MEGABYTE = 1024 * 1024
 # A line of an indicator's history: the label, the value of a reading, and the colour.
