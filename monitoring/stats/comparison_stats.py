@@ -20,7 +20,7 @@ from profiles.rollout.monitored_period import monitored_since
 Z = 2.58
 AGREEMENT_WANTED = 0.98
 CONFLICT_ALLOWED = 0.01
-# The smallest sample that can prove both: with no conflicts among 659 comparisons, the upper bound falls below 1%.
+# The smallest sample that can prove both limits: with no conflict in 659 comparisons, the upper bound is below 1%.
 SAMPLE_WANTED = 659
 UNIVERSITY_SAMPLE = 30
 _LARGEST_SAMPLE = 1e9
@@ -192,7 +192,7 @@ def ttl_advice(ages: dict[float, ComparisonStats]) -> Message:
             return Message("names at most one day old agree")
         return Message("names at most %(days)d days old agree", {"days": ttl.days})
     youngest = next(iter(ages.values()), ComparisonStats({}))
-    # Even if all names of this sample agreed, it would prove nothing.
+    # This sample would be too small for a recommendation even if all of its names agreed.
     if wilson(youngest.n, youngest.n)[0] < AGREEMENT_WANTED:
         return Message("too few comparisons to recommend a PROFILE_TTL")
     params = {"agreement": percent_of(youngest.agreement or 0.0), "n": thousands(youngest.n)}
