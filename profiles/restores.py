@@ -1,4 +1,4 @@
-"""Detect that PostgreSQL was restored from a backup, by comparing it with what Redis remembers of it.
+"""Detect that PostgreSQL was restored from a backup, by comparing its progress with the progress stored in Redis.
 
 A restored database has old switches and percentages, and lacks the tombstones of later erasures.
 """
@@ -33,7 +33,7 @@ def remember_progress() -> None:
 
 
 def lost_progress() -> tuple[dict[str, int], dict[str, int]]:
-    """Return the current progress, and that in Redis if PostgreSQL has lost some of it (otherwise an empty dict)."""
+    """Return the current progress and, if PostgreSQL has lost rows, the progress stored in Redis, otherwise ``{}``."""
     # Read Redis first: a row that another process adds between the two reads must not look like a loss.
     before = cache.progress()
     now = progress()

@@ -58,7 +58,7 @@ class LastCheck:
 
 
 def last_check() -> LastCheck:
-    """Return the check with the highest primary key: after a clock was set back, it may not have the latest time."""
+    """Return the last check by primary key: after a clock was set back, the last check may not have the latest time."""
     checks = Sample.objects.filter(name=LAST_CHECK).order_by("-pk").values_list("at", flat=True)
     last, at = checks.first(), checks.filter(value__gt=0).first()
     age = clock.distance(at or _installed_at())

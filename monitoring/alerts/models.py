@@ -143,7 +143,7 @@ class Alert(models.Model):
             raise AcknowledgementRefused(gettext("The alert is already acknowledged."))
 
     def mute(self, user: AbstractBaseUser, *, until: datetime, reason: str) -> None:
-        """Mute notifications for the alert's kind and key until the given time, even if it resolves and fires again."""
+        """Mute notifications for the alert's kind and key until the given time, even after the alert has resolved."""
         if until <= timezone.now():
             raise AcknowledgementRefused(gettext("The mute must end in the future."))
         if not reason.strip():

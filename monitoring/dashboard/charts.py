@@ -48,7 +48,7 @@ def series(label: object, values: Iterable[Any], colour: str, **options: Any) ->
 
 
 def chart(kind: str, labels: Sequence[str], *lines: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """Return a chart. With the option ``moments``, the times of the labels, they are shown in the reader's zone."""
+    """Return a chart. The option ``moments`` has the times of the labels, to show them in the reader's time zone."""
     return {"kind": kind, "labels": list(labels), "series": list(lines), **options}
 
 

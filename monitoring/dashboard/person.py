@@ -28,7 +28,7 @@ from profiles.typed_values import bare
 
 @dataclass(frozen=True, slots=True)
 class PersonMatch:
-    """The result of a search. ``lookup`` is from ``preview.explain``; None without a phone, or outside the scope."""
+    """The result of a search. ``lookup`` is from ``preview.explain``; None without a phone or outside the scope."""
 
     phone: str
     profile: Profile | None

@@ -171,7 +171,7 @@ def inbox_lag(sources: Sources) -> Measured:
 
 
 def webhook_error_rate(sources: Sources) -> Measured:
-    """Return the share of failed updates in the last hour or, if it had fewer than FEW_UPDATES, in the last day."""
+    """Return the share of failed updates in the last hour, or the last day if the hour had fewer than FEW_UPDATES."""
     failed, finished = 0, 0
     data: dict[str, Any] = {}
     for period in ("hour", "day"):

@@ -137,7 +137,7 @@ def await_convergence() -> str:
 
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
-    """Stop serving one university from the cache, then resume; return the audit row's facts, with times in seconds."""
+    """Deny the cache to one university, then lift the denial; return the audit row's facts, with times in seconds."""
     denial = {"university_id": university_id, "phase": 3, "is_allowed": False}
     if UniversityRule.objects.in_force().filter(**denial).exists():
         name = {"university": university_name(university_id)}

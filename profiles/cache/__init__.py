@@ -405,7 +405,7 @@ def _delete_profiles(run_id: bytes) -> None:
 
 
 def _send_to(run_id: bytes, *commands: tuple[Any, ...]) -> list[Any]:
-    """Return the replies to the commands; raise CacheError if another server than the one with this run ID replied."""
+    """Return the replies to the commands; raise CacheError if they are from a server with another run ID."""
     found, replies = _execute("delete", partial(redis_connection.send, commands=commands))
     if found != run_id:
         raise CacheError("delete: other server")

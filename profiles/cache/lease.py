@@ -41,7 +41,7 @@ class Lease:
     def permits(self, user_id: str, generation: Generation | None = None) -> bool:
         """Renew the lease if needed; return whether the ID's entry may be read from Redis; raise as ``renew`` does.
 
-        If a ``generation`` is given, entries of another one may not be read.
+        If a ``generation`` is given, entries of another generation may not be read.
         """
         if time.monotonic() - self._held[0] > _RENEW_AFTER and self._renewing.acquire(blocking=False):
             try:

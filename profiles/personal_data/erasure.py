@@ -1,4 +1,4 @@
-"""Erasure of a person: this module clears this app's tables and Redis, signal receivers the tables of other apps.
+"""Erasure of a person: this module clears this app's tables and Redis; signal receivers clear other apps' tables.
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
 task makes a second pass. It erases data that was being written at the time, that Redis failed to delete, that a crash
@@ -70,7 +70,7 @@ class ErasedPerson(Person):
 
 
 def erase(user_id: str, *, by: str, reason: str) -> ErasedPerson:
-    """Erase the person, write an audit row, and return the result of the first pass; it is safe to repeat this.
+    """Erase the person, write an audit row, and return the result of the first pass; a repeated call does no harm.
 
     Raise CommitNotConfirmed if the person is erased, but a synchronous standby has not confirmed it in time.
     """

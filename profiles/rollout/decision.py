@@ -217,7 +217,7 @@ def decide(phone: str | None, university_id: int | None = None) -> Decision:
 
 
 def obstacle(state: RolloutState, service: str) -> Reason | None:
-    """Return the reason why the cache is off for a service, apart from the percentages; None if it is on."""
+    """Return the reason other than the percentages why the cache is off for a service; None if the cache is on."""
     variable = _VARIABLES.get(service, "PROFILE_CACHE_ENABLED")
     if not settings.PROFILE_CACHE_ENABLED or not getattr(settings, variable):
         return Reason.HARD_OFF

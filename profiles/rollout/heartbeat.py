@@ -123,7 +123,7 @@ class Convergence:
 
     @property
     def cut_off(self) -> list[str]:
-        """Return the hosts that have silent processes and no living one."""
+        """Return the hosts that have silent processes and no living process."""
         return sorted(
             {_host_of(process) for process in self.silent} - set(map(_host_of, (*self.reached, *self.behind)))
         )

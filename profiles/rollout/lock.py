@@ -1,4 +1,4 @@
-"""The transactions of changes: they wait for locks, such as that on the rollout's row, only for a limited time."""
+"""Transactions for changes, which wait for a lock, such as the lock on the rollout's row, only for a limited time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -62,7 +62,7 @@ def reason(text: Text) -> Text:
 def revision(value: object) -> int | None:
     """Return the revision that a change expects; None for an empty value.
 
-    Raise ChangeRefused if it is not a whole number.
+    Raise ChangeRefused for any other value that is not a whole number.
     """
     text = "" if value is None else str(value).strip()
     if not text:
@@ -151,7 +151,7 @@ def format_percent(percent: Decimal) -> str:
 
 
 def set_phase(before: Mapping[str, Decimal], name: str, value: object) -> Percents:
-    """Return the percentages of all phases after setting one; later phases that are higher are lowered to it.
+    """Return the percentages of all phases after one is set; later phases with a higher percentage are lowered to it.
 
     Raise ChangeRefused if the percentage is invalid or above that of an earlier phase.
     """

@@ -159,9 +159,9 @@ class OtherFlagForm(FlagForm):
         fields = ("name", "note", "everyone", *Flag.CRITERIA, "users", "groups")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the values of fields that are missing in the request, unless the admin's page sent it.
+        """Keep the values of fields that are missing in the request, unless the admin's page sent the request.
 
-        The page sends nothing for a box that is not ticked, so there a missing field means “no”.
+        The page sends nothing for a box that is not ticked, so a missing field in its request means “no”.
         """
         super().__init__(*args, **kwargs)
         if self.is_bound and "expect_percent" not in self.data:
@@ -226,7 +226,7 @@ class UniversityRuleForm(ChangeRequestForm):
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Offer the universities by name, and the rule's own even if it was deleted, so that the rule can be edited."""
+        """Offer the universities by name, also the rule's deleted university, so that the rule can be edited."""
         super().__init__(*args, **kwargs)
         limits = admin_scope(self.request)
         known = limits.universities() if limits else University.objects.all()
