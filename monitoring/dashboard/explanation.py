@@ -71,7 +71,7 @@ def rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of ``rollout explain``: a title and a text, such as “Stage” and “2”."""
     yield _("Stage"), str(facts["stage"])
     yield _("Source"), source(facts)
-    # Without the word “Reason” of reasons(), which the title already has.
+    # The title is “Reason” already, so the text must not begin with this word, as it does in reasons().
     apart = [f"{reason[0].upper()}{reason[1:]}." for reason in _apart(facts)]
     yield _("Reason"), " ".join([*apart, *_phases(facts)])
     yield _("Name"), facts["served"]

@@ -197,7 +197,7 @@ def check_tripwires(phase: int) -> Evaluation:
 
 
 def evaluate_raise(phase: int, _current: Decimal, target: Decimal) -> tuple[list[dict[str, Any]], Message | None]:
-    """Return an increase's gate results as JSON, and a message why the increase is held, or None if all gates pass.
+    """Return an increase's gate results as JSON, and why the increase is held, or None if all gates pass.
 
     An increase by more than one step is always held.
     """

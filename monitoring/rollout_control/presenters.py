@@ -100,7 +100,7 @@ def conditions(
 
 
 def forced_past(row: ChangeRecord) -> str:
-    """Return a text that lists the gates that a forced step ignores; an empty string for a step that is not forced."""
+    """Return a text with the gates that a forced step ignores; an empty string for a step that is not forced."""
     return _("forced past: %(gates)s") % {"gates": failed_gates(row)} if row.is_forced else ""
 
 

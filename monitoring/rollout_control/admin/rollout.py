@@ -319,7 +319,7 @@ class FlagAdmin(WaffleAdmin, ChangeRequestAdmin):
             super().save_related(request, form, *args)
 
     def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
-        # By the time, a page of the flag that was opened earlier detects that note, users or groups may have changed.
+        # A page of the flag that was opened earlier detects by this time that note, users or groups may have changed.
         form.unchanged().update(note=obj.note, modified=timezone.now())
         form.apply()
 
