@@ -28,7 +28,7 @@ def headings(cl: ChangeList) -> list[dict[str, Any]]:
     if not cached:
         for heading in _build(cl):
             text = heading["text"]
-            # As plain text, because each row would translate a lazy one again.
+            # Translate the text here: each row of the list would translate a lazy text again.
             cached.append(heading | {"text": text if isinstance(text, SafeString) else str(capfirst(text))})
     return cached
 

@@ -13,7 +13,7 @@ def conduct_rollout() -> list[str]:
     return controller.run()
 
 
-# That a standby is lost is to be measured and reported while it is lost.
+# These tasks must not wait for a lost standby, because they measure and report that the standby is lost.
 @shared_task(ignore_result=True)
 def measure_indicators() -> None:
     with without_standby():

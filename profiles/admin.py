@@ -155,7 +155,7 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
         if request.method == "POST" and self.has_delete_permission(request) and not self._has_reason(request):
             return HttpResponseRedirect(request.get_full_path())
         context = {"form": ErasureForm()} | (extra_context or {})
-        # Without the transaction of Django's view: an erasure commits its tombstone before it erases.
+        # Django's view would open a transaction, but an erasure commits its tombstone before it erases.
         response: HttpResponse = self._delete_view(request, object_id, context)
         return response
 

@@ -21,7 +21,10 @@ class BreakerOpen(Exception):
 
 
 class Breaker:
-    """Open after ``failures`` errors in a row; then let one caller try every ``reset`` seconds; close on success."""
+    """A breaker that opens after ``failures`` errors in a row, and closes when a later call succeeds.
+
+    While it is open, it lets one caller try every ``reset`` seconds.
+    """
 
     def __init__(self, name: str, *, failures: int = 5, reset: float = 5.0) -> None:
         self._limit = failures

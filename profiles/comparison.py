@@ -56,7 +56,7 @@ def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep)
     """Compare waiting lookups, starting none after ``seconds``; return how many were compared.
 
     Lookups that have waited longer than DROPPED_AFTER are deleted first. Only one process compares at a time; the
-    others return 0. A frozen one loses its turn _SPARE_SECONDS after ``seconds``.
+    others return 0. If that process freezes, another may compare _SPARE_SECONDS after ``seconds``.
     """
     _drop_old()
     deadline, count = time.monotonic() + seconds, 0
@@ -76,7 +76,7 @@ def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep)
 
 
 def _drop_old() -> None:
-    # Counted before the commit, which may be stored although it raises.
+    # Count before the commit, because a commit that raises an error may be stored all the same.
     with transaction.atomic():
         old, _ = WaitingComparison.objects.filter(clock.is_older("asked_at", DROPPED_AFTER)).delete()
         if old:
@@ -92,7 +92,8 @@ def _next_batch() -> QuerySet[WaitingComparison]:
 def _store(done: dict[int, Comparison]) -> int:
     """Store the comparisons, by the IDs of their lookups, and delete these lookups; return how many were stored.
 
-    Lookups that were deleted meanwhile, such as by an erasure, are left out. If this fails, all are compared again.
+    Lookups that have been deleted since they were read, for example by an erasure, are left out. If storing fails, all
+    lookups are compared again.
     """
     waiting = WaitingComparison.objects.filter(pk__in=done).select_for_update()
     ids = list(waiting.values_list("pk", flat=True))

@@ -31,7 +31,7 @@ durations = Histogram(
 logger = logging.getLogger(__name__)
 
 
-# What a lookup stores acknowledges nothing.
+# A lookup stores nothing that must survive a failover, so it need not wait for a standby.
 @without_standby()
 def resolve(
     *,

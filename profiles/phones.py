@@ -16,28 +16,28 @@ _COUNTRY_CODE = re.compile(
     "|38[0-35-79]|42[013]|5[09][0-9]|67[02-9]|68[0-35-9]|69[0-2]|80[08]|85[02356]|87[08]|88[0-368]|96[0-8]|97[0-79]"
     "|99[2-68]"
 )
-# The countries where a zero alone is dialled before the number, also in Russia before an area code. Not those where a
-# carrier's code may follow it, as in Brazil.
+# The countries where a zero alone is dialled before the number, also in Russia before an area code. Countries where a
+# carrier's code may follow the zero, such as Brazil, are not listed.
 _ZERO_IS_PREFIX = re.compile(
     "7|2[07]|3[1-3]|4[013469]|5[1348]|6[0-46]|8[1246]|9[0-58]|21[1238]|23[1-4]|24[39]|25[0-24-6]|26[0-5]|291|35[3589]"
     "|37[3-57]|38[0-35-79]|42[13]|508|59[03-68]|686|85[056]|88[06]|96[1-467]|97[01267]|99[4-6]"
 )
-# Those where ordinary numbers themselves begin with a zero, from Italy to Tajikistan, and the codes of no country; both
-# lists are those of libphonenumber's metadata.
+# The countries where ordinary numbers begin with a zero, such as Italy and Tajikistan, and the codes of no country.
+# This list and the one above are from libphonenumber's metadata.
 _ZERO_IS_DIGIT = re.compile("39|22[5679]|24[127]|378|800|88[18]|992")
-# After these codes, other national prefixes: the 1 of North America, and the 8 that was or is dialled in all countries
-# of the former USSR. A number of a usual length, or a free one of Kyrgyzstan (800…), begins with the digit itself.
+# Country codes with other national prefixes: the 1 of North America, and the 8 that was or is dialled in all countries
+# of the former USSR. In a number of a usual length, or a free one of Kyrgyzstan (800…), the digit is no prefix.
 _OTHER_PREFIX = re.compile(
     "11(?![0-9]{9}$)|(?:37[0134]|993)8(?![0-9]{7}$)|3728(?!(?:[0-9]{6,7}|[0-9]{9})$)"
     "|(?:375|99[2458])8(?![0-9]{8}$)|3808(?![0-9]{8,9}$)|9968(?!(?:[0-9]{8}|00[0-9]{7})$)"
 )
-# Those of the codes with a zero where a number may have more than ten digits, by the same metadata.
+# The codes of _ZERO_IS_PREFIX whose numbers may have more than ten digits, also from libphonenumber's metadata.
 _HAS_LONG_NUMBERS = re.compile("31|4[39]|54|62|86|38[13]|972")
 _LONGEST_NATIONAL = 10
 # What Argentina and Mexico put before a mobile number that is dialled from abroad, in place of the zero.
 _MOBILE_MARKS = {"54": "9", "52": "1"}
 _DECIMALS = re.compile("[.,]0+$")
-# With the 8.
+# Including the 8 before the number.
 _RUSSIAN_LENGTH = 11
 _AREA_LENGTH = 3
 _DIGITS, _NO_DIGIT = re.compile("[0-9]+"), re.compile("[^0-9]+")
@@ -61,7 +61,7 @@ _GROUPS = rf"[0-9]++(?:{_NO_DOTS}[0-9]++)*+"
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
 _MOMENT = rf"(?:{_LONG_DATE}|{_SHORT_DATE}|{_PART_OF_DATE}|{_WITHOUT_POINTS}|{_TIME})"
 _BETWEEN_MOMENTS = r"[\s./()\p{Dash}]+"
-# A number with decimals, an IP address, a date, or several of them: without punctuation, it would be another phone.
+# A number with decimals, an IP address, or one or more dates: any of these would be a phone without its punctuation.
 _OTHER_NUMBER = regex.compile(
     # a negative number, or one that begins with its decimals
     r"[^0-9]*[.\p{Dash}][^0-9]*[0-9].*"
@@ -76,8 +76,8 @@ _OTHER_NUMBER = regex.compile(
     # dates and times, and a day or an hour before or after them
     rf"|(?:{_DAY}{_BETWEEN_MOMENTS})?{_MOMENT}(?:{_BETWEEN_MOMENTS}{_MOMENT})*(?:{_BETWEEN_MOMENTS}[0-9]{{1,2}})?[^0-9]*"
 )
-# Area codes after +7 or 8. Without either, those that Russia and Kazakhstan have assigned, by libphonenumber 9.0.43,
-# because 8495 123-456 lacks a digit.
+# Area codes after +7 or 8. Without +7 or 8, only the codes that Russia and Kazakhstan have assigned are accepted, by
+# libphonenumber 9.0.43, because 8495 123-456 lacks a digit.
 _AREA = "[3-9][0-9]{2}"
 _AREA_ALONE = (
     "(?:3(?:0[12]|36|4[1-35-79]|5[1-3]|65|8[1-58]|9[0145])|4(?:01|1[1356]|2[13467]|7[1-5]|8[1-7]|9[1-689])"
@@ -95,7 +95,8 @@ PATTERN = (
     r"[0-9]{3}[ -][0-9]{2}[ -]?[0-9]{2})$"
 )
 _USUAL = re.compile(PATTERN)
-# The longest text that may be a phone, with punctuation. _OTHER_NUMBER divides up to 15 digits in all possible ways.
+# The longest text that may be a phone, with punctuation. The limit is needed because _OTHER_NUMBER tries all divisions
+# of up to 15 digits.
 _LONGEST = 100
 
 
@@ -126,12 +127,12 @@ def normalize(phone: str) -> str:
 def _russian(phone: str, digits: str) -> str:
     """Return the number in +7 form, or an empty string if it is foreign, too short or too long, or has an extension."""
     prefix, national = digits[:-10], digits[-10:]
-    # The separate 8 of “8 495 123 456” may be a prefix, that of the number “8 495 123 456,00” is a digit.
+    # The separate 8 of “8 495 123 456” may be a prefix, but the 8 of the number “8 495 123 456,00” is a digit.
     text = typed_values.bare(phone)
     if _DECIMALS.search(text):
         text = digits
     first = _NO_DIGIT.split(text.lstrip("( "), maxsplit=1)[0]
-    # With a digit too many, the first three of (863) 234-56-788 are an area code, and no 8 before another one.
+    # With a digit too many, (863) in (863) 234-56-788 is an area code, not an 8 before another area code.
     has_digit_too_many = prefix and len(first) == _AREA_LENGTH
     lacks_digit = not prefix and (first in ("7", "8") or not _BEGINS_WITH_AREA.match(national))
     return (
@@ -183,7 +184,7 @@ def _begins_with_prefix(code: str, national: str) -> bool:
     if _OTHER_PREFIX.match(f"{code}{national}"):
         return True
     zeros = "00" if _ZERO_IS_DIGIT.fullmatch(code) else "0"
-    # After +7, ten digits are taken as they are.
+    # After +7, any ten digits are accepted.
     return code != "7" and national.removeprefix(_MOBILE_MARKS.get(code, "")).startswith(zeros)
 
 

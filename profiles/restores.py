@@ -1,4 +1,4 @@
-"""Detect that PostgreSQL was restored from a backup, by comparing it with what Redis remembers of it.
+"""Detect that PostgreSQL was restored from a backup, by comparing its progress with the progress stored in Redis.
 
 A restored database has old switches and percentages, and lacks the tombstones of later erasures.
 """
@@ -9,7 +9,7 @@ from profiles import cache
 from profiles.models import Erasure
 from profiles.rollout.models import Change, Rollout
 
-# Those that are shown to people.
+# The counters that are shown to people.
 COUNTERS = ("revision", "erasures")
 # Audit rows, which are never edited or deleted. After a restore, a new row may have the ID of a lost one, but its time
 # differs.
@@ -26,15 +26,15 @@ def progress() -> dict[str, int]:
 
 
 def remember_progress() -> None:
-    """Store the progress in Redis, but not that of a restored database: the alert ends only by accept_restore."""
+    """Store the progress in Redis unless the database was restored: only accept_restore ends the alert about that."""
     now, before = lost_progress()
     if not before:
         cache.store_progress(now)
 
 
 def lost_progress() -> tuple[dict[str, int], dict[str, int]]:
-    """Return the current progress, and that in Redis if PostgreSQL has lost some of it (otherwise an empty dict)."""
-    # Redis first: what another process adds meanwhile is no loss.
+    """Return the current progress and, if PostgreSQL has lost rows, the progress stored in Redis, otherwise ``{}``."""
+    # Read Redis first: a row that another process adds between the two reads must not look like a loss.
     before = cache.progress()
     now = progress()
     is_lost = before.get("revision", 0) > now["revision"] or not all(_has_row(name, before) for name in _AUDITED)
@@ -45,7 +45,7 @@ def _has_row(name: str, before: dict[str, int]) -> bool:
     row = _AUDITED[name].objects.filter(pk=before.get(name, 0)).first()
     if row is None:
         return not before.get(name)
-    # The previous release remembers no times.
+    # The previous release does not store times.
     return before.get(f"{name}_at", _at(row)) == _at(row)
 
 

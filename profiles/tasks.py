@@ -17,7 +17,7 @@ BATCH = 500
 COMPARING_SECONDS = 4.0
 
 
-# A full refill of millions of profiles takes minutes, and an interrupted one would begin again.
+# A full refill of millions of profiles takes minutes, and an interrupted refill would begin again.
 @shared_task(ignore_result=True, soft_time_limit=1800, time_limit=1830)
 def refill_cache() -> int:
     """Write profiles from PostgreSQL to Redis; return the number of profiles written, or 0 if Redis fails.
@@ -32,8 +32,8 @@ def refill_cache() -> int:
         run_id = cache.needs_filling()
         is_empty = bool(run_id)
         profiles = Profile.objects.fresh() if is_empty else Profile.objects.filter(is_cache_behind=True)
-        # Locked rows are skipped: whoever changes a person writes it, and what Redis lacks is refilled when it is read.
-        # Waiting for them would keep the cache off for everybody.
+        # Locked rows are skipped: the transaction that changes a row also writes it to Redis, and a missing entry is
+        # refilled when it is read. Waiting for the locks would keep the cache off for everybody.
         while batch := _write_batch(profiles.filter(user_id__gt=last_id)):
             written += len(batch)
             last_id = batch[-1].user_id

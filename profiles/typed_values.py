@@ -8,13 +8,13 @@ from django.utils.translation import gettext as _
 
 from config.lib import text as texts
 
-# In text, selectors and joiners belong to an emoji; in a phone or an ID, nothing does.
+# Invisible characters such as variation selectors and joiners: part of an emoji in a name, removed from phones and IDs.
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 # A cell as CSV exports write it to keep its leading zeros: ="0123", with the quotes within it doubled.
 _TEXT_FORMULA = re.compile(r'="([^"]*+(?:""[^"]*+)*+)"')
 _THOUSANDS = re.compile(r"[0-9]{1,3}(?: [0-9]{3})+(?:[.,][0-9]+)?")
 _ZERO_DECIMALS = re.compile(r"(\+?[0-9]+)[.,]0+")
-# What pandas reads as a missing value besides errors, and what databases and JavaScript write for one.
+# What pandas reads as a missing value besides errors, and what databases and JavaScript write for a missing value.
 _PLACEHOLDERS = {
     *("-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a"),
     *("nan", "null", "NaT", r"\N", "(null)", "<null>", "nil", "undefined", "(blank)", "(пусто)", "н/д", "Н/Д"),
@@ -57,7 +57,7 @@ _DATE_OR_TIME = re.compile(
     re.IGNORECASE,
 )
 _DECIMAL = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?(?:e[+-]?[0-9]+)?|[+-]?(?:inf|infinity)", re.IGNORECASE)
-# Digits with anything but letters and emoji: 5.551.009, 50%, 1/2 and −5 too.
+# Digits with any characters but letters and emoji, such as 5.551.009, 50%, 1/2 and −5.
 _NUMBER = regex.compile(
     r"(?V1)[^\p{L}\p{Extended_Pictographic}0-9]*+[0-9][^\p{L}\p{Extended_Pictographic}]*+(?:e[+-]?[0-9]+)?"
     r"|[+-]?(?:inf|infinity)",
@@ -109,7 +109,7 @@ def without_formula(text: str) -> str:
 def plain(text: str) -> str:
     """Apply ``bare``, and remove the thousands separators and the ``.0`` of a number.
 
-    A line break separates two numbers, and no thousands.
+    A line break separates two numbers, not thousands.
     """
     has_lines, text = has_digits_on_several_lines(text), bare(text)
     if not has_lines and _THOUSANDS.fullmatch(text):
@@ -131,7 +131,7 @@ def is_placeholder(text: str, *, in_any_case: bool = True) -> bool:
 
 
 def is_no_id(text: str) -> bool:
-    """Return whether a text in a field for an ID stands for a missing one, such as NULL, n.a. or -unknown-."""
+    """Return whether a text in a field for an ID stands for a missing ID, such as NULL, n.a. or -unknown-."""
     return not any(map(str.isalnum, text)) or is_placeholder(text) or _letters(text) in _WORDS_FOR_NONE
 
 
@@ -152,7 +152,7 @@ def refuse_other_types(text: str) -> None:
 
 
 def refuse_logical_values(text: str) -> None:
-    """Raise ValueError for a text in a field for an ID that is a yes or a boolean, in any punctuation."""
+    """Raise ValueError if the text in a field for an ID is “yes”, “да” or a boolean, with any punctuation."""
     if _letters(text) in _LOGICAL_VALUES:
         _refuse_logical_value(text)
 

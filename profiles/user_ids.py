@@ -22,8 +22,8 @@ def _integer() -> str:
     return rf"[1-9][0-9]{{0,17}}|{'|'.join(smaller)}|{digits}"
 
 
-# JSON Schema patterns for the valid IDs, an integer or a text with another character, and for those that ``typed``
-# accepts.
+# JSON Schema patterns: one for all valid IDs, which are an integer or a text with another character, and one for the
+# IDs that ``typed`` accepts.
 PATTERN = rf"^(?:{_integer()}|[0-9]*[A-Za-z_.-][A-Za-z0-9_.-]*)$"
 TYPED = rf"^(?:{_integer()}|(?!(?:{typed_values.NOT_AN_ID})$)[A-Za-z0-9_.-]+)$"
 

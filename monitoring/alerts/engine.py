@@ -29,7 +29,7 @@ FLAP_WINDOW = timedelta(days=1)
 LONGEST_HOLD = timedelta(hours=6)
 RETENTION = timedelta(days=730)
 LAST_CHECK = "alerts_checked"
-# An interval is over after 90% of its length, because the scheduler has some jitter.
+# An interval counts as over after 90% of its length, because the scheduler has some jitter.
 _NEARLY = 0.9
 _MISSED_CHECKS, _AT_LEAST = 3, timedelta(minutes=2)
 _LOCK = 0x616C65727473  # "alerts"
@@ -43,7 +43,7 @@ class LastCheck:
     """The last complete check of the alerts: its time (None if there was none) and its age.
 
     Before the first check, the age counts from the installation. ``is_running`` is True if a check, even an incomplete
-    one, was made recently, or if monitoring is off. While ``is_late`` is True, the absence of alerts proves nothing.
+    one, was made recently, or if monitoring is off. While ``is_late`` is True, there may be problems without an alert.
     """
 
     at: datetime | None
@@ -58,7 +58,7 @@ class LastCheck:
 
 
 def last_check() -> LastCheck:
-    """Return the check with the highest primary key: after a clock was set back, it may not have the latest time."""
+    """Return the last check by primary key: after a clock was set back, the last check may not have the latest time."""
     checks = Sample.objects.filter(name=LAST_CHECK).order_by("-pk").values_list("at", flat=True)
     last, at = checks.first(), checks.filter(value__gt=0).first()
     age = clock.distance(at or _installed_at())
@@ -73,11 +73,11 @@ def _installed_at() -> datetime:
 
 
 def holding_alerts(resumed_at: datetime) -> tuple[list[Alert], list[Alert]]:
-    """Return the alerts that keep phase 4 from advancing, and those that were known at the resume and do not.
+    """Return the alerts that keep phase 4 from advancing, and the open alerts from before the resume that do not.
 
-    A resume ends no alert about work that remains, such as dead letters. One from before it counts only if what has
-    come since is beyond the limit by itself: otherwise a rollout would be held again for a reason that was known.
-    Call it after a check of the alerts, which has measured the indicators.
+    A resume does not end alerts about remaining work, such as dead letters. An alert from before the resume keeps phase
+    4 from advancing only if the work added since the resume exceeds the limit by itself: the operators who resumed the
+    rollout knew the older work. Call this function after a check of the alerts, which has measured the indicators.
     """
     readings = rounds.latest()
 

@@ -13,7 +13,7 @@ from monitoring.indicators.models import IndicatorReading, Level
 from profiles import failures
 
 Params = dict[str, Any]
-# The key of parameters that are messages: they are stored twice, as text for the previous release, and as JSON here.
+# The key of parameters that are messages: each is stored as text for the previous release, and as JSON under this key.
 SENTENCES = "sentences"
 _LONGEST_PARAM = 500
 _LOCK = ("pid", "application", "state", "seconds")

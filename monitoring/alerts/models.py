@@ -13,7 +13,7 @@ from config.lib.messages import UNREADABLE, Message
 from monitoring.alerts.kinds import CHECKS, SENTENCES, Kind, Severity
 
 RECENT = timedelta(days=30)
-# A held rollout would hold itself, and phase 4 is the way to live without the direct API.
+# These alerts must not hold phase 4: the first would make a held rollout hold itself, the second calls for phase 4.
 _NOT_HOLDING = (Kind.ROLLOUT_HELD, Kind.DIRECT_API_MISSING)
 
 
@@ -31,7 +31,7 @@ class AlertQuerySet(models.QuerySet["Alert"]):
     def holding(self, *, detected_since: datetime) -> Self:
         """Return the alerts that keep phase 4 from advancing: open, not muted, and of a kind outside _NOT_HOLDING.
 
-        Leave out alerts whose problem was last detected before ``detected_since``: they are only waiting to be
+        Leave out alerts whose problem was last detected before ``detected_since``: these alerts only wait to be
         resolved.
         """
         detected = self.open().filter(seen_at__gt=detected_since)
@@ -143,7 +143,7 @@ class Alert(models.Model):
             raise AcknowledgementRefused(gettext("The alert is already acknowledged."))
 
     def mute(self, user: AbstractBaseUser, *, until: datetime, reason: str) -> None:
-        """Mute notifications for the alert's kind and key until the given time, even if it resolves and fires again."""
+        """Mute notifications for the alert's kind and key until the given time, even after the alert has resolved."""
         if until <= timezone.now():
             raise AcknowledgementRefused(gettext("The mute must end in the future."))
         if not reason.strip():

@@ -16,8 +16,8 @@ FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(minutes=10)
 GIVE_UP_AFTER = timedelta(days=3)
 MAX_REFUSALS = 5
-# After an outage, a channel gets its backlog in batches of this size, one per run. A slow receiver gets fewer: the
-# worker, which may have one process, has to go on.
+# After an outage, a channel gets its backlog in batches of this size, one per run. A slow receiver gets less per run,
+# because the worker, which may have only one process, has other tasks.
 BATCH_SIZE = 20
 CHANNEL_SECONDS = 5.0
 
@@ -62,7 +62,7 @@ def _deliver_to(channel: str) -> int:
             if not _failed(delivery, error):
                 break
         else:
-            # A claim counts as a failed attempt until it succeeds.
+            # _claim_next() has counted this attempt as a failed one.
             delivery.state, delivery.sent_at, delivery.error = DeliveryState.SENT, timezone.now(), ""
             delivery.tries -= 1
             delivery.save(update_fields=["state", "sent_at", "error", "tries"])

@@ -132,7 +132,7 @@ def exposition() -> bytes:
         text = _text(*parts, _redis(readings["redis_connected"].data))
     except DatabaseError:
         text = _text(_redis(cache.health()))
-    # Last, because it may wait for a lock, which leaves less time for PostgreSQL.
+    # Read these counters last, because waiting for their lock would leave less time for PostgreSQL.
     with suppress(CountersError):
         text = generate_latest(process_registry()) + text
     return text

@@ -210,14 +210,14 @@ class RolloutChangeView(APIView):
             body |= {"is_change": not outcome.is_dry_run, "changes": [str(self.action.label)]}
         if self.action == Action.EMERGENCY and not outcome.is_dry_run:
             body["verification"] = _verification(outcome, is_shown=request.user.has_perm(SEE_ROLLOUT))
-        # The changes, which have this line too, are only for those who may view the rollout.
+        # Users who may not view the rollout do not get ``changes``, which also contain this line.
         if outcome.is_here_only and not request.user.has_perm(SEE_ROLLOUT):
             body["verification"] = [*body.get("verification", []), *presenters.durability(outcome)]
         return _response(request, body)
 
 
 def _verification(outcome: ChangeResult, *, is_shown: bool) -> list[str]:
-    """Return whether the stop took effect; with ``is_shown``, also what shows it, such as the revision."""
+    """Return lines that state whether the stop took effect; with ``is_shown``, also details such as the revision."""
     try:
         lines = list(rollback.verify("emergency"))
     except NotVerified as doubt:

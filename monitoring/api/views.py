@@ -35,12 +35,12 @@ from profiles import cache, failures
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Rollout
 
-# Of the ten seconds for an answer (docs/reference/http-api.md). A busy machine needs a second or two, and the state of
-# the rollout is asked for just then. While a table is locked, a report on it holds a thread for no longer.
+# PostgreSQL's part of the ten seconds for a response (docs/reference/http-api.md): a report on a locked table occupies
+# a thread for this time. A busy machine, on which operators need the state of the rollout most, takes a second or two.
 POSTGRES_TIMEOUT_SECONDS = 3.0
-# /ready answers within a second. Less than READY_SECONDS of config.web, so that the answer says what does not respond.
+# /ready must respond within READY_SECONDS of config.web, so that its response names what does not respond.
 _READY_SECONDS, _READY_POSTGRES_SECONDS = 0.65, 0.5
-# A Redis that is well answers in this time, also after PostgreSQL has used up all.
+# Redis gets at least this time, even if PostgreSQL has used up the rest. A healthy Redis responds within it.
 _LEAST_REDIS_SECONDS = 0.1
 
 
@@ -66,7 +66,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         has_database = True
     except DatabaseError:
         has_database = False
-    # After PostgreSQL, which the response depends on: a slow Redis must not use up the time.
+    # Check Redis after PostgreSQL, on which the status code depends: a slow Redis must not use up the time.
     with redis_connection.time_limit(max(_READY_SECONDS - (time.monotonic() - started), _LEAST_REDIS_SECONDS)):
         redis = cache.health()
     has_cache = redis["redis_connected"]
@@ -74,7 +74,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         return _not_ready("PostgreSQL does not respond", has_cache, has_database=False)
     if is_read_only:
         return _not_ready("PostgreSQL is read-only", has_cache, has_database=True)
-    with translation.override("en"):  # As the other reasons are.
+    with translation.override("en"):  # The other reasons are in English too.
         reasons = [] if has_cache else [f"Redis: {failures.message_for(redis['last_error'])}"]
         reasons += [str(standby_message(waiting))] if waiting else []
     reasons += [last_check.warning()] if last_check.is_late else []
@@ -174,7 +174,7 @@ class WebhookStatsView(ReportView):
 
 
 class OriginalWebhookStatsView(ReportView):
-    # In the schema, the path would get the operation ID of webhook/stats.
+    # Without this ID, the path would have the same operation ID as webhook/stats in the schema.
     @extend_schema(
         operation_id="monitoring_webhook_stats_alias_retrieve",
         parameters=[_PERIOD],

@@ -145,7 +145,7 @@ SOURCES = {
 def entries(*, kind: str = "", by: str = "", before: datetime | None = None, limit: int = 100) -> list[Entry]:
     """Return the latest entries, newest first.
 
-    ``kind`` limits them to one kind, ``by`` to users whose name contains it, and ``before`` to those before that time.
+    ``kind`` selects entries of one kind, ``by`` those of users whose name contains it, ``before`` those before a time.
     """
     chosen = [SOURCES[kind]] if kind in SOURCES else list(SOURCES.values())
     latest = (_latest(source, by, before, limit) for source in chosen)

@@ -24,7 +24,7 @@ from config.postgres.locks import confirmed_together
 from employees.credentials import second_factor
 from profiles.rollout import presenters
 
-# Tokens need no page: deactivating a user invalidates all of the user's tokens. Users manage their second factor.
+# Tokens need no page: deactivating a user invalidates the user's tokens. Users manage their second factors themselves.
 admin.site.unregister([User, Group, OutstandingToken, BlacklistedToken, Authenticator, EmailAddress])
 admin.site.unregister([SocialAccount, SocialApp, SocialToken])
 

@@ -47,7 +47,7 @@ def may(request: HttpRequest) -> dict[str, bool]:
     names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "look_up": LOOK_UP, "see": SEE}
     allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
     sees_all = scope_of(request).sees_all
-    # A user who is limited to one university may rehearse a rollback with it, but changes nothing for all of them.
+    # A user who is limited to one university may rehearse a rollback with it, but may change nothing for all of them.
     limited = {
         "operate": allowed["operate"] and sees_all,
         "sign": admin.site.get_model_admin(Signature).has_add_permission(request),

@@ -78,7 +78,7 @@ WHOLE_ROLLOUT = T(
 )
 
 
-# A phase has six steps.
+# A plan has at most as many steps as a phase.
 _SUFFIXES = ("", *(f"_{number}" for number in range(2, len(rules.STEPS) + 1)))
 
 
@@ -96,7 +96,7 @@ class PlanForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["phase"].widget.choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]
         self.initial["phase"] = rules.phase_number(changes.next_phase())
-        # The browser's date field does not show its time zone.
+        # The current time shows the time zone, which the browser's date field does not.
         due_at = _("Date and time (now it is %(now)s)") % {"now": times.clock(timezone.now())}
         for name in _SUFFIXES:
             widget = forms.DateTimeInput({"type": "datetime-local"})
@@ -264,7 +264,7 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         result = preview_of(Action.SET, phase=name, percent=target)
         lines, needs_approval = presenters.outcome(replace(result, needs_approval=False)), result.needs_approval
     except RolloutHeld as refused:
-        # The step is refused, but the preview and the gates are what a resume is decided by.
+        # Show the preview and the gates although the step is refused: operators decide by them whether to resume.
         refusal = str(refused)
     except ChangeRefused as refused:
         return TemplateResponse(request, "admin/screens/step_preview.html", {"refusal": str(refused)})
@@ -384,7 +384,7 @@ def emergency_stop(request: HttpRequest) -> HttpResponse:
 
 
 def _stop(request: HttpRequest, *, is_shown: bool) -> dict[str, Any]:
-    """Stop the rollout and return the times in seconds, and the lines that say what changed and what verifies it."""
+    """Stop the rollout; return the times in seconds, and lines that state what changed and whether it is verified."""
     started = time.perf_counter()
     result = changes.apply(request_of(request, Action.EMERGENCY))
     took, durability = time.perf_counter() - started, presenters.durability(result)

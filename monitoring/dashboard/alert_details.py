@@ -28,7 +28,7 @@ from monitoring.rollout_control import SEE_ROLLOUT
 from profiles.models import ProfileSource
 from webhooks.models import State
 
-# How much of the time before an alert fired and after it was resolved its chart shows.
+# The chart of an alert begins this long before the alert fired, and ends this long after it was resolved.
 _BEFORE, _AFTER = timedelta(hours=2), timedelta(hours=1)
 _SEE_INBOX = "webhooks.view_inboxupdate"
 

@@ -62,7 +62,7 @@ def ages(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
 
 
 def expiries(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return the chart of names from MAX that expire in the next 30 days, by day; names entered by users never do."""
+    """Return the chart of names from MAX that expire in the next 30 days, by day; user-provided names never expire."""
     ttl = settings.PROFILE_TTL // timedelta(days=1)
     counts: Counter[int] = Counter()
     for days, source, count in rows:

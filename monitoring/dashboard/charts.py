@@ -36,7 +36,7 @@ _STATE_COLOURS = {
     State.QUARANTINED: "wait",
     State.DEAD: "bad",
 }
-# The span of a bar for up to this length.
+# The span of a bar, and the longest chart that has such bars.
 _SPANS = ((Span.MINUTE, timedelta(hours=3)), (Span.HOUR, timedelta(days=2)))
 _MEGABYTE = 1024 * 1024
 # A line of an indicator's history: the label, the value of a reading, and the colour.
@@ -48,7 +48,7 @@ def series(label: object, values: Iterable[Any], colour: str, **options: Any) ->
 
 
 def chart(kind: str, labels: Sequence[str], *lines: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """Return a chart. With the option ``moments``, the times of the labels, they are shown in the reader's zone."""
+    """Return a chart. The option ``moments`` has the times of the labels, to show them in the reader's time zone."""
     return {"kind": kind, "labels": list(labels), "series": list(lines), **options}
 
 

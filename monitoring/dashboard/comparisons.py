@@ -27,7 +27,7 @@ from profiles.rollout.phases import PHASES
 
 ROWS_SHOWN = 25
 UNIVERSITIES_SHOWN = 50
-# The comparisons that the gates count are those since the last resume, for a week at most.
+# The window of the comparisons that the gates count: since the last resume, but a week at most.
 COUNTED = "counted"
 WINDOWS = [
     (COUNTED, gettext_lazy("7 days, but not before the last resume")),

@@ -34,14 +34,14 @@ def source(facts: Mapping[str, Any]) -> str:
 def reasons(facts: Mapping[str, Any]) -> list[str]:
     """Return the sentences that give the reason for the person's stage.
 
-    A reason apart from the percentages comes first. A sentence follows for each phase that the percentages decide: 3
-    and 4, up to the first one that does not include the person.
+    A reason other than the percentages comes first. A sentence follows for phase 3 and for phase 4, up to the first
+    phase that does not include the person.
     """
     return [*(_("Reason: %(reason)s.") % {"reason": reason} for reason in _apart(facts)), *_phases(facts)]
 
 
 def _apart(facts: Mapping[str, Any]) -> list[str]:
-    """Return the reason apart from the percentages, which begins with a small letter; none if there is none."""
+    """Return the reason, beginning with a small letter, in a list; an empty list if the percentages are the reason."""
     reason = Reason(facts["reason"])
     return [] if reason in _BY_PERCENTAGE else [str(reason.label)]
 
@@ -71,7 +71,7 @@ def rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of ``rollout explain``: a title and a text, such as “Stage” and “2”."""
     yield _("Stage"), str(facts["stage"])
     yield _("Source"), source(facts)
-    # Beside this title, the word “Reason” would be there twice.
+    # The title is “Reason” already, so the text must not begin with this word, as it does in reasons().
     apart = [f"{reason[0].upper()}{reason[1:]}." for reason in _apart(facts)]
     yield _("Reason"), " ".join([*apart, *_phases(facts)])
     yield _("Name"), facts["served"]

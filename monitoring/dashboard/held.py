@@ -68,7 +68,7 @@ def _step_began(phase: str | None) -> datetime | None:
 
 
 def named_since(request: HttpRequest, at: datetime | None) -> str:
-    """Return the URL of the list of employees named from the cache since ``at``.
+    """Return the URL of the list of employees whose names have come from the cache since ``at``.
 
     Return ``""`` if ``at`` is None or the user may not see employees.
     """

@@ -28,7 +28,7 @@ from profiles.typed_values import bare
 
 @dataclass(frozen=True, slots=True)
 class PersonMatch:
-    """The result of a search. ``lookup`` is from ``preview.explain``; None without a phone, or outside the scope."""
+    """The result of a search. ``lookup`` is from ``preview.explain``; None without a phone or outside the scope."""
 
     phone: str
     profile: Profile | None
@@ -78,7 +78,7 @@ def export(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     scope, by = permission_scope(request.user), request.user.get_username()
     phone, user_id = (request.POST.get(name, "")[:64] for name in ("phone", "max_id"))
-    # One at a time: both together would join two people if the MAX ID is not that of the person with the phone.
+    # Search by one of the two at a time: if they belong to different people, a search by both would join these people.
     for query in ({"phone": phone}, {"user_id": user_id}):
         person = person_export.identify(scope, **query) if any(query.values()) else None
         tables = person_export.export(person, by=by) if person else []
@@ -116,7 +116,7 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
     if scope and not employee:
         return None
     if scope and employee and employee.max_id and not scope.knows(employee.max_id):
-        # The MAX ID was only claimed: the stores may hold another university's person under it.
+        # The MAX ID was only claimed: under this ID, the stores may have a person of another university.
         return PersonMatch(phone, None, employee, None)
     lookup = preview.explain(phone, asks_api=asks_api) if phone else None
     max_id = lookup["max_id"] if lookup else query
@@ -127,8 +127,8 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
 def _find_by_id(user_id: str, employees: EmployeeQuerySet, *, is_limited: bool) -> tuple[str, Employee | None]:
     """Return the phone of the person with the MAX ID, or ``""``, and the employee, or None.
 
-    An employee whose ID was entered but never verified is found only if no profile or phone has the ID: they may be
-    another person's. With ``is_limited``, find the employee anyway, because the user cannot see that person.
+    An employee whose ID was entered but never verified is found only if no profile or phone has the ID, which may
+    belong to another person. With ``is_limited``, find the employee anyway, because the user cannot see that person.
     """
     with_id = employees.filter(max_id=user_id)
     phones_of_id = PhoneLink.objects.filter(user_id=user_id).values_list("phone", flat=True)

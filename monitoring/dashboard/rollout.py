@@ -46,7 +46,7 @@ _ZOOMED = (
     ("webhook_error_rate", T("Webhook errors"), "api"),
 )
 _DAY = TruncDate("at", tzinfo=UTC)
-# The changes that moved a phase, as opposed to pauses, switches and the flags of other apps.
+# The changes of a phase's percentage, without pauses and changes of switches and of other apps' flags.
 _MOVES = Q(after__percents__has_key=PHASES[2]) & (
     ~Q(before__has_key="percents") | ~Q(after__percents=F("before__percents"))
 )
@@ -123,7 +123,7 @@ def timeline() -> dict[str, Any]:
 
 
 def last_hour() -> dict[str, Any] | None:
-    """Return the chart of percentages and gate indicators in the last hour; None if measured fewer than two times."""
+    """Return the chart of percentages and gate indicators in the last hour; None for fewer than two measurements."""
     until = timezone.now()
     since = until - _ZOOM
     readings = moments_of([name for name, _label, _colour in _ZOOMED], since, until)
@@ -152,9 +152,9 @@ def _percents_at(times: Sequence[datetime], phase: str) -> list[float]:
 
 
 def moves_of(days: Sequence[str]) -> list[Change]:
-    """Return the changes of percentages needed for a chart of these days: one earlier change, and the last of each day.
+    """Return the changes of percentages for a chart of these days: the last one before them, and the last of each day.
 
-    The earlier change is the last one before the days; if there is none, the first change of all.
+    If no change is from before these days, the first change of all is added instead.
     """
     moves = Change.objects.filter(_MOVES)
     in_days = moves.filter(at__gte=_start(days)).annotate(day=_DAY).order_by("day", "-pk").distinct("day")
@@ -187,7 +187,7 @@ def percents_by_day(changes: list[Change], phase: str, days: Sequence[str]) -> l
     """Return the phase's percentage at the end of each day; None for days before the rollout was set up."""
     moves = []
     for change in changes:
-        # A seed has no percentages before it, and a change of a single flag has only the percentage of that flag.
+        # The row of the initial setup has no earlier percentages; a change of one flag has only that flag's percentage.
         before, after = (side.get("percents", {}).get(phase) for side in (change.before, change.after))
         if after is not None:
             moves.append((f"{change.at:%Y-%m-%d}", None if before is None else float(before), float(after)))

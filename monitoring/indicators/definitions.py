@@ -34,7 +34,7 @@ _HOLDS: dict[str, Callable[[float, float], bool]] = {
     "<": lambda value, limit: value < limit,
     "≥": lambda value, limit: value >= limit,
 }
-# Format a value in its base unit for messages, by unit.
+# By unit: the function that formats a value for messages; the value is in the base unit.
 _FORMATS: dict[str, Callable[[float], str]] = {
     "%": percent_of,
     "points": lambda share: f"{100 * share:.1f}",

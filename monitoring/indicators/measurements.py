@@ -40,31 +40,32 @@ DEAD_LETTER_WINDOW = timedelta(days=1)
 EVICTION_WINDOW = timedelta(days=1)
 SECRET_WINDOW = timedelta(hours=1)
 SECRET_FAILURES = 10
-# The key of the number of comparisons at which a bound would keep its limit; None if no number would, at this share.
+# The key of the number of comparisons that would bring a bound within its limit; None if no number would.
 SAMPLE_NEEDED = "sample_needed"
 # The key of the IDs of the universities with wrong names.
 UNIVERSITIES = "universities"
-# The key of the part of a value that has come since the last resume, for values that do not begin again with it.
+# The key of the part of a value that has been added since the last resume, for values that a resume does not reset.
 SINCE_RESUME = "since_resume"
 REDIS_FIELDS = (
     "redis_connected", "last_error", "used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys",
     "cached_profiles", "latency_ms", "breaker",
 )  # fmt: skip
-# What is not known after a resume has not been missing for the whole window.
+# Messages for a resume within the window: data is missing since the resume, not for the whole window.
 NOT_CHECKED = Message("not checked yet since the resume")
 NO_UPDATES = Message("no updates since the resume")
 NONE_PROCESSED = Message("no updates processed since the resume")
 _OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; the check resumes in working hours")
 
 
-# A single commit may wait for a moment. Once it lasts, it is critical, because changes fail.
+# A commit may wait for a moment. A longer wait is critical, because changes fail.
 STANDBY_LASTS_SECONDS, STANDBY_COUNTS_AS = 5.0, 121.0
-# Each single wait may be short, because requests give up: it lasts if another round has found one in this time.
+# Each commit may wait only briefly, because requests give up. Waiting commits that are found in rounds at most this far
+# apart count as one wait.
 STANDBY_WINDOW = timedelta(minutes=1)
 _STANDBY_STATE = "waiting for a standby"
-# The key of the seconds that commits have waited for a standby, also in a reading about another session.
+# The key of the seconds that commits have waited for a standby, even if the reading is about another session.
 _STANDBY_WAIT = "standby_seconds"
-# The key of the figures of a university with wrong names: the one compared most.
+# The key of the figures of the university with the most comparisons among those with wrong names.
 FIGURES = "figures"
 
 
@@ -170,7 +171,7 @@ def inbox_lag(sources: Sources) -> Measured:
 
 
 def webhook_error_rate(sources: Sources) -> Measured:
-    """Return the share of failed updates in the last hour or, if it had fewer than FEW_UPDATES, in the last day."""
+    """Return the share of failed updates in the last hour, or the last day if the hour had fewer than FEW_UPDATES."""
     failed, finished = 0, 0
     data: dict[str, Any] = {}
     for period in ("hour", "day"):
@@ -209,7 +210,7 @@ def seconds_since_update(sources: Sources) -> Measured:
 
 
 def dead_letters(sources: Sources) -> Measured:
-    """Count the dead letters of the last day; a resume does not replay them, so those from before it count too."""
+    """Count the dead letters of the last day, also from before a resume, which does not replay dead letters."""
     dead = InboxUpdate.objects.filter(state=State.DEAD)
     since = timezone.now() - DEAD_LETTER_WINDOW
     counts = dead.aggregate(
@@ -221,7 +222,7 @@ def dead_letters(sources: Sources) -> Measured:
 
 
 def secret_failures(sources: Sources) -> Measured:
-    """Return the requests with a wrong secret in the last hour; a resume corrects no secret, so all of them count."""
+    """Return the requests with a wrong secret in the last hour, also from before a resume, which corrects no secret."""
     since, total = timezone.now() - SECRET_WINDOW, counted("webhook_refusals").get(("401",), 0)
     count, data = _growth("secret_failures", total, since)
     new, _data = _growth("secret_failures", total, max(since, sources.resumed_at))
@@ -241,7 +242,7 @@ def redis_connected(sources: Sources) -> Measured:
 
 
 def database_restored(sources: Sources) -> Measured:
-    """Return 1 if PostgreSQL lacks rows that it had, as after a restore from a backup, until it is accepted; else 0."""
+    """Return 1 if PostgreSQL lacks rows that it had, as after a restore that is not accepted yet, otherwise 0."""
     now, before = restores.lost_progress()
     data = {name: now[name] for name in restores.COUNTERS}
     data |= {f"{name}_before": before.get(name, count) for name, count in data.items()}
@@ -320,9 +321,9 @@ def conflicts(sources: Sources) -> Measured:
 def universities_standing_out(sources: Sources) -> Measured:
     """Count the universities whose own comparisons prove that too many of their cached names are wrong.
 
-    The message neither names a university nor has figures of a single one, because users who are limited to another
-    one see it too. ``data`` has the IDs, the one with the lowest agreement first, and the figures of the one compared
-    most; presenters add what the reader may see.
+    The message contains no name and no figures of a university, because users who are limited to another university
+    see it too. ``data`` has the IDs, the lowest agreement first, and the figures of the university with the most
+    comparisons; presenters add what the reader may see.
     """
     bad = {pk: stats for pk, stats in sources.by_university.items() if stats.is_proven_bad}
     if not bad:
@@ -363,7 +364,7 @@ def direct_api_served(sources: Sources) -> Measured:
 def standby_wait() -> locks.Session | None:
     """Return the session whose commit waits longest for a synchronous standby; None if none waits noticeably.
 
-    Its ``seconds`` count from the first round that has found such a session, if there was one every STANDBY_WINDOW.
+    Its ``seconds`` count from the first of the rounds that have found such a session at most STANDBY_WINDOW apart.
     """
     waiting = locks.standby_wait()
     if waiting is None:
@@ -386,7 +387,7 @@ def blocking_session(sources: Sources) -> Measured:
     """
     waiting, session = standby_wait(), locks.blocking_session()
     wait = {_STANDBY_WAIT: round(waiting.seconds)} if waiting else {}
-    # A short wait does not hide a lock.
+    # A short wait for a standby must not hide a session that holds a lock.
     if waiting and (waiting.seconds >= STANDBY_LASTS_SECONDS or session is None):
         seconds = max(waiting.seconds, STANDBY_COUNTS_AS) if waiting.seconds >= STANDBY_LASTS_SECONDS else 0
         data = {"pid": waiting.pid, "application": waiting.name, "state": _STANDBY_STATE}
@@ -402,7 +403,7 @@ def rollout_held(sources: Sources) -> Measured:
     controls = RolloutSettings.read(Rollout.current())
     held = controls.held_for
     if controls.is_latched:
-        # A stop needs no pause; the reason of an earlier pause names a percentage that no longer applies.
+        # A stop needs no pause, and the reason for an earlier pause names a percentage that no longer applies.
         held = Message("the emergency stop is on, and all names come from the direct API")
     if not held:
         return Measured(0)

@@ -60,7 +60,7 @@ def fresh(*, is_worker: bool = False) -> Round:
     return stored if stored and stored.age < FRESH else take_round(unless_fresh=True, is_worker=is_worker)
 
 
-# A page that shows the readings must not wait for a standby that is lost, to store what is measured again soon.
+# A page that shows the readings must not wait for a lost standby: the readings are measured again soon anyway.
 @without_standby()
 def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
     """Measure every indicator, store the readings and return them as a round.
@@ -99,7 +99,7 @@ def measure(names: Iterable[str], known: Readings | None = None, *, is_worker: b
     is_locked = False
     for name in names:
         try:
-            # A locked table would hold up each indicator that reads it, and so the check of the alerts for minutes.
+            # A locked table would delay each indicator that reads it, and so delay the check of the alerts by minutes.
             with short_lock_waits() if is_locked else nullcontext():
                 readings[name] = _reading(name, sources, now, earlier.get(name), is_worker=is_worker)
         except (DatabaseError, CacheError, MaxError, CountersError) as error:

@@ -71,7 +71,7 @@ def refuse_former(request: ChangeRequest) -> None:
 def approve(
     pk: int, decider: Decider, reason: str, *, expected_revision: object = None, is_dry_run: bool = False
 ) -> ChangeResult:
-    """Apply the waiting change and return its result; rules and gates are checked as if it were requested now.
+    """Apply the waiting change and return the result; rules and gates are checked as if it were requested now.
 
     Raise ChangeRefused if the decider may not approve the change, or if it is refused; the request then keeps waiting.
     """
@@ -81,7 +81,7 @@ def approve(
         request = replace(
             approvals.request_of(approval),
             approval=person,
-            # Without another change after the preview: an emergency stop that came first must not be ended.
+            # The revision of the preview, if given: the approval must not end an emergency stop that came after it.
             expected_revision=rules.revision(expected_revision) or Rollout.current().revision,
             universities=decider.universities,
             is_dry_run=is_dry_run,
@@ -157,7 +157,7 @@ def _refuse_without_permission(approval: Approval, decider: Decider) -> None:
 
 
 def _refuse_outdated(request: ChangeRequest) -> None:
-    """Raise ChangeRefused if the change no longer needs approval, or if its university rule was changed meanwhile."""
+    """Raise ChangeRefused if the change needs no approval any more, or if its university rule has been changed."""
     if request.action == Action.SCOPE and request.rule.pk is None and not request.is_on:
         raise ChangeRefused(_OUTDATED)
     if request.action == Action.SCOPE and request.is_on:

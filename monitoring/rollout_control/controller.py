@@ -51,7 +51,7 @@ def run() -> list[str]:
     approvals.expire()
     count = fire_due()
     lines = [ngettext("%(n)d planned step", "%(n)d planned steps", count) % {"n": count}]
-    # By the order of the checks: after a step of the clock, the latest check may not have the latest time.
+    # Order by ID: after the clock was set back, the latest check may not have the latest time.
     last = GateCheck.objects.filter(gate=TRIPWIRE).order_by("-pk").first()
     if is_monitored() and (last is None or clock.distance(last.at) >= settings.MONITORING_CHECK_INTERVAL):
         lines += check()
@@ -70,7 +70,7 @@ def check() -> list[str]:
 
 
 def check_next_step() -> list[str]:
-    """Check the gates of the next step once and store the results; return the lines to print, [] without a step."""
+    """Check the gates of the next step once and store the results; return the lines to print, none without a step."""
     percents = RolloutSettings.read(Rollout.current()).percents
     if _deepest(percents) < 3:
         probe.round_trip()
@@ -93,7 +93,7 @@ def _check_tripwires(phase: int) -> list[str]:
 
     Pause or roll back after three failures in a row.
     """
-    # Read the time and the rollout before the tripwires: if somebody resumes meanwhile, these breaches are from before.
+    # Read the time and the rollout first: breaches that are found during a resume must count as from before the resume.
     at, rollout = timezone.now(), Rollout.current()
     row = {"at": at, "gate": TRIPWIRE}
     if phase not in gates.STAYING:
@@ -114,7 +114,7 @@ def _check_tripwires(phase: int) -> list[str]:
     if list(latest) == [(phase, Verdict.FAIL)] * CHECKS_IN_A_ROW:
         action = Action.ROLL_BACK if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3 else Action.PAUSE
         facts: dict[str, Any] = {"phase": phase, "evidence": breaches.as_json(), "expected_revision": rollout.revision}
-        # After another change, the next check judges again.
+        # If another change came first, the next check decides again.
         with suppress(ChangeRefused):
             changes.apply(ChangeRequest.of(action, Source.CONTROLLER, by=CONTROLLER, reason=reason, **facts))
             logger.error("rollout held", extra={"component": "rollout", "event": "tripwire", "phase": phase})
@@ -131,14 +131,14 @@ def fire_due(*, waits_for_gates: bool = False) -> int:
     count = 0
     is_due = Q(state=PlanState.PLANNED, due_at__lte=timezone.now(), waits_for_gates=waits_for_gates)
     revision = Rollout.objects.values("revision")[:1]
-    # The first step of a plan that is left expects the revision; those after it get theirs when it has been taken.
+    # Only a plan's next step has a revision to compare; a later step gets one when the step before it has been taken.
     is_void = Q(state__in=(PlanState.PLANNED, PlanState.WAITING)) & ~Q(revision=Coalesce(Subquery(revision), 0))
     steps = Plan.objects.filter(is_due | is_void)
     for pk in steps.values_list("pk", flat=True):
         try:
             with transaction.atomic():
                 commit_here()
-                # Judged once more under the lock: another controller may have taken the step before this one.
+                # Select the step again under the lock: another controller may have taken it first.
                 for plan in steps.select_for_update(skip_locked=True, of=("self",)).filter(pk=pk):
                     fire(plan)
                     count += 1
@@ -151,8 +151,8 @@ def fire(plan: Plan) -> str:
     """Take a planned step; return the outcome as a string.
 
     The plan ends if anything else has changed the rollout since it was planned, or if the step is refused. A step that
-    needs approval waits for it. The step remains planned outside the plan's hours, while another change is in progress,
-    and, if it waits for its gates, while they do not pass.
+    needs approval waits for the approval. The step remains planned outside the plan's hours, while another change is in
+    progress, and, if it waits for its gates, while the gates do not pass.
     """
     revision = Rollout.current().revision
     if plan.revision != revision:

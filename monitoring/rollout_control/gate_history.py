@@ -44,7 +44,7 @@ def history(evaluation: Evaluation) -> dict[str, GateHistory]:
     checks = GateCheck.objects.filter(phase=step.phase, gate__in=gates.OWN.keys() & results)
     checks = checks.filter(at__gt=max(since, step.since)).order_by("at")
     for gate, at, value, limit, n in checks.values_list("gate", "at", "value", "limit", "n"):
-        # A chart has either bounds of agreement or bounds of conflicts.
+        # A chart must not mix bounds of agreement with bounds of conflicts.
         is_same = gates.is_agreement(gate, limit) == gates.is_agreement(gate, results[gate].limit)
         moments.setdefault(gate, []).append(Moment(at, value if is_same else None, n))
     return {
@@ -60,7 +60,7 @@ def _trend(result: GateResult, moments: list[Moment], since: datetime, until: da
     if result.value == result.n:
         moments = [Moment(moment.at, moment.n) for moment in moments]
     elif result.gate == "cohort_agreement":
-        # An earlier release stored the sample as its value. Other values may exceed 100%, such as those of evictions.
+        # An earlier release stored the sample size as the value. Other values, such as evictions, may well exceed 1.
         moments = [moment for moment in moments if moment.value is None or moment.value <= 1]
     return Trend.of(moments, [result.limit], partial(with_unit, unit=result.unit), since=since, until=until)
 

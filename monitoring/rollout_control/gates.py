@@ -161,7 +161,7 @@ def evaluate(phase: int, target: Decimal) -> Evaluation:
 def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], readings: Round) -> Evaluation:
     """Return an evaluation from stored data, for pages: the indicators in ``readings`` and the last cohort results.
 
-    Results from before the last change of this phase or an earlier one do not count: they are about another step.
+    Results from before the last change of this or an earlier phase do not count, because they are about another step.
     """
     step = transition_step(phase, target, flags)
     known = {}
@@ -174,7 +174,7 @@ def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], read
 
 def check(phase: int, target: Decimal) -> Evaluation:
     """Run every gate of a step, store the results and return them. Some gates need several stored passes in a row."""
-    # Read the time before the gates run: if the phase moves meanwhile, these results belong to the earlier step.
+    # Read the time before the gates run: if the phase changes while they run, the results belong to the earlier step.
     at = timezone.now()
     evaluation = evaluate(phase, target)
     GateCheck.objects.bulk_create(
@@ -197,7 +197,7 @@ def check_tripwires(phase: int) -> Evaluation:
 
 
 def evaluate_raise(phase: int, _current: Decimal, target: Decimal) -> tuple[list[dict[str, Any]], Message | None]:
-    """Return an increase's gate results as JSON, and a message that says why it is held, or None if all gates pass.
+    """Return an increase's gate results as JSON, and why the increase is held, or None if all gates pass.
 
     An increase by more than one step is always held.
     """
@@ -219,7 +219,7 @@ def _gates_of(step: TransitionStep) -> tuple[str, ...]:
 def _evaluate(step: TransitionStep, readings: Round, known: Mapping[str, GateResult]) -> Evaluation:
     results = [known.get(gate) or run_gate(gate, step, readings) for gate in _gates_of(step)]
     for number, result in enumerate(results):
-        # A statistical gate passes only after several passes in a row: one pass among many checks may be chance.
+        # A statistical gate passes only after several passes in a row: a single pass may be chance.
         if result.gate in _IN_A_ROW and result.verdict == Verdict.PASS:
             passed = 1 + passes_in_a_row(step.phase, result.gate, CHECKS_IN_A_ROW - 1, readings.at)
             if passed < CHECKS_IN_A_ROW:
@@ -270,7 +270,7 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
             row.gate,
             Verdict(row.verdict),
             message,
-            # An earlier release stored the sample as the value of a share.
+            # An earlier release stored the sample size as the value of a share.
             None if COHORT_UNITS[row.gate] == "%" and (row.value or 0) > 1 else row.value,
             limit=row.limit,
             comparison="" if row.limit is None else "≥" if is_agreement(row.gate, row.limit) else "≤",
@@ -300,7 +300,7 @@ def passes_in_a_row(phase: int, gate: str, wanted: int, measured_at: datetime) -
 def cohort_agreement(step: TransitionStep) -> GateResult:
     """Return FAIL if comparisons prove that too many cached names of the employees added by the step are wrong.
 
-    Return PASS otherwise, even if there are too few comparisons to prove anything.
+    Return PASS otherwise, even if there are too few comparisons for such a proof.
     """
     low, high = (int(percent * BUCKETS / 100) for percent in (step.current, step.target))
     stats = comparison_stats.stats_of(comparison_stats.counted().filter(bucket__gte=low, bucket__lt=high))
@@ -311,7 +311,7 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
     result = GateResult("cohort_agreement", verdict, message, n=stats.n, unit=COHORT_UNITS["cohort_agreement"])
     if stats.n < UNIVERSITY_SAMPLE:
         return result
-    # A wrong cohort is proven by the upper bound of its agreement; without enough comparisons, there is no value.
+    # The upper bound of agreement can prove that the cohort is wrong; without enough comparisons, there is no value.
     value = stats.agreement_bounds[1]
     result = replace(result, value=value, limit=AGREEMENT_WANTED, comparison="≥")
     if not stats.is_proven_bad:
@@ -320,12 +320,12 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
     result = replace(result, verdict=Verdict.FAIL, message=message)
     if value < AGREEMENT_WANTED:
         return result
-    # Only the lower bound of its conflicts proves it.
+    # Only the lower bound of conflicts proves that the cohort is wrong.
     return replace(result, value=stats.conflict_bounds[0], limit=CONFLICT_ALLOWED, comparison="≤")
 
 
 def is_agreement(gate: str, limit: float | None) -> bool:
-    """Return whether a gate's value is a bound of agreement: cohort_agreement may have one of conflicts instead."""
+    """Return whether a gate's value is a bound of agreement; in cohort_agreement, it may be a bound of conflicts."""
     return gate == "cohort_agreement" and limit != CONFLICT_ALLOWED
 
 
@@ -455,7 +455,7 @@ def no_alert(step: TransitionStep) -> GateResult:
 
 
 def unit_of_length(seconds: float) -> str:
-    """Return the unit for a dwell time: h, min or s. A short one, as in trials, would be shown as 0 of 0 hours."""
+    """Return the unit for a dwell time: h, min or s. In hours, a short dwell time, as in trials, would be 0 of 0."""
     return next((unit for unit, least in (("h", 3600), ("min", 600)) if seconds >= least), "s")
 
 

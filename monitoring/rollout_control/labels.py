@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from monitoring.indicators.labels import TITLES
 
-# The gates that pass while an indicator is within its limit, with the name of the indicator.
+# The gates that pass while an indicator is within its limit, and the name of that indicator.
 INDICATOR_OF = {
     "migrated": "migrations_missing",
     "index_valid": "source_index_valid",

@@ -35,7 +35,7 @@ UNIVERSITIES_NAMED = 5
 TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
 
 
-# The gates whose value is a bound, although their sample's share is known too: the bound that favours the cache.
+# The gates whose value is not the share in the sample, but the bound of this share that favours the cache.
 _BOUNDS = ("cohort_errors", "cohort_agreement")
 
 
@@ -56,7 +56,7 @@ class Condition:
 
     @classmethod
     def of(cls, result: GateResult, may_see: Collection[int] | None = None) -> Self:
-        """Return the result for display, naming only universities in ``may_see``; None allows all, and figures."""
+        """Return the result for display, naming only universities in ``may_see``; None allows all names and figures."""
         value = limit = ""
         if result.value is not None and result.unit != "bool":
             value = with_unit(result.value, result.unit)
@@ -70,13 +70,13 @@ class Condition:
 
 
 def _details(result: GateResult, may_see: Collection[int] | None) -> str:
-    """Return the figures, and the names of the first of the universities that the reader may see."""
+    """Return the figures, and the names of the first few universities that the reader may see."""
     figures = _("; the one compared most: %(figures)s") % {"figures": result.figures} if result.figures else ""
     return (figures if may_see is None else "") + _named(result.universities, may_see)
 
 
 def _named(universities: Iterable[int], may_see: Collection[int] | None) -> str:
-    """Return the names of the first of the universities that the reader may see, and the number of the others."""
+    """Return the names of the first few universities that the reader may see, and the number of the others."""
     shown = [pk for pk in universities if may_see is None or pk in may_see]
     if not shown:
         return ""
@@ -100,7 +100,7 @@ def conditions(
 
 
 def forced_past(row: ChangeRecord) -> str:
-    """Return which gates a forced step was taken or requested past; an empty string for a step that is not forced."""
+    """Return a text with the gates that a forced step ignores; an empty string for a step that is not forced."""
     return _("forced past: %(gates)s") % {"gates": failed_gates(row)} if row.is_forced else ""
 
 

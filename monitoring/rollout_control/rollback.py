@@ -45,7 +45,7 @@ _OPEN_RUNS = {
 
 
 STOP_VERIFIED = gettext_lazy("verified: the stop has taken effect everywhere")
-# For people who may not view the rollout, and so not the reason either.
+# For people who may not view the rollout, and so may not see the reason.
 STOP_NOT_VERIFIED = gettext_lazy(
     "not verified: the stop is saved, but a check could not confirm that it has taken effect everywhere. Repeat the"
     " stop, or ask somebody who may view the rollout."
@@ -114,7 +114,7 @@ def _probe() -> str:
 
     thread = threading.Thread(target=look_up, daemon=True)
     thread.start()
-    # After that, it waits only for the direct API.
+    # A lookup that takes longer waits only for the direct API.
     thread.join(PROBE_SECONDS + _SPARE_SECONDS)
     if thread.is_alive():
         return _("probe lookup: the direct API was queried and has not responded yet")
@@ -127,27 +127,27 @@ def _probe() -> str:
 def await_convergence() -> str:
     """Wait until all processes have applied the last change; return a line; raise NotVerified after VERIFIED_WITHIN."""
     deadline = time.monotonic() + VERIFIED_WITHIN
-    # While heartbeats wait for a lost standby, processes that work look silent.
+    # While heartbeats wait for a lost standby, processes look silent although they work.
     while not (spread := convergence()).is_complete or (spread.silent and not standby.is_confirmed()):
         if time.monotonic() > deadline:
             raise NotVerified(presenters.convergence(spread))
         time.sleep(0.05)
-    # Without its own time: the receipt and the command show the time since the request.
+    # Leave out the seconds: the receipt and the command show the time since the request.
     return presenters.convergence(replace(spread, seconds=None))
 
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
-    """Stop serving one university from the cache, then resume; return the audit row's facts, with times in seconds."""
+    """Deny the cache to one university, then lift the denial; return the audit row's facts, with times in seconds."""
     denial = {"university_id": university_id, "phase": 3, "is_allowed": False}
     if UniversityRule.objects.in_force().filter(**denial).exists():
         name = {"university": university_name(university_id)}
         raise ChangeRefused(Message("A rule already denies %(university)s: choose another university", name))
     started = time.perf_counter()
-    # An expired rule stays stored, and there can be only one.
+    # Reuse an expired rule, which stays stored: there can be only one rule of this kind.
     rule = UniversityRule.objects.filter(**denial).first() or UniversityRule(**denial)
     rule.expires_at = timezone.now() + REHEARSAL_LIMIT
     try:
-        # Inside: a change that a lost standby has not confirmed is in force, although this raises an error.
+        # Inside ``try``: if no standby confirms the change, this raises an error although the change is in force.
         changes.apply(replace(request, action=Action.SCOPE, rule=rule))
         forget_state()
         if decide(PROBE_PHONE, university_id).stage >= 3:

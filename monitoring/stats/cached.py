@@ -104,7 +104,7 @@ def statistic(name: str) -> CachedStatistic:
     return last or store(name)
 
 
-# A page may store it, and must not wait for a standby that is lost.
+# A page that stores a statistic must not wait for a standby that is lost.
 @without_standby()
 def store(name: str) -> CachedStatistic:
     """Compute a statistic and store it with the duration of the computation."""
@@ -183,7 +183,7 @@ def _cohorts_by_step() -> dict[str, Any]:
 
 
 def _ages() -> dict[str, Any]:
-    # The planner's estimate of a large table; a small one is counted.
+    # The planner's estimate is sufficient for a large table; a small table is counted.
     expected = int(_rows("SELECT reltuples FROM pg_class WHERE oid = to_regclass('profile_cache')")[0][0])
     if expected < _SAMPLED_FROM:
         expected = int(_rows("SELECT count(*) FROM profile_cache")[0][0])
@@ -196,7 +196,7 @@ def _ages() -> dict[str, Any]:
 class Computation(NamedTuple):
     compute: Callable[[], Any]
     tables: tuple[str, ...]
-    # The reports' statistics may take 5% of the time, and those of the pages 1%.
+    # The statistics of reports are computed for at most 5% of the time (20), the statistics of pages for 1% (100).
     rest: int = 100
 
 
@@ -218,7 +218,7 @@ STATISTICS = {
     "ages": Computation(_ages, ("profile_cache",)),
     # Rows (day, outcome, is_cache_first, source of the name, number) of the comparisons in the last DAYS.
     "comparisons_by_day": Computation(lambda: _rows(_QUALITY, since=_first_day()), ("comparisons",)),
-    # Employees that a backfill would name, by university ID and by source now and then. The last, because the slowest:
-    # Python evaluates each row.
+    # Employees that a backfill would name, by university ID, present source and new source. This statistic is the last,
+    # because it is the slowest: Python evaluates each row.
     "to_backfill": Computation(_to_backfill, ("profile_cache", "employees"), 20),
 }

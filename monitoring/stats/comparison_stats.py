@@ -20,7 +20,7 @@ from profiles.rollout.monitored_period import monitored_since
 Z = 2.58
 AGREEMENT_WANTED = 0.98
 CONFLICT_ALLOWED = 0.01
-# The smallest sample that can prove both: with no conflicts among 659 comparisons, the upper bound falls below 1%.
+# The smallest sample that can prove both limits: with no conflict in 659 comparisons, the upper bound is below 1%.
 SAMPLE_WANTED = 659
 UNIVERSITY_SAMPLE = 30
 _LARGEST_SAMPLE = 1e9
@@ -60,7 +60,7 @@ def sample_needed(share: float | None, holds: Callable[[tuple[float, float]], bo
 class ComparisonStats:
     """The number of comparisons by outcome, and the shares computed from it, from 0 to 1.
 
-    Show agreement only together with coverage and errors: alone, it hides the lookups that could not be compared.
+    Show agreement only together with coverage and errors: agreement hides the lookups that could not be compared.
     """
 
     counts: dict[str, int]
@@ -110,7 +110,7 @@ class ComparisonStats:
     def is_proven_bad(self) -> bool:
         """Return whether a sample of at least UNIVERSITY_SAMPLE proves that too many cached names are wrong.
 
-        It does if the upper bound of agreement is below AGREEMENT_WANTED, or the lower bound of conflicts is above
+        The proof is that the upper bound of agreement is below AGREEMENT_WANTED, or the lower bound of conflicts above
         CONFLICT_ALLOWED.
         """
         is_bad = self.agreement_bounds[1] < AGREEMENT_WANTED or self.conflict_bounds[0] > CONFLICT_ALLOWED
@@ -130,7 +130,7 @@ class ComparisonStats:
 def recent(window: timedelta = WINDOW) -> QuerySet[Comparison]:
     """Return the comparisons of the last ``window``, including those before the last resume, which gates do not count.
 
-    Comparisons without a university are left out: only earlier releases made them, and no university rule applied.
+    Comparisons without a university, from earlier releases, are left out: no university rule applied to them.
     """
     return Comparison.objects.filter(at__gt=timezone.now() - window, university_id__isnull=False)
 
@@ -143,7 +143,7 @@ def counted() -> QuerySet[Comparison]:
 def without_university() -> int:
     """Return the number of comparisons in the last WINDOW that are left out because they have no university.
 
-    They are from earlier releases, which compared the lookups of probes too.
+    Such comparisons are from earlier releases, which also compared the lookups of probes.
     """
     return Comparison.objects.filter(at__gt=monitored_since(WINDOW), university_id=None).count()
 
@@ -162,8 +162,8 @@ def by_university(rows: QuerySet[Comparison]) -> dict[int, ComparisonStats]:
 def by_age(rows: QuerySet[Comparison]) -> dict[float, ComparisonStats]:
     """Return statistics by the age of the cached name; a key is the upper end of an age group, in days.
 
-    The ends are AGES, then infinity. A comparison with a stale name counts with the outcome that it would have had with
-    a fresh one, which is stored in ``pattern``.
+    The ends are AGES, then infinity. A comparison with a stale name counts with the outcome that a fresh name would
+    have had, which is stored in ``pattern``.
     """
     edges = [When(cache_age_days__lte=edge, then=Value(float(edge))) for edge in AGES]
     aged = rows.order_by().exclude(cache_age_days=None)
@@ -192,7 +192,7 @@ def ttl_advice(ages: dict[float, ComparisonStats]) -> Message:
             return Message("names at most one day old agree")
         return Message("names at most %(days)d days old agree", {"days": ttl.days})
     youngest = next(iter(ages.values()), ComparisonStats({}))
-    # Even if all names of this sample agreed, it would prove nothing.
+    # This sample would be too small for a recommendation even if all of its names agreed.
     if wilson(youngest.n, youngest.n)[0] < AGREEMENT_WANTED:
         return Message("too few comparisons to recommend a PROFILE_TTL")
     params = {"agreement": percent_of(youngest.agreement or 0.0), "n": thousands(youngest.n)}

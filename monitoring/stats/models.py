@@ -58,7 +58,10 @@ class _Counts(models.Model):
 
 
 class RollupDelta(_Counts):
-    """A change of update counts, written by triggers on the inbox; ``bucket`` is None without a processing time."""
+    """A change in update counts, written by triggers on the inbox.
+
+    ``bucket`` is the histogram bucket of the processing time; None if the update has no processing time.
+    """
 
     bucket = models.SmallIntegerField(null=True)
 

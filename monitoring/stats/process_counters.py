@@ -26,7 +26,7 @@ from config.lib.metric_files import FOLDER, HOST, create
 _OWN_FILE = re.compile(rf"(\w+?)_(?:live\w+_)?{re.escape(HOST)}-(\d+)\.(db|new|added)")
 _ARCHIVE = "dead"
 _LOCK_SECONDS = 1.0
-# What prometheus_client raises for a file that is not as it writes them. Earlier releases left empty ones.
+# The errors that prometheus_client raises for a damaged file. Earlier releases left empty files.
 _DAMAGED = (struct.error, RuntimeError, ValueError, TypeError, AttributeError, LookupError)
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class SharedCollector(MultiProcessCollector):
 
     def collect(self) -> Iterable[Metric]:
         try:
-            # Without a lock, another process could count a file that is in the archive but not yet deleted twice.
+            # Without a lock, another process could count a file twice, if it is in the archive but not yet deleted.
             with (self.folder / "lock").open("w") as lock:
                 _lock(lock)
                 _archive_dead(self.folder)
@@ -95,7 +95,7 @@ def _archive_dead(folder: Path) -> None:
 
     A file for which the archive has no room, because the disk is full, stays until there is room.
     """
-    # Those that end with ".added" come first: a later process with the same ID may have a file too.
+    # Files that end with ".added" come first: a later process with the same ID may have a file too.
     for path in sorted(folder.glob(f"*_{HOST}-*"), key=lambda path: path.suffix):
         match = _OWN_FILE.fullmatch(path.name)
         with suppress(OSError):
@@ -113,9 +113,10 @@ def _is_alive(pid: int) -> bool:
 
 
 def _add(path: Path) -> None:
-    """Add a file to the archive, once, also if this process is killed, or may not delete the file.
+    """Add a file to the archive exactly once, even if this process is killed, or may not delete the file.
 
-    The file counts until its name ends with ".added"; from then on, the sum beside it, which becomes the archive.
+    The file counts until its name ends with ".added". From then on, the sum beside the file counts, which becomes the
+    archive.
     """
     totals = dict[str, tuple[float, float]]()
     for file in (_archive_of(path), path):
@@ -147,7 +148,7 @@ def _archive_of(path: Path) -> Path:
 def _values(path: Path) -> list[tuple[str, float, float, int]]:
     """Return a file's keys, values, timestamps and positions; none if it does not exist or is damaged."""
     try:
-        # Also reads the keys: one damaged key would make the whole archive unreadable.
+        # merge() also reads the keys: one damaged key would make the whole archive unreadable.
         MultiProcessCollector.merge([str(path)])  # type: ignore[no-untyped-call]
         return list(MmapedDict.read_all_values_from_file(str(path)))  # type: ignore[no-untyped-call]
     except FileNotFoundError:
@@ -168,7 +169,7 @@ def process_registry() -> CollectorRegistry:
         return REGISTRY
     folder = Path(os.environ.get(FOLDER, beside))
     try:
-        # Somebody may have deleted it. Processes that are running count on in their deleted files.
+        # Somebody may have deleted the directory. Running processes go on counting in their deleted files.
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         logger.warning("no directory for metrics", extra={"event": "metrics_lost", "error": type(error).__name__})

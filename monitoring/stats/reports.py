@@ -40,7 +40,7 @@ def percentage(part: float, whole: int) -> float:
 def employees_by_source(universities: Collection[int] | None = None) -> tuple[dict[str, int], datetime]:
     """Return the number of employees by name source, and when they were counted.
 
-    With ``universities``, count only the employees of these.
+    With ``universities``, count only the employees of these universities.
     """
     if universities is None:
         employees = cached.statistic("employees")
@@ -55,7 +55,7 @@ def employees_by_source(universities: Collection[int] | None = None) -> tuple[di
 def coverage(universities: Collection[int] | None = None) -> dict[str, Any]:
     """Return the coverage report. Its users are all employees, plus MAX users with a profile who are not employees.
 
-    With ``universities``, the users are only the employees of these; the profiles are all in any case.
+    With ``universities``, the users are only the employees of these universities; all profiles count in any case.
     """
     users, profiles = (cached.statistic(name) for name in ("users", "profiles"))
     by_source, counted_at = employees_by_source(universities)
@@ -75,7 +75,7 @@ def coverage(universities: Collection[int] | None = None) -> dict[str, Any]:
 
 
 def quality(universities: Collection[int] | None = None) -> dict[str, Any]:
-    """Return the quality report; with ``universities``, only the employees of these are counted, but all profiles."""
+    """Return the quality report on all profiles and all employees; ``universities`` limits only the employees."""
     profiles, users, nameable = (cached.statistic(name) for name in ("profiles", "users", "to_backfill"))
     of_employees, to_backfill = (_rows_of(universities, statistic.value) for statistic in (users, nameable))
     counts = _sums(profiles.value, *_GRADES, "guessed")
@@ -170,7 +170,7 @@ def webhook_stats(period: str) -> dict[str, Any]:
     """Return the report on the updates received in the period that ends now; ``period`` is a key of PERIODS."""
     until = timezone.now()
     counts = rollups.counts(until - PERIODS[period], until)
-    # Received by a clock that was ahead, or before ours was set back.
+    # Updates with a time in the future: the clock that set this time was ahead, or ours has been set back since.
     later = InboxUpdate.objects.pending().filter(received_at__gt=until)
     ahead = later.exclude(request_id__startswith=SYNTHETIC).count()
     return {

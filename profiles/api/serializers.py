@@ -33,7 +33,7 @@ class UserIdField(serializers.CharField):
         super().__init__(max_length=64, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the ID; the stored one is accepted also if an earlier release let in what is no ID."""
+        """Return the ID; an invalid ID is accepted only if an earlier release has stored it in the same row."""
         if isinstance(data, str) and data == getattr(getattr(self.parent, "instance", None), str(self.source), None):
             return data
         try:

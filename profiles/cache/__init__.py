@@ -48,11 +48,11 @@ from profiles.models import CacheGeneration, Profile, Tombstone
 operations = Counter("cache_operations", "Operations on the profile cache", ["operation", "status"])
 malformed = Counter("cache_malformed_values", "Values in Redis that are not in our format, deleted when read", ["kind"])
 totals = OperationTotals(operations)
-# An outage must be over for everybody within five seconds of its end.
+# Within five seconds of the end of an outage, all processes must use Redis again.
 breaker = Breaker("cache", reset=2.0)
 logger = logging.getLogger(__name__)
 
-# Also read by the previous release, which knows no token.
+# The previous release also reads this key, but knows no token.
 _GENERATION = "profiles:generation"
 _TOKEN = "profiles:token"  # noqa: S105 (no secret)
 _FILLED_FOR = "profiles:filled_for"
@@ -69,7 +69,7 @@ class CacheError(Exception):
 
 
 class OtherServer(CacheError):
-    """Raised after a change on a server, or of a generation, whose entries are not served."""
+    """Raised when a change has reached a server or a generation whose entries are not served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def read(user_id: str) -> CachedProfile | None:
     profile = None
     if _lease.permits(user_id):
         run_id, (token, text) = _execute("get", partial(redis_connection.values, keys=(_TOKEN, key_of(user_id))))
-        # Again: the response may have come after the lease that permitted the request had ended.
+        # Check the lease again, because it may have ended before the response came.
         if text and run_id and _lease.permits(user_id, (run_id, token)):
             profile = CachedProfile.from_json(text, user_id)
             if profile is None:
@@ -123,7 +123,7 @@ def _change(operation: str, commands: list[tuple[Any, ...]]) -> None:
     """Send commands that change entries; raise CacheError if the entries of another server or generation are served."""
     commands = [redis_connection.get(_TOKEN), *commands]
     run_id, (token, *_) = _execute(operation, partial(redis_connection.send, commands=commands))
-    # After the change: whoever begins another generation meanwhile refills it from what this transaction commits.
+    # Check after the change: a generation that begins later is refilled with what this transaction commits.
     if not _served.allows((run_id, token)):
         raise OtherServer(f"{operation}: other server")
 
@@ -131,11 +131,11 @@ def _change(operation: str, commands: list[tuple[Any, ...]]) -> None:
 def _readable_entries() -> ReadableEntries | None:
     """Return which entries this process may read; None if it may read none.
 
-    That is so before the first generation, and while more than _MOST_BEHIND people's entries may be outdated.
+    It may read none before the first generation, and while more than _MOST_BEHIND people's entries may be outdated.
     """
     _execute("probe", _write_probe)
     behind = Profile.objects.filter(is_cache_behind=True).values_list("user_id")
-    # Also after the entry has been deleted: a write that was delayed on its way to Redis may restore it.
+    # Refuse these entries even after their deletion: a write that was delayed on its way to Redis may restore them.
     erased = Tombstone.objects.exclude(unfinished_id="").values_list("unfinished_id")
     ids = ArraySubquery(behind.union(erased, all=True)[: _MOST_BEHIND + 1])
     with _within_budget():
@@ -166,7 +166,7 @@ def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> St
     """Read a person's profile from Redis and, if needed, from PostgreSQL; return errors instead of raising them.
 
     A miss in Redis is refilled from PostgreSQL. ``accepts`` returns whether the profile in Redis is sufficient; by
-    default, every profile is. All of it shares PROFILE_CACHE_TIMEOUT; a store that has failed is not read again.
+    default, every profile is. Both stores share PROFILE_CACHE_TIMEOUT; a store that has failed is not read again.
     """
     seconds = settings.PROFILE_CACHE_TIMEOUT.total_seconds()
     with redis_connection.time_limit(seconds), statement_deadline(seconds):
@@ -176,7 +176,7 @@ def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> St
 def _find(user_id: str, accepts: Callable[[CachedProfile], bool], seconds: float) -> Stored:
     cached, redis_error = None, ""
     try:
-        # The rest is for the record. Of this, PostgreSQL may use a third to list the outdated entries.
+        # The last third is for the record. In the first two, PostgreSQL may use one third to list the outdated entries.
         with redis_connection.time_limit(seconds * 2 / 3):
             cached = read(user_id)
     except CacheError as error:
@@ -212,7 +212,7 @@ def _try_to_refill(user_id: str) -> None:
     if left is not None and left < needed.total_seconds():
         return
     row = Profile.objects.filter(user_id=user_id)
-    # The inner one keeps what delete_uncommitted() stores from being rolled back with the savepoint.
+    # ``inner`` catches the error inside the savepoint, whose rollback would undo what delete_uncommitted() stores.
     outer, inner = suppress(DatabaseError), suppress(CacheError, DatabaseError)
     with outer, _within_budget(), inner, refilling(row, operation="refill"):
         pass
@@ -220,7 +220,7 @@ def _try_to_refill(user_id: str) -> None:
 
 @contextmanager
 def refilling(profiles: QuerySet[Profile], *, operation: str = "set") -> Iterator[list[Profile]]:
-    """Lock the profiles, except those that are locked, write them to Redis, and run the block in the same transaction.
+    """Lock the profiles that are not locked yet, write them to Redis, and run the block in the same transaction.
 
     If the transaction does not commit, the entries are deleted: the session, and with it the locks, may have ended
     before the write, for example because this process was frozen, and others may have changed or erased the people.
@@ -239,11 +239,11 @@ def refilling(profiles: QuerySet[Profile], *, operation: str = "set") -> Iterato
 def delete_uncommitted(user_ids: list[str]) -> None:
     """Delete entries that a transaction may have written and did not commit; leave them to the refill if Redis fails.
 
-    This has REDIS_TIMEOUT, also if the caller's own time is over; half of it is for Redis.
+    The deletion may take REDIS_TIMEOUT, even if the caller's own time is over; half of this time is for Redis.
     """
     if user_ids:
         seconds = settings.REDIS_TIMEOUT.total_seconds()
-        # If PostgreSQL fails as well, the transaction of a task will be repeated, and write the entries again.
+        # If PostgreSQL fails too, the task repeats its transaction, and so writes the entries again.
         with (
             suppress(Error),
             redis_connection.time_limit(seconds / 2, is_extra=True),
@@ -252,7 +252,7 @@ def delete_uncommitted(user_ids: list[str]) -> None:
             try:
                 delete(*user_ids)
             except OtherServer:
-                pass  # They are deleted, and all others of this server will be before they are served.
+                pass  # The entries are deleted. This server's other entries will be deleted before they are served.
             except CacheError as error:
                 _leave_to_refill(user_ids, error)
 
@@ -310,7 +310,7 @@ def try_to_delete(user_ids: list[str]) -> bool:
 def wait_for_leases() -> None:
     """After the commit, make the request wait until no process serves an entry that Redis failed to change."""
     _lease.forget()
-    # Once, however many people the transaction erases.
+    # Register the wait only once, however many people the transaction erases.
     if all(hook[1] is not _wait_out_leases for hook in connection.run_on_commit):
         transaction.on_commit(_wait_out_leases)
 
@@ -375,8 +375,8 @@ def _refused(refusal: redis.ResponseError) -> str:
 def begin_generation() -> None:
     """If the server's entries may be older than PostgreSQL, delete all entries, so that only new ones are served.
 
-    That is so after a restart, and if the entries of another server were served since they were written. After that,
-    needs_filling() returns the server's run ID until the refill is complete.
+    Entries may be older after a restart, and if another server's entries have been served since they were written.
+    When the entries have been deleted, needs_filling() returns the server's run ID until the refill is complete.
     """
     run_id, markers = _execute("info", partial(redis_connection.values, keys=(_GENERATION, _TOKEN)))
     _count_malformed(*markers)
@@ -387,7 +387,7 @@ def begin_generation() -> None:
     token = known[1].decode() if known and known[0] == run_id else secrets.token_hex(16)
     CacheGeneration.objects.update_or_create(pk=1, defaults={"run_id": run_id.decode(), "token": token})
     if known:
-        # Other processes may still read and change entries on the other server. Until then, changes here must fail.
+        # While other processes may still read and change entries on the other server, changes here must fail.
         time.sleep(LEASE_SECONDS)
     _delete_profiles(run_id)
     _send_to(run_id, ("SET", _GENERATION, run_id), ("SET", _TOKEN, token))
@@ -405,7 +405,7 @@ def _delete_profiles(run_id: bytes) -> None:
 
 
 def _send_to(run_id: bytes, *commands: tuple[Any, ...]) -> list[Any]:
-    """Return the replies to the commands; raise CacheError if another server than the one with this run ID replied."""
+    """Return the replies to the commands; raise CacheError if they are from a server with another run ID."""
     found, replies = _execute("delete", partial(redis_connection.send, commands=commands))
     if found != run_id:
         raise CacheError("delete: other server")

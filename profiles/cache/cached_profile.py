@@ -14,7 +14,7 @@ from profiles.models import Profile, ProfileSource
 from profiles.name_rule import is_fresh_at
 
 _FUTURE = timedelta(days=1)
-# json.dumps() would build it again for each profile.
+# json.dumps() would build a new encoder for each profile.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 

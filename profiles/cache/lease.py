@@ -1,4 +1,4 @@
-"""What a process may do with the entries in Redis, for at most a second unless it makes sure again."""
+"""Leases: for at most a second, a process may use entries in Redis without checking again that they are current."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 LEASE_SECONDS = 1.0
-# One thread renews the lease while the others still use it.
+# One thread renews the lease early, while the other threads still use the previous one.
 _RENEW_AFTER = LEASE_SECONDS / 2
 
 # The run ID of a server, and the token of its entries.
@@ -41,7 +41,7 @@ class Lease:
     def permits(self, user_id: str, generation: Generation | None = None) -> bool:
         """Renew the lease if needed; return whether the ID's entry may be read from Redis; raise as ``renew`` does.
 
-        If a ``generation`` is given, entries of another one may not be read.
+        If a ``generation`` is given, entries of another generation may not be read.
         """
         if time.monotonic() - self._held[0] > _RENEW_AFTER and self._renewing.acquire(blocking=False):
             try:
@@ -57,10 +57,10 @@ class Lease:
 
 
 class ServedGeneration:
-    """The generation that ``read`` returned, valid for LEASE_SECONDS: the one whose entries are served, or None.
+    """The generation whose entries are served, or None, as ``read`` returned it at most LEASE_SECONDS ago.
 
-    The entries of another generation are written only when this time has passed since it began, so they contain every
-    change that was made in the remembered one.
+    A new generation writes its first entry LEASE_SECONDS after its start, so its entries contain every change that was
+    made in the generation before.
     """
 
     def __init__(self, read: Callable[[], Generation | None]) -> None:
@@ -68,7 +68,7 @@ class ServedGeneration:
         self._known: tuple[float, Generation | None] = float("-inf"), None
 
     def allows(self, changed: Generation) -> bool:
-        """Return whether a change that was made in this generation is complete: whether no other one is served.
+        """Return whether a change that was made in this generation is complete: no other generation is served.
 
         Raise as ``read`` does.
         """

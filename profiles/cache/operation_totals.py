@@ -19,7 +19,7 @@ _PUBLISH_SECONDS = 5.0
 
 
 class OperationTotals:
-    """Add the counts of this process to the totals; ``metric`` is a counter with the labels operation and status."""
+    """The totals, to which this process adds its counts; ``metric`` is a counter with labels operation and status."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric, self._lock = metric, threading.Lock()
@@ -39,7 +39,7 @@ class OperationTotals:
     def publish(self, client: redis.Redis, *, is_due: bool = False) -> None:
         """Add the new counts to the totals: at most every five seconds, unless ``is_due``.
 
-        If Redis fails, they are added the next time.
+        If Redis fails, the next call adds them.
         """
         with self._lock:
             now = time.monotonic()
@@ -61,6 +61,6 @@ class OperationTotals:
             totals: dict[bytes, bytes] = client.hgetall(OPERATIONS)  # type: ignore[assignment]
             return Counter({tuple(name.decode().split(":")): int(count) for name, count in totals.items()})
         except (redis.ResponseError, ValueError):
-            # Another program has written something else there.
+            # Another program has written something else under this key.
             client.unlink(OPERATIONS)
             return Counter()

@@ -19,7 +19,7 @@ from config.postgres import locks
 # An arbitrary lock ID. Profile writers share the lock; creating a tombstone takes it exclusively, so it waits for them.
 _LOCK = 0x70E57
 _SHARE = "SELECT set_config('idle_in_transaction_session_timeout', %s, true), pg_advisory_xact_lock_shared(%s)"
-# While an erasure waits for the lock, all writers wait for the erasure.
+# Limit the wait for the lock: while an erasure waits for it, all profile writers wait for the erasure.
 _KEEP_OUT = """
 SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('lock_timeout', %s, true),
        pg_advisory_xact_lock(%s)
@@ -52,8 +52,8 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
     def create_for(self, user_id: str, at: datetime) -> Tombstone:
         """Create the tombstone after in-flight profile writes finish, so later writers see it.
 
-        It is committed without waiting for a synchronous standby, which would keep out all writers meanwhile; the
-        erasure that follows waits, and so confirms both.
+        The commit does not wait for a synchronous standby, because all profile writers would have to wait too. The
+        erasure that follows waits for the standby, which confirms both.
         """
         with connection.cursor() as cursor:
             cursor.execute(_KEEP_OUT, [str(locks.IDLE_TIMEOUT_MS), str(locks.LOCK_TIMEOUT_MS), _LOCK])

@@ -50,12 +50,12 @@ class Person:
     def has_id(self, column: str) -> Q:
         """Return a filter for the rows whose ``column`` contains one of the person's MAX IDs.
 
-        It matches no row if none is known.
+        It matches no row if no MAX ID is known.
         """
         return Q(**{f"{column}__in": self.user_ids})
 
     def has_id_anywhere(self, column: str) -> Q:
-        """Return the same filter for rows that have no university; it matches no row if ``universities`` is set."""
+        """Return a filter like ``has_id`` for rows without a university; it matches none if ``universities`` is set."""
         return self.has_id(column) if self.universities is None else Q(pk__in=[])
 
 

@@ -1,4 +1,4 @@
-"""Erasure of a person: this module clears this app's tables and Redis, signal receivers the tables of other apps.
+"""Erasure of a person: this module clears this app's tables and Redis; signal receivers clear other apps' tables.
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
 task makes a second pass. It erases data that was being written at the time, that Redis failed to delete, that a crash
@@ -27,13 +27,14 @@ from profiles import cache
 from profiles.models import Comparison, DirectAnswer, Erasure, PhoneLink, Profile, Tombstone, WaitingComparison
 from profiles.personal_data import Person, rows_of
 
-# Longer than any request takes: one that is in progress may have read the profile before the erasure.
+# Longer than any request takes: a request in progress may have read the profile before the erasure.
 SECOND_PASS_AFTER = timedelta(minutes=1)
-# A batch of the inbox locks updates before profiles, an erasure profiles before updates. PostgreSQL ends one of them.
+# A batch of the inbox locks updates before profiles, and an erasure locks profiles before updates. In a deadlock,
+# PostgreSQL ends one of the two.
 _DEADLOCKS = 2
 # Limits a run of the task, so that it does not delay the task worker's other tasks. The next run continues.
 _RUN_SECONDS = 4.0
-# With the hash of the tombstone's key: each pass holds this lock, and a second one does not begin during a first one.
+# Each pass holds this lock with a hash of the tombstone's key, so that a person's two passes never run at once.
 _LOCK = 0xE7A5E
 _AWAIT_LOCK = "SELECT pg_advisory_xact_lock(%s, hashtext(%s))"
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))"
@@ -53,10 +54,10 @@ person_erased = Signal()
 class ErasedPerson(Person):
     """The person to erase, and what the current pass has found and erased.
 
-    ``erased_at`` is None in the first pass. Later it is the time of the erasure, and names that profiles and employees
-    have received since then are kept. ``is_first`` is whether no pass has been completed: names that have no time, as
-    those entered by hand, are from before the erasure then, and later from after it. ``progress`` is where the previous
-    pass stopped in large tables.
+    ``erased_at`` is None in the first pass. In later passes it is the time of the erasure, and names that profiles and
+    employees have received since then are kept. ``is_first`` is whether no pass has been completed. Names without a
+    time, such as those entered by hand, are erased only if ``is_first`` is True; in later passes, they are from after
+    the erasure. ``progress`` is where the previous pass stopped in large tables.
     """
 
     received_until: datetime
@@ -69,7 +70,7 @@ class ErasedPerson(Person):
 
 
 def erase(user_id: str, *, by: str, reason: str) -> ErasedPerson:
-    """Erase the person, write an audit row, and return the result of the first pass; it is safe to repeat this.
+    """Erase the person, write an audit row, and return the result of the first pass; a repeated call does no harm.
 
     Raise CommitNotConfirmed if the person is erased, but a synchronous standby has not confirmed it in time.
     """
@@ -132,7 +133,7 @@ def finish_erasures() -> int:
         try:
             finished += _finish(tombstone)
         except OperationalError as error:
-            # Somebody may hold a lock, for example: the other erasures must not wait for it.
+            # The cause may be a lock, for example: the other erasures must not wait for it.
             extra = {"event": "erasure_postponed", "error": str(error).partition("\n")[0]}
             logger.warning("second pass of an erasure failed", extra=extra)
     return finished
@@ -150,7 +151,7 @@ def _finish(tombstone: Tombstone) -> bool:
         return False
     tombstone, until = unfinished, unfinished.erased_at
     person = ErasedPerson(tombstone.unfinished_id, received_until=until, erased_at=until, progress=tombstone.progress)
-    # A pass stores its progress when it is committed. Without any, the first one was interrupted.
+    # A pass stores its progress when it is committed. Without progress, the first pass was interrupted.
     person.is_first = not tombstone.progress
     _erase(person)
     _forget_cached(person)
@@ -164,7 +165,7 @@ def _finish(tombstone: Tombstone) -> bool:
 
 
 def _current(tombstone: Tombstone) -> QuerySet[Tombstone]:
-    """Return the tombstone's row as a queryset; the queryset is empty if the person has been erased again since.
+    """Return the tombstone's row as a queryset, which is empty if a later erasure has changed the row.
 
     The later erasure has its own passes.
     """
@@ -172,10 +173,10 @@ def _current(tombstone: Tombstone) -> QuerySet[Tombstone]:
 
 
 def _erase(person: ErasedPerson) -> ErasedPerson:
-    # The first pass has deleted the links from which they were known.
+    # An earlier pass found these phones in links that it has deleted.
     person.phones |= set(person.progress.get("phones", ()))
-    # The profile is deleted first: whoever copies its names into an employee holds its row's lock, and the employee is
-    # erased next.
+    # The profile is deleted first: a transaction that copies its names into an employee holds the lock on its row, and
+    # employees are erased next.
     links = rows_of(PhoneLink, person).filter(observed_at__lte=person.received_until)
     if person.erased_at is None:
         person.erased["profile_cache"] += rows_of(Profile, person).delete()[0]

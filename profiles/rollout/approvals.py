@@ -34,7 +34,7 @@ from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 from profiles.rollout.standby import HERE_ONLY
 
-# All switches but that of monitoring, which admits nobody to the cache.
+# All switches except monitoring, which admits nobody to the cache.
 _CACHE_SWITCHES = set(SWITCHES) - {"monitoring"}
 APPROVAL_NEEDED = Message("A second person has to approve this change.")
 
@@ -57,8 +57,8 @@ class ApprovalNeeded(ChangeRefused):
     def store(self) -> None:
         """Store the request, unless the same person's request for the same change is already waiting.
 
-        Wait for a synchronous standby in both cases: it may not have confirmed the earlier request either. If it does
-        not confirm it in time, the text of this exception says so.
+        In both cases, wait for a synchronous standby, which may not have confirmed an earlier request either. If the
+        standby does not confirm the request in time, the text of this exception says so.
         """
         new = self.approval
         if new is None:
@@ -66,7 +66,7 @@ class ApprovalNeeded(ChangeRefused):
         same = Approval.objects.waiting().filter(by=new.by, action=new.action, request=new.request, plan=new.plan_id)
         self.approval = same.first() or new
         try:
-            # Also among changes that are confirmed together, because this ends them.
+            # Wait even inside a block that confirms several changes together, because this exception ends that block.
             with without_standby(is_lost=False), transaction.atomic():
                 limit_commit()
                 if self.approval is new:
@@ -163,14 +163,14 @@ def request_of(approval: Approval) -> ChangeRequest:
     )
 
 
-# Saves of switches and university rules by code, which know nothing of change requests.
+# Code may save switches and university rules without a change request.
 
 _is_judged: ContextVar[bool] = ContextVar("_is_judged", default=False)
 
 
 @contextmanager
 def judged() -> Iterator[None]:
-    """Skip the approval check for switches and rules saved in the block: their change has already passed it."""
+    """Within the block, save switches and rules without the approval check, which their change has already passed."""
     token = _is_judged.set(True)
     try:
         yield

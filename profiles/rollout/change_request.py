@@ -115,7 +115,7 @@ class ChangeRequest:
         )
 
     def is_by(self, person: Approver) -> bool:
-        """Return whether the person is the author: the account is the same or, as in the shell, the name."""
+        """Return whether the person is the author: both have the same account or, as in the shell, the same name."""
         return self.account == person.account or self.by in (person.name, person.login)
 
     @property

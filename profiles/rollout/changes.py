@@ -78,8 +78,8 @@ def register_gates(check: GateCheck) -> None:
 def apply(request: ChangeRequest) -> ChangeResult:
     """Apply the request and return what changed; a dry run writes nothing and returns what would change.
 
-    Raise ChangeRefused if the rules forbid the change, GatesNotPassed if the gates do, and ApprovalNeeded if it waits
-    for a second person. Raise Busy if another transaction holds the rollout's lock too long, and Latched if an
+    Raise ChangeRefused if the rules forbid the change, GatesNotPassed if the gates do, and ApprovalNeeded if a second
+    person has to approve it. Raise Busy if another transaction holds the rollout's lock too long, and Latched if an
     emergency stop could set only its latch because of that lock.
     """
     try:
@@ -177,7 +177,7 @@ def _apply(request: ChangeRequest) -> ChangeResult:
         # Later decisions in this transaction must already follow the change.
         forget_changed_state()
         if request.action == Action.EMERGENCY:
-            # Locked rows are skipped: their changes are being applied, and fail because they expect the old revision.
+            # Locked rows are skipped: their steps are being taken, and will fail because they expect the old revision.
             why = Message("Cancelled by an emergency rollback")
             for plan in Plan.objects.open().select_for_update(skip_locked=True):
                 plan.conclude(PlanState.DROPPED, why)
@@ -326,7 +326,7 @@ _OF_SETTINGS: dict[Action, Callable[[RolloutSettings, ChangeRequest], None]] = {
 
 def _change_rule(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit:
     rule = request.rule
-    # A rehearsal, which has facts, also removes its own denial if the rollout has been paused meanwhile.
+    # A rehearsal, which has facts, removes its own denial even if the rollout has been paused since the denial.
     if not request.facts and approvals.lets_more_in(rule, is_kept=request.is_on):
         settings.refuse_raise()
     expires_at = rule.expires_at.isoformat() if rule.expires_at else None
@@ -406,14 +406,14 @@ _OF_ROWS: dict[Action, Callable[[Rollout, RolloutSettings, ChangeRequest], _Edit
 }
 
 
-# Saves and deletions of flags by code and by waffle's commands, which know nothing of change requests.
+# Code and waffle's commands may save and delete flags without a change request.
 
 _command: ContextVar[tuple[str, Text] | None] = ContextVar("_command", default=None)
 
 
 @contextmanager
 def recorded_as_command(by: str, reason: Text) -> Iterator[None]:
-    """Record flags saved or deleted in the block as changed by a command of the user ``by``, not by code."""
+    """Within the block, record saved and deleted flags as changed by a command of the user ``by``, not by code."""
     token = _command.set((by, reason))
     try:
         yield
@@ -448,7 +448,7 @@ def _apply_save(flag: Flag, **_: Any) -> None:
 def _refuse_new_criteria(flag: Flag) -> None:
     was = Flag.objects.filter(pk=flag.pk).first()
     if was is None:
-        # The default of waffle's field; a phase without it is what the caller means.
+        # Waffle's default is True, but the caller means a flag without this criterion.
         flag.superusers = False
     for name in Flag.CRITERIA:
         if getattr(flag, name) and getattr(flag, name) != getattr(was, name, None):

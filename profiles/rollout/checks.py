@@ -28,7 +28,7 @@ def check_phases(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Check
     warnings: list[CheckMessage] = [
         Warning(
             f"{flag.name} is overridden: {'on' if flag.everyone else 'off'} for everyone, whatever its percentage.",
-            # Without an “off” override, more people would be admitted than now: that is a step, with gates.
+            # For an “off” override, the hint sets 0%: any other percentage would admit more people, and so needs gates.
             hint=f"manage.py rollout set --phase {flag.name}"
             f" --percent {format_percent(flag.percent) if flag.everyone else 0} --reason … removes the override.",
             id="rollout.W001",

@@ -26,7 +26,7 @@ MEMO_SECONDS = 1.0
 COLLECTING = 2
 _VARIABLES = {"employee": "EMPLOYEE_SERVICE_PROFILE_ENABLED", "chat": "CHAT_SERVICE_PROFILE_ENABLED"}
 
-# One statement reads one snapshot, so no decision mixes two revisions. The heartbeat uses a connection of its own.
+# One statement reads one snapshot, so no decision mixes two revisions. The heartbeat runs it on its own connection.
 STATE_QUERY = """
 SELECT coalesce((SELECT revision FROM rollout_rollout WHERE id = 1), 0),
        (SELECT json_agg(json_build_array(name, percent, everyone, salt)) FROM rollout_flag)::text,
@@ -156,7 +156,7 @@ class _Memo:
     def get(self) -> RolloutState:
         """Return the state, at most about a second old; while PostgreSQL does not respond, the last one that was read.
 
-        In a transaction that has changed the settings, read them on every call, and keep them from other threads.
+        In a transaction that has changed the settings, they are read on every call, and other threads do not see them.
         """
         if self._has_uncommitted():
             return self._read() or self._state
@@ -217,7 +217,7 @@ def decide(phone: str | None, university_id: int | None = None) -> Decision:
 
 
 def obstacle(state: RolloutState, service: str) -> Reason | None:
-    """Return the reason why the cache is off for a service, apart from the percentages; None if it is on."""
+    """Return the reason other than the percentages why the cache is off for a service; None if the cache is on."""
     variable = _VARIABLES.get(service, "PROFILE_CACHE_ENABLED")
     if not settings.PROFILE_CACHE_ENABLED or not getattr(settings, variable):
         return Reason.HARD_OFF
@@ -235,7 +235,7 @@ def is_service_on(service: str) -> bool:
 
 
 def is_collecting(state: RolloutState | None = None) -> bool:
-    """Return whether updates are stored as profiles. Phase 2 applies to all updates or none, as they have no phone."""
+    """Return whether updates are stored as profiles: all of them or none, because an update contains no phone."""
     if not settings.PROFILE_CACHE_ENABLED:
         return False
     state = state or current_state()
@@ -245,7 +245,7 @@ def is_collecting(state: RolloutState | None = None) -> bool:
 def is_processing(state: RolloutState | None = None) -> bool:
     """Return whether updates in the inbox are processed; if they are not, new updates are stored and wait.
 
-    An emergency stop that could set only its latch has left the switch on, but its updates must wait like all others.
+    An emergency stop that could set only its latch leaves the switch on, but new updates must wait in this case too.
     """
     state = state or current_state()
     return settings.WEBHOOK_ENABLED and state.is_on("webhook_processing") and not state.is_on(EMERGENCY_STOP)

@@ -23,7 +23,7 @@ SILENT_AFTER = timedelta(seconds=3)
 # If the database hangs, the thread must give up and try a new connection.
 _DEADLINE_SECONDS = 2.0
 
-# A process that starts after a change counts as having seen it at once, or propagation would look slow.
+# A process that starts after a change counts as having seen it at once; otherwise propagation would look slow.
 _REPORT = """
 INSERT INTO rollout_heartbeat AS h (process, revision, revision_seen_at)
 VALUES (%s, %s, coalesce((SELECT least(revised_at, now()) FROM rollout_rollout WHERE id = 1), now()))
@@ -50,7 +50,7 @@ class HeartbeatThread:
     def start(self, kind: str, is_working: Callable[[], bool] = lambda: True) -> None:
         """Start the thread for a process of this kind (web, inbox, worker or beat), unless it is running already.
 
-        While ``is_working()`` returns false, it reports nothing, so that the process counts as silent.
+        While ``is_working()`` returns false, the thread reports nothing, so that the process counts as silent.
         """
         with self._lock:
             if self._thread is None:
@@ -123,7 +123,7 @@ class Convergence:
 
     @property
     def cut_off(self) -> list[str]:
-        """Return the hosts that have silent processes and no living one."""
+        """Return the hosts that have silent processes and no living process."""
         return sorted(
             {_host_of(process) for process in self.silent} - set(map(_host_of, (*self.reached, *self.behind)))
         )

@@ -1,4 +1,4 @@
-"""The transactions of changes: they wait for locks, such as that on the rollout's row, only for a limited time."""
+"""Transactions for changes, which wait for a lock, such as the lock on the rollout's row, only for a limited time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,12 +29,12 @@ class Busy(ChangeRefused):
 
 @contextmanager
 def change_transaction() -> Iterator[None]:
-    """Run the block in a transaction; raise Busy if another transaction holds a lock that it needs too long."""
+    """Run the block in a transaction; raise Busy if it has to wait too long for another transaction's lock."""
     is_own = not connection.in_atomic_block
     try:
         with transaction_with_lock_timeout(LOCK_TIMEOUT_MS):
             if is_own:
-                # If the commit waited for a lost standby, nobody else could stop the rollout or pause it meanwhile.
+                # While a commit waited for a lost standby, nobody else could stop or pause the rollout.
                 commit_here()
             yield
     except OperationalError as error:

@@ -1,10 +1,10 @@
 """The monitored period: evidence about the rollout from before the last resume does not count.
 
-Evidence are breaches, checks, comparisons, errors, evictions and synthetic updates. All code that counts them begins at
+Breaches, checks, comparisons, errors, evictions and synthetic updates are evidence. All code that counts them begins at
 ``monitored_since``; otherwise a problem that has been fixed would pause the rollout again right after the resume.
 
-Work that remains to be done, and a fault that still exists, do not begin there, because a resume ends neither: dead
-letters, failed batches of a backfill, requests with a wrong secret, waiting updates.
+Remaining work and existing faults count even if they are older, because a resume ends neither: dead letters, failed
+batches of a backfill, requests with a wrong secret, waiting updates.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def monitored_since(window: timedelta | None = None, *, resumed_at: datetime | N
 
     If there was no resume and no window is given, return ALWAYS. A caller that needs several windows passes the time of
     the last resume in ``resumed_at``, so that it is read once. A resume that is far in the future is ignored: a clock
-    has been set back since, and nothing would count until that time.
+    has been set back since then, and no evidence would count until the time of the resume.
     """
     now = timezone.now()
     if resumed_at is None:

@@ -10,5 +10,5 @@ EMERGENCY_STOP = "emergency_stop"
 SHADOW = "shadow_comparison"
 # These flags depend on a hash of the phone; all other flags behave as django-waffle documents.
 BUCKETED = (*PHASES, SHADOW)
-# Neither flags nor switches of other apps may have these names, and the rows that have them are kept.
+# Other apps cannot use these names for flags or switches, and the rows with these names cannot be deleted.
 RESERVED = frozenset({*BUCKETED, *SWITCHES, EMERGENCY_STOP})

@@ -65,7 +65,7 @@ class ChangeResult:
     """The settings before and after a change; for a dry run, ``after`` is what they would be.
 
     After a dry run, ``needs_approval`` means that the change would wait for a second person. ``is_here_only`` means
-    that no standby has confirmed it.
+    that no standby has confirmed the change.
     """
 
     before: RolloutSettings

@@ -17,7 +17,7 @@ STEPS = tuple(map(Decimal, (1, 5, 25, 50, 75, 100)))
 # The largest value of a bigint column has 19 digits.
 _REVISION_DIGITS = 19
 
-# As text, in the OpenAPI schema too; Decimal would also take 1e1, 1_0 and digits of other alphabets.
+# Percentages are checked as text, in the OpenAPI schema too: Decimal accepts 1e1, 1_0 and digits of other alphabets.
 PERCENTAGE = re.compile(r"(?:100(?:[.,]0{1,2})?|[0-9]{1,2}(?:[.,][0-9]{1,2})?)")
 
 Percents = dict[str, Decimal]
@@ -35,7 +35,7 @@ class ChangeRefused(ValidationError):
 
 
 class InvalidValue(ChangeRefused):
-    """Raised for a request that is invalid whatever the state of the rollout, which the text does not show."""
+    """Raised for a request that would be invalid in any state of the rollout; the message reveals no state."""
 
 
 class RolloutHeld(ChangeRefused):
@@ -62,7 +62,7 @@ def reason(text: Text) -> Text:
 def revision(value: object) -> int | None:
     """Return the revision that a change expects; None for an empty value.
 
-    Raise ChangeRefused if it is not a whole number.
+    Raise ChangeRefused for any other value that is not a whole number.
     """
     text = "" if value is None else str(value).strip()
     if not text:
@@ -83,7 +83,7 @@ def refuse_stale(expected: int | None, revision: int) -> None:
 
 
 def refuse_criterion(flag: str, criterion: str) -> None:
-    """Raise ChangeRefused for a criterion of waffle's, such as staff, if the flag is a phase or the comparison flag."""
+    """Raise ChangeRefused for a waffle criterion, such as staff, if the flag is a phase or the comparison flag."""
     if flag in PHASES:
         params = {"phase": phase_number(flag), "criterion": criterion}
         raise ChangeRefused(
@@ -151,7 +151,7 @@ def format_percent(percent: Decimal) -> str:
 
 
 def set_phase(before: Mapping[str, Decimal], name: str, value: object) -> Percents:
-    """Return the percentages of all phases after setting one; later phases that are higher are lowered to it.
+    """Return the percentages of all phases after one is set; later phases with a higher percentage are lowered to it.
 
     Raise ChangeRefused if the percentage is invalid or above that of an earlier phase.
     """

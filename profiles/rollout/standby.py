@@ -1,4 +1,4 @@
-"""Stops and pauses do without a synchronous standby that is lost, and say so; all other changes wait for it."""
+"""Stops and pauses succeed, with a note, if a synchronous standby is lost; all other changes wait for the standby."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +20,7 @@ _CONFIRM_SECONDS = 1.0
 def limit_commit_of(request: ChangeRequest) -> None:
     """Let the current transaction end without the standby if the request stops or pauses the rollout.
 
-    Any other waits for it for a limited time, but takes effect before that.
+    Any other transaction takes effect on this server, and then waits for the standby for a limited time.
     """
     if request.action in _URGENT:
         commit_here()
@@ -60,7 +60,7 @@ def is_confirmed() -> bool:
 
 
 def _has_standby() -> bool:
-    """Return whether commits may wait for a standby; without one, what is slow is the server itself."""
+    """Return whether commits may wait for a standby; if none can, the server itself is slow."""
     try:
         with statement_deadline(_CONFIRM_SECONDS, grace=GRACE_SECONDS), connection.cursor() as cursor:
             cursor.execute("SELECT current_setting('synchronous_standby_names')")

@@ -1,4 +1,4 @@
-"""``manage.py health``: print one line per component; exits with 1 if one is down or a critical alert is open."""
+"""``manage.py health``: print a line per component; exits with 1 if a component is down or a critical alert is open."""
 
 import time
 from argparse import ArgumentParser

@@ -41,7 +41,7 @@ from profiles.rollout.rules import ChangeRefused
 from profiles.rollout.standby import HERE_ONLY
 
 LONGEST_LIST = 100_000
-# Without a terminal, these tables have sentences in several columns; in a terminal, all have its width.
+# Tables with sentences in several columns are WIDE without a terminal. In a terminal, all tables have its width.
 _WIDE, WIDE = {"status", "history", "approvals", "checklist"}, 110
 _REPLAYED = {
     "lookups": "Lookups",
@@ -189,7 +189,7 @@ class Command(BaseCommand):
     def on_gates(self, phase: str | None, dry_run: bool, **options: Any) -> Iterable[Any]:
         if options["probe"]:
             yield f"synthetic update: {probe.round_trip()}"
-            # The stored round may be some seconds old: the gates must see this update.
+            # The stored round may be from before this update, which the gates must count.
             rounds.take_round(is_worker=False)
         yield from terminal.gate_report(phase, is_stored=not dry_run)
 
@@ -265,9 +265,9 @@ def _add_phase_and_percent(parser: ArgumentParser) -> None:
 
 @contextmanager
 def refusals_as_errors(output: OutputWrapper) -> Iterator[None]:
-    """Turn the refusal of a change into a CommandError; the exit code is 4 if the change needs approval.
+    """Within the block, turn the refusal of a change into a CommandError.
 
-    It is 3 if the change is stored, but a synchronous standby has not confirmed it.
+    The exit code is 4 if the change needs approval, and 3 if it is stored but no synchronous standby has confirmed it.
     """
     try:
         yield

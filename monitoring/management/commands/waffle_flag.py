@@ -25,7 +25,7 @@ class Command(waffle_flag.Command):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        # In place of waffle's, which refuses 12.5.
+        # Replaces waffle's argument, which refuses 12.5.
         parser.add_argument("-p", "--percent", help="0 to 100, up to two decimals")
         parser.add_argument("--force", action="store_true", help="take the step although gates do not pass (phases)")
         add_terms(parser)

@@ -73,7 +73,7 @@ class ChangeRequestForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> None:
         super().clean()
         if not self.errors:
-            commit_here()  # a refused form has nothing that a standby would have to confirm; apply() decides for others
+            commit_here()  # a refused form stores nothing that a standby must confirm; apply() decides for other forms
             self.apply(is_dry_run=True)
 
     def apply(self, *, is_dry_run: bool = False) -> None:
@@ -97,7 +97,7 @@ class ChangeRequestForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class FlagForm(ChangeRequestForm):
-    # A text field: the rules refuse an invalid percentage, with the same message as elsewhere.
+    # A text field, because the rules refuse an invalid percentage with the same message as elsewhere.
     percent = forms.CharField(label=_("percent"), required=False, widget=UnfoldAdminTextInputWidget)
     force = forms.BooleanField(
         label=_("take the step although gates do not pass"), required=False, widget=UnfoldBooleanWidget
@@ -159,9 +159,9 @@ class OtherFlagForm(FlagForm):
         fields = ("name", "note", "everyone", *Flag.CRITERIA, "users", "groups")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the values of fields that are missing in the request, unless the admin's page sent it.
+        """Keep the values of fields that are missing in the request, unless the admin's page sent the request.
 
-        The page sends nothing for a box that is not ticked, so there a missing field means “no”.
+        The page sends nothing for a box that is not ticked, so a missing field in its request means “no”.
         """
         super().__init__(*args, **kwargs)
         if self.is_bound and "expect_percent" not in self.data:
@@ -226,7 +226,7 @@ class UniversityRuleForm(ChangeRequestForm):
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Offer the universities by name, and the rule's own even if it was deleted, so that the rule can be edited."""
+        """Offer the universities by name, also the rule's deleted university, so that the rule can be edited."""
         super().__init__(*args, **kwargs)
         limits = admin_scope(self.request)
         known = limits.universities() if limits else University.objects.all()
@@ -305,7 +305,7 @@ class FlagAdmin(WaffleAdmin, ChangeRequestAdmin):
         hidden = ("expect_revision", "expect_percent", "expect_modified")
         if obj is not None and obj.name in BUCKETED:
             return ("display_name", "percent", "reason", "force", "note", "display_salt", *hidden)
-        # Who may only see flags need not see the accounts.
+        # Users who may only view flags need not see the accounts.
         members = ("users", "groups") if self.has_change_permission(request, obj) else ()
         name = "display_name" if obj else "name"
         return (name, "everyone", "percent", *Flag.CRITERIA, *members, "reason", "note", *hidden)
@@ -319,7 +319,7 @@ class FlagAdmin(WaffleAdmin, ChangeRequestAdmin):
             super().save_related(request, form, *args)
 
     def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
-        # The time shows other open pages of the flag that its note, users or groups may have changed.
+        # A page of the flag that was opened earlier detects by this time that note, users or groups may have changed.
         form.unchanged().update(note=obj.note, modified=timezone.now())
         form.apply()
 

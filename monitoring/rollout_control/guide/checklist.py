@@ -64,7 +64,7 @@ def checklist_status(readings: Round) -> list[ItemStatus]:
 def _by(indicator: str) -> Check:
     """Return a check that passes if an indicator is within its limit; without data, its last reading with data counts.
 
-    An item that is done must not become undone because there is no traffic.
+    An item that is done must not lose this status because there is no traffic.
     """
 
     def check(readings: Round) -> tuple[bool, str]:

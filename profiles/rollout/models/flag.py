@@ -19,7 +19,7 @@ flag_saving = Signal()
 
 
 class PercentField(models.DecimalField):  # type: ignore[type-arg]
-    """Store None as 0: both mean the same in waffle, and the previous release expects a number in each row."""
+    """A decimal that stores None as 0: both mean the same in waffle, and the previous release expects a number."""
 
     def get_prep_value(self, value: Any) -> Any:
         return super().get_prep_value(Decimal(0) if value is None else value)
@@ -33,7 +33,7 @@ class Flag(AbstractUserFlag):
     all later ones.
     """
 
-    # Criteria of waffle's that do not depend on the phone: they decide the flags that are not bucketed.
+    # Waffle's criteria, which do not depend on the phone. They decide only flags that are not bucketed.
     CRITERIA: ClassVar = ("testing", "superusers", "staff", "authenticated", "languages", "rollout")
 
     percent = PercentField(

@@ -10,9 +10,9 @@ from django.utils.translation import gettext_lazy as _
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
     def with_last_seen_age(self) -> HeartbeatQuerySet:
-        """Annotate ``last_seen_age``, the age of the last heartbeat; one in the future counts by its distance from now.
+        """Annotate ``last_seen_age``, the age of the last heartbeat or, if it is in the future, its distance from now.
 
-        The process may have sent it before a clock was set back, and may have ended since.
+        A heartbeat is in the future if a clock has been set back since; its process may have ended.
         """
         age = Now() - F("seen_at")
         return self.annotate(last_seen_age=Greatest(age, -age, output_field=models.DurationField()))

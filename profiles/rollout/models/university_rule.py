@@ -16,7 +16,7 @@ class UniversityRuleQuerySet(models.QuerySet["UniversityRule"]):
 
 
 class UniversityRule(models.Model):
-    """A rule that admits a university to a phase or excludes it, at any percentage. If both exist, it is excluded."""
+    """A rule that admits a university to a phase or excludes it, at any percentage. An exclusion takes precedence."""
 
     university_id = models.BigIntegerField(_("university ID"))
     phase = models.PositiveSmallIntegerField(_("phase"), choices=[(3, "3"), (4, "4")], default=3)

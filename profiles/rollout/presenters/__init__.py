@@ -128,12 +128,12 @@ def outcome(result: ChangeResult) -> list[str]:
 
 
 def durability(result: ChangeResult) -> list[str]:
-    """Return a line for a change that no standby has confirmed, which those who may not view the rollout see too."""
+    """Return a note if no standby has confirmed the change; users who may not view the rollout see this note too."""
     return [str(HERE_ONLY)] if result.is_here_only else []
 
 
 def refusal(refused: ChangeRefused, *, is_shown: bool) -> str:
-    """Return why a change is refused; without ``is_shown``, no message that may have values of the rollout."""
+    """Return why a change is refused; without ``is_shown``, a general text if the reason may have rollout values."""
     has_no_values = isinstance(refused.text, Message) and not refused.text.params
     if is_shown or has_no_values or isinstance(refused, InvalidValue | Busy):
         return str(refused)
@@ -152,7 +152,7 @@ def last_restart(window: timedelta) -> str:
 
 
 def move(name: str, before: Any, after: Any) -> str:
-    """Return a change of a phase, switch, setting or flag, such as “Phase 3, Gradual transition: 1% → 5%”."""
+    """Return the text for a change of a value, such as “Phase 3, Gradual transition: 1% → 5%”."""
     params = {"name": name_of(name), "before": value_of(name, before), "after": value_of(name, after)}
     return _("%(name)s: %(before)s → %(after)s") % params
 

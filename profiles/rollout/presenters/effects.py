@@ -1,10 +1,10 @@
-"""Texts that say what a step of a phase does, up and down."""
+"""Texts that state what an increase and a decrease of a phase do."""
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
 T = gettext_lazy
-# What a step of phases 1 to 4 does, up and down; the number of people is shown beside it.
+# What an increase and a decrease of phases 1 to 4 do; the number of affected people is shown beside the text.
 _EFFECTS: tuple[tuple[Promise, Promise], ...] = (
     (
         T("Everything is switched on, but all names still come from the direct API."),
