@@ -5,6 +5,7 @@ import logging
 from celery import shared_task
 from django.db.models import QuerySet
 
+from config.postgres.base import without_standby
 from profiles import cache, restores
 from profiles.comparison import compare_waiting
 from profiles.max_api import users
@@ -18,7 +19,9 @@ COMPARING_SECONDS = 4.0
 
 
 # A full refill of millions of profiles takes minutes, and an interrupted refill would begin again.
+# Nothing is acknowledged here, and what a failover loses is refilled again: a lost standby must not keep Redis empty.
 @shared_task(ignore_result=True, soft_time_limit=1800, time_limit=1830)
+@without_standby()
 def refill_cache() -> int:
     """Write profiles from PostgreSQL to Redis; return the number of profiles written, or 0 if Redis fails.
 

@@ -18,7 +18,7 @@ from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
-from config.postgres.base import END_OF_WAIT, parameters
+from config.postgres.base import END_OF_WAIT, WRITE_TO_LOG, parameters
 from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise
 from webhooks import metrics
 
@@ -63,6 +63,7 @@ INSERT INTO webhook_repeats (dedup_key, update_type, is_conflict, received_at)
 SELECT * FROM unnest(%b::bytea[], %b::text[], %b::boolean[], %b::timestamptz[])
 WHERE {durable("true")} <> ''
 """  # noqa: S608 (constants)
+_PROBE = f"{WRITE_TO_LOG} WHERE {durable('true')} <> ''"
 
 
 class InboxConnection(psycopg.AsyncConnection):
@@ -240,9 +241,12 @@ async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
         except psycopg.Error as error:
             # All updates are committed: a row that only counts a duplicate must not make their senders repeat them.
             logger.warning("duplicates not counted", extra={"event": "duplicates_lost", "error": type(error).__name__})
-        else:
-            # This commit may be on this server only, and so may the commit of the first delivery.
-            conn.check_replicated()
+            if stored:
+                return
+            # No commit has shown yet that a standby has the first deliveries.
+            await conn.execute(_PROBE)
+        # This commit may be on this server only, and so may the commit of the first delivery.
+        conn.check_replicated()
 
 
 async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[bytes]:

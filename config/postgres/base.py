@@ -35,12 +35,16 @@ GRACE_SECONDS = 1.0
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
 # A commit waits for a standby only if its transaction has written something. This writes to the log only.
 WRITE_TO_LOG = "SELECT pg_logical_emit_message(true, 'directory', '')"
+# PostgreSQL ends a transaction that has waited this long for its process, which may be frozen or cut off: others would
+# wait for its locks until somebody ends the session.
+IDLE_TIMEOUT_MS = 10_000
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _waits_for_standby: ContextVar[bool] = ContextVar("waits_for_standby", default=True)
 # The function of PostgreSQL that warns so, whatever the language: the wait of a commit for a standby has been ended.
 END_OF_WAIT = "SyncRepWaitForLSN"
 # For the WHERE of a single statement that commits as those in without_standby() do, without a transaction around it,
 # which would keep its locks for two round trips more and, if this process stands still meanwhile, until it goes on.
+# Inside a transaction, it has no effect, because that transaction may have to be confirmed.
 COMMIT_LOCALLY = "set_config('synchronous_commit', 'local', true) = 'local'"
 
 
@@ -91,7 +95,8 @@ class DeadlineConnection(psycopg.Connection):
         except _NotReplicated:
             raise
         except psycopg.OperationalError as error:
-            if was_open and self.closed and error.diag.sqlstate is None:
+            # A pooler whose server has died sends an error of class 08 (connection exception) itself.
+            if was_open and self.closed and (error.diag.sqlstate or "08").startswith("08"):
                 raise _Unanswered(*error.args) from error
             raise
         finally:
@@ -110,10 +115,14 @@ class DeadlineConnection(psycopg.Connection):
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
             self._cancel_statement(gen)
+            is_idle = self.pgconn.transaction_status == TransactionStatus.IDLE
+            if self.cancel_seconds and is_idle and END_OF_WAIT not in self.noticed:
+                # The commit ended before its cancellation arrived.
+                return None
             # Also if the statement succeeded: a commit that waits for a synchronous standby succeeds when it is
             # cancelled, but only on this server. The session would keep the setting under which it waits, although an
             # administrator may have changed it, so that commits do not wait any more.
-            if self.pgconn.transaction_status == TransactionStatus.IDLE:
+            if is_idle:
                 self.close()
             raise psycopg.errors.QueryCanceled("canceling statement at the deadline") from None
 
@@ -213,6 +222,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     # How long a commit may wait, as it does for a lost synchronous standby; 0 means no limit.
     commit_seconds = 0.0
     _began_at = float("inf")
+    _has_one_statement = False
     # How long the current transaction waits for a standby after its commit, which has released its locks; 0 means that
     # only the commit itself may wait.
     confirm_seconds = 0.0
@@ -229,12 +239,18 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 
     def _execute(self, execute: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
         """Run a statement, in a transaction if it needs a setting that is set per transaction."""
-        is_write = str(sql).lstrip().upper().startswith(_WRITES) and COMMIT_LOCALLY not in str(sql)
-        is_outside = not self.in_atomic_block and (
-            self.lock_timeout_ms or (is_write and (self.commit_seconds or self._commit_setting()))
-        )
-        with transaction.atomic(self.alias) if is_outside else nullcontext():
+        text = str(sql)
+        if self.in_atomic_block:
+            return execute(text.replace(COMMIT_LOCALLY, "true") if COMMIT_LOCALLY in text else sql, *arguments)
+        is_write = text.lstrip().upper().startswith(_WRITES) and COMMIT_LOCALLY not in text
+        if not (self.lock_timeout_ms or (is_write and (self.commit_seconds or self._commit_setting()))):
             return execute(sql, *arguments)
+        self._has_one_statement = True
+        try:
+            with transaction.atomic(self.alias):
+                return execute(sql, *arguments)
+        finally:
+            self._has_one_statement = False
 
     def _set_autocommit(self, autocommit: bool) -> None:
         # The end of a transaction asks PostgreSQL for nothing. If it failed at the deadline, all that the connection
@@ -276,9 +292,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
             raise CommitNotConfirmed(*error.args) from error
 
     def _local_settings(self) -> list[str]:
+        is_limited = self._has_one_statement and self.lock_timeout_ms
         timeouts = {
             "lock_timeout": self.lock_timeout_ms,
-            "idle_in_transaction_session_timeout": self.idle_timeout_ms,
+            "idle_in_transaction_session_timeout": self.idle_timeout_ms or (IDLE_TIMEOUT_MS if is_limited else 0),
         }
         statements = [f"SET LOCAL {name} = {milliseconds}" for name, milliseconds in timeouts.items() if milliseconds]
         return [*statements, *self._commit_setting()]

@@ -10,14 +10,11 @@ from django.db import OperationalError, connection, transaction
 from django.utils.translation import gettext_noop
 from psycopg.errors import LockNotAvailable
 
-from config.postgres.base import CommitNotConfirmed, DatabaseWrapper, without_standby
+from config.postgres.base import IDLE_TIMEOUT_MS, CommitNotConfirmed, DatabaseWrapper, without_standby
 
 LOCK_TIMEOUT_MS, SHORT_LOCK_TIMEOUT_MS = 2_000, 100
 # A commit takes milliseconds, unless it waits for a lost standby.
 COMMIT_SECONDS = 5.0
-# PostgreSQL ends a transaction that has waited this long for its process, which may be frozen or cut off: others would
-# wait for its locks until somebody ends the session.
-IDLE_TIMEOUT_MS = 10_000
 BLOCKING_SESSION = gettext_noop(
     "PostgreSQL process %(pid)s (%(application)s, %(state)s) has held a lock for %(seconds)s s."
     " To end that process, run “SELECT pg_terminate_backend(%(pid)s)”."

@@ -155,7 +155,9 @@ class ApiKey(models.Model):
         now = timezone.now()
         if self.last_used_at is None or self.last_used_at < now - USE_RECORDED_EVERY:
             with suppress(DatabaseError), without_standby(), transaction.atomic():
-                ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
+                # Another process that stands still may hold the row; it then records the use.
+                free = ApiKey.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=self.pk)
+                ApiKey.objects.filter(pk__in=free.values("pk")).update(last_used_at=now)
 
     def limited_owner(self) -> User:
         """Return the owner, limited to the key's permissions and university, for use as ``request.user``."""

@@ -37,7 +37,7 @@ from django_redis import get_redis_connection
 from prometheus_client import Counter
 
 from config.lib import clock, redis_connection
-from config.postgres.base import seconds_left, statement_deadline
+from config.postgres.base import seconds_left, statement_deadline, without_standby
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.cache.cached_profile import CachedProfile
 from profiles.cache.lease import LEASE_SECONDS, Lease, ReadableEntries, ServedGeneration
@@ -214,7 +214,7 @@ def _try_to_refill(user_id: str) -> None:
     row = Profile.objects.filter(user_id=user_id)
     # ``inner`` catches the error inside the savepoint, whose rollback would undo what delete_uncommitted() stores.
     outer, inner = suppress(DatabaseError), suppress(CacheError, DatabaseError)
-    with outer, _within_budget(), inner, refilling(row, operation="refill"):
+    with outer, without_standby(), _within_budget(), inner, refilling(row, operation="refill"):
         pass
 
 

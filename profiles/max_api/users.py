@@ -14,13 +14,13 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils.translation import gettext_noop as _
 from prometheus_client import Counter, Histogram
 from requests import codes
 
 from config.lib import clock
-from config.postgres.base import COMMIT_LOCALLY, without_standby
+from config.postgres.base import COMMIT_LOCALLY, statement_deadline, without_standby
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.max_api import client
@@ -55,7 +55,7 @@ WHERE a.outcome = 'failed' OR a.asked_at > clock_timestamp() + %(clock_error)s
     WHEN 'asking' THEN %(abandoned)s WHEN 'absent' THEN %(absent_for)s ELSE %(found_for)s END
 RETURNING phone
 """
-# What was stored in the future, was stored while PostgreSQL's clock was ahead, and says nothing about the present.
+# A row from the future was stored while PostgreSQL's clock was ahead; nothing can be concluded from its times.
 _FREE_AT = "CASE WHEN p.set_at > clock_timestamp() + %(clock_error)s THEN clock_timestamp() ELSE p.free_at END"
 _TURN = f"""
 INSERT INTO direct_api_pace AS p (id, free_at, set_at)
@@ -164,11 +164,7 @@ def _paced(deadline: float) -> Iterator[None]:
     requests of all processes.
     """
     if breaker.state != "open":
-        patience = timedelta(seconds=max(deadline - time.monotonic(), 0))
-        row = _execute(_TURN, spacing=SPACING, patience=patience)
-        if row is None:
-            raise MaxError(_("the MAX rate limit allows no request before the deadline"))
-        time.sleep(max(float(row[0]), 0))
+        time.sleep(_seconds_to_turn(deadline))
     try:
         with breaker.guard(MaxError), durations.time():
             yield
@@ -176,6 +172,24 @@ def _paced(deadline: float) -> Iterator[None]:
         if error.retry_after:
             _execute(_PAUSE, pause=timedelta(seconds=error.retry_after))
         raise
+
+
+def _seconds_to_turn(deadline: float) -> float:
+    """Reserve the next turn within the rate limit; return the seconds until then.
+
+    Raise MaxError if none is free before ``deadline`` (monotonic seconds), or if another process keeps the row locked.
+    """
+    patience = max(deadline - time.monotonic(), 0)
+    try:
+        with statement_deadline(patience):
+            row = _execute(_TURN, spacing=SPACING, patience=timedelta(seconds=patience))
+    except OperationalError:
+        if time.monotonic() < deadline:
+            raise
+        row = None
+    if row is None:
+        raise MaxError(_("the MAX rate limit allows no request before the deadline"))
+    return max(float(row[0]), 0)
 
 
 def _execute(statement: str, **params: Any) -> Any:

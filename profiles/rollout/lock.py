@@ -7,11 +7,16 @@ from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable
 
 from config.lib.messages import Message
+from config.postgres.base import IDLE_TIMEOUT_MS
 from config.postgres.locks import commit_here
 from profiles.rollout.rules import ChangeRefused
 
 LOCK_TIMEOUT_MS = 1_500
 
+# Nobody could stop the rollout while a process that stands still held its locks.
+_LIMITS = """
+SELECT set_config('lock_timeout', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)
+"""
 _HOLDER = """
 SELECT a.pid, coalesce(nullif(a.application_name, ''), a.backend_type), a.state,
        extract(epoch FROM clock_timestamp() - a.xact_start)::int
@@ -57,5 +62,5 @@ def change_transaction() -> Iterator[None]:
 def transaction_with_lock_timeout(milliseconds: int) -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds}ms"])
+            cursor.execute(_LIMITS, [f"{milliseconds}ms", f"{IDLE_TIMEOUT_MS}ms"])
         yield

@@ -1,6 +1,7 @@
 """While a synchronous standby is lost, what waits for it gives up in time, and says that it is stored here."""
 
 import threading
+import time
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -16,18 +17,28 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
+from redis import Redis
 from rest_framework.test import APIClient
 
 from config.postgres import locks
-from config.postgres.base import CommitNotConfirmed, CommitUnanswered, DatabaseWrapper, parameters, without_standby
+from config.postgres.base import (
+    CommitNotConfirmed,
+    CommitUnanswered,
+    DatabaseWrapper,
+    DeadlineConnection,
+    parameters,
+    without_standby,
+)
 from employees.credentials import single_sign_on
 from employees.models import BackfillRun, Employee, IdempotentRequest, University
 from monitoring.rollout_control import controller
+from profiles import cache
 from profiles.max_api import users
 from profiles.models import Erasure, PhoneLink, Profile
 from profiles.personal_data import erasure
 from profiles.rollout import changes
 from profiles.rollout.models import Approval, Plan, UniversityRule
+from profiles.tasks import refill_cache
 from tests.profiles.fake_max import FakeMax
 from tests.profiles.people import add_profile
 from tests.rollout import test_lost_standby
@@ -42,6 +53,12 @@ from webhooks.processing import process_inbox
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("patient_cancellations")]
 site, no_cancellation = test_lost_standby.site, test_lost_standby.no_cancellation
 PHONE = "+79161234567"
+_SLOW_COMMITS = """
+CREATE FUNCTION wait_for_half_a_second() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON universities DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION wait_for_half_a_second();
+"""
 
 
 @pytest.fixture
@@ -226,6 +243,31 @@ def test_look_ups_in_max_do_not_wait(web: Site, direct: FakeMax) -> None:
     with commits_within(PATIENCE, web):
         assert users.lookup_once(PHONE)
         assert users.fetch_users([PHONE])
+
+
+def test_the_cache_is_filled_without_it(web: Site, redis: Redis) -> None:
+    with without_standby():
+        add_profile("7")
+    redis.flushall()
+    with commits_within(PATIENCE, web):
+        assert refill_cache() == 1
+        redis.delete(cache.key_of("7"))
+        assert cache.find("7").record
+    assert redis.exists(cache.key_of("7"))
+
+
+@pytest.mark.long
+def test_a_commit_that_ends_before_its_cancellation_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.2)
+    monkeypatch.setattr(DeadlineConnection, "cancel_safe", lambda self, timeout: time.sleep(0.1))
+    with connection.cursor() as cursor:
+        cursor.execute(_SLOW_COMMITS)
+    with transaction.atomic():
+        University.objects.create(name="Вуз")
+    assert not connection.connection.closed
+    assert University.objects.filter(name="Вуз").exists()
+    with connection.cursor() as cursor:
+        cursor.execute("DROP FUNCTION wait_for_half_a_second CASCADE")
 
 
 def test_a_commit_that_fails_stores_nothing(university: University, monkeypatch: pytest.MonkeyPatch) -> None:

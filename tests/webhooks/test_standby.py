@@ -137,6 +137,43 @@ def test_a_second_delivery_is_no_success_either(url: str) -> None:
             loops.run(deliver())
 
 
+async def fail(*_arguments: object) -> None:
+    raise psycopg.OperationalError
+
+
+@pytest.mark.parametrize("has_new", [False, True])
+def test_nor_is_one_that_cannot_be_counted(url: str, has_new: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit that counts it would have shown that the standby has the first."""
+    first, new = (Arrival(bytes([n]) * 32, None, b"{}", "other", "", datetime.now(UTC), "") for n in (7, 8))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = local")
+        connection.execute(_TABLES)
+    monkeypatch.setattr(inbox, "_record_duplicates", fail)
+
+    async def deliver(*arrivals: Arrival) -> None:
+        async with await InboxConnection.connect(url, autocommit=True) as connection:
+            connection.deadline = time.monotonic() + PATIENCE
+            await store(connection, arrivals)
+
+    for arrivals in ([first], [first, new] if has_new else [first, first]):
+        with pytest.raises(psycopg.OperationalError, match="standby"):
+            loops.run(deliver(*arrivals))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_standby_it_counts_as_received(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "_record_duplicates", fail)
+    arrival = Arrival(b"9" * 32, None, b"{}", "other", "", datetime.now(UTC), "")
+
+    async def deliver() -> None:
+        async with await inbox.connect() as connection:
+            connection.deadline = time.monotonic() + PATIENCE
+            for _ in range(2):
+                await store(connection, [arrival])
+
+    loops.run(deliver())
+
+
 @pytest.mark.long
 def test_the_receiver_goes_on_if_an_administrator_does_without_it(url: str) -> None:
     """Also the connection that was open before."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 import time_machine
 from django.contrib.admin.models import LogEntry
@@ -21,6 +22,7 @@ from config.lib import audit_log
 from config.lib.http import throttling
 from config.lib.http.throttling import TokenBuckets, UserRate
 from config.lib.messages import Message
+from config.postgres.base import parameters, statement_deadline
 from employees.credentials.admin import API_PERMISSIONS
 from employees.credentials.authentication import key_permissions
 from employees.credentials.models import ApiKey
@@ -413,3 +415,11 @@ def test_the_history_of_a_limited_user_begins_with_the_move(university: Universi
     page = client.get(f"/admin/employees/employee/{employee.pk}/history/").content.decode()
     assert "Прежняя" not in page
     assert "Другой" not in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_stands_still_while_it_records_a_use_holds_up_nobody(superadmin: User) -> None:
+    _key, client = create(superadmin, READ)
+    with psycopg.connect(**parameters()) as other, statement_deadline(5):
+        other.execute("SELECT 1 FROM api_keys FOR NO KEY UPDATE")
+        assert client.get("/employees").status_code == 200

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -72,6 +72,26 @@ def test_a_process_that_stands_still_between_two_statements_blocks_nobody(
     with connection.execute_wrapper(use_the_same_row):
         assert lookup_once(PHONE)
     assert sorted(passed) == ["direct_answers", "direct_api_pace"]
+
+
+def test_a_row_that_another_process_holds_fails_the_lookup_in_time(direct: FakeMax, settings: Settings) -> None:
+    settings.MAX_API_TIMEOUT = timedelta(seconds=1)
+    direct.knows(PHONE, 7)
+    assert lookup_once(PHONE)
+    with psycopg.connect(**parameters()) as other:
+        other.execute("SELECT 1 FROM direct_api_pace FOR UPDATE")
+        with pytest.raises(MaxError, match="rate limit"):
+            lookup_once("+79161234568")
+    assert DirectAnswer.objects.get(phone="+79161234568").outcome == DirectAnswer.Result.FAILED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_inside_a_transaction_they_change_nothing_of_its_commit(direct: FakeMax) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = remote_apply")
+        assert users.fetch_users([PHONE]) == {}
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("remote_apply",)
 
 
 def test_it_shares_an_outage_and_does_not_remember_it(direct: FakeMax) -> None:
