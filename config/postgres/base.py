@@ -25,19 +25,19 @@ from psycopg.pq.abc import PGcancelConn
 from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise, set_durable
 
 _CANCEL_SECONDS = 0.1
-# Only PostgreSQL's answer says whether a cancelled commit is stored.
+# For a commit: only PostgreSQL's answer says whether a cancelled commit is stored.
 _COMMIT_CANCEL_SECONDS = 0.5
-# A cancellation opens a connection, which takes longer on a busy server or with TLS: it goes on without its caller.
+# A cancellation opens a connection, which takes longer on a busy server or with TLS, so a thread goes on with it.
 _LATE_CANCEL_SECONDS = 10.0
-# How long after the deadline a transaction may still end; without a limit, many fast statements would never end. A
-# standby may confirm it until then too.
+# How long after the deadline a transaction may go on, in order to end; a standby may confirm its commit until then too.
+# Without a limit, a transaction of many fast statements could go on forever.
 GRACE_SECONDS = 1.0
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
 # A commit waits for a standby only if its transaction has written something. This writes to the log only.
 WRITE_TO_LOG = "SELECT pg_logical_emit_message(true, 'directory', '')"
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _waits_for_standby: ContextVar[bool] = ContextVar("waits_for_standby", default=True)
-# The function of PostgreSQL that warns so, whatever the language: the wait of a commit for a standby has been ended.
+# The function of PostgreSQL that warns that a commit's wait for a standby was ended. The warning's text is translated.
 END_OF_WAIT = "SyncRepWaitForLSN"
 
 
@@ -71,7 +71,7 @@ class DeadlineConnection(psycopg.Connection):
         return opened
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Raise _NotReplicated if anybody ended a commit's wait for a standby, which then succeeds."""
+        """Raise _NotReplicated if anybody ended a commit's wait for a standby: it then succeeds on this server only."""
         try:
             return self._wait(gen, interval, timeout)
         finally:
@@ -141,7 +141,7 @@ class DeadlineConnection(psycopg.Connection):
                 state = connecting.send(ready)
             except StopIteration as connected:
                 return connected.value
-            # The connect_timeout of libpq is at least two seconds.
+            # Checked here, because the shortest connect_timeout of libpq is two seconds.
             if _is_over():
                 raise psycopg.errors.ConnectionTimeout("no time is left to connect")
             ready = yield state
@@ -150,14 +150,15 @@ class DeadlineConnection(psycopg.Connection):
 def _cancel_late(cancellation: PGcancelConn) -> None:
     """Send a request to cancel a statement, for at most _LATE_CANCEL_SECONDS.
 
-    A commit that waits for a lost standby does not notice that its client has left, and keeps its locks until then.
+    A commit that waits for a lost standby does not notice that its client has left, and keeps its locks until the
+    cancellation.
     """
     with suppress(psycopg.Error):
         cancellation.start()
         waiting.wait_conn(generators.cancel(cancellation), 1.0, _LATE_CANCEL_SECONDS)
 
 
-# What users see then, as messages to be translated.
+# The messages to users about the two errors below, to be translated.
 NOT_CONFIRMED = gettext_noop(
     "Stored on this server only: the standby has not confirmed it, and a failover would lose it."
 )
@@ -234,8 +235,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
             return execute(sql, *arguments)
 
     def _set_autocommit(self, autocommit: bool) -> None:
-        # The end of a transaction asks PostgreSQL for nothing. If it failed at the deadline, all that the connection
-        # stores later, outside of transactions, would never be committed.
+        # Turning autocommit on sends PostgreSQL nothing. If it failed at the deadline, nothing that the connection
+        # stores later, outside of transactions, would be committed.
         token = _deadline.set(None if autocommit else _deadline.get())
         self.confirm_seconds, self._began_at = 0.0, time.monotonic()
         try:
@@ -251,7 +252,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                 raise
 
     def _commit(self) -> None:
-        # It checks deferred constraints too, which takes less time than the transaction has taken.
+        # A commit also checks deferred constraints, which takes less time than the transaction has taken.
         seconds = max(self.commit_seconds, time.monotonic() - self._began_at)
         with statement_deadline(seconds) if self.commit_seconds else nullcontext():
             super()._commit()
@@ -349,7 +350,8 @@ def statement_deadline(seconds: float, *, grace: float = 0.0) -> Iterator[None]:
 def without_standby(is_lost: bool = True) -> Iterator[None]:
     """Commit the transactions of the block without waiting for a synchronous standby; they survive a crash.
 
-    A failover may lose them, so they must not acknowledge anything. With ``is_lost=False``, undo an outer block.
+    A failover may lose them, so they must not acknowledge anything. With ``is_lost=False``, wait for the standby
+    even inside another such block.
     """
     token = _waits_for_standby.set(not is_lost)
     try:
