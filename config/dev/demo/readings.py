@@ -91,7 +91,7 @@ def _measured(photo: Snapshot, random: Random) -> Iterator[tuple[str, Measured]]
     data["employees_by_source"] = dict(photo.sources)
     yield "coverage", Measured(photo.users_with_profiles / photo.users, photo.users, data=data)
     yield "full_names", Measured(photo.full_names / photo.users, photo.users)
-    # Nothing is older than two weeks, so that everything is fresh.
+    # No name is older than two weeks, so all names are fresh.
     completeness = (photo.complete + (photo.profiles - photo.complete) / 2) / max(photo.profiles, 1)
     yield "profile_quality", Measured(0.7 * completeness + 0.3, photo.profiles)
     yield "profile_completeness", Measured(completeness, photo.profiles)
