@@ -81,7 +81,7 @@ def _too_large() -> InvalidWorkbook:
     return InvalidWorkbook(message)
 
 
-# What a damaged archive or part raises; ValueError includes a file name in no known encoding.
+# What a damaged archive or part raises; one cause of ValueError is a file name in no known encoding.
 _DAMAGES = (
     *(BadZipFile, EOFError, ExpatError, LookupError, NotImplementedError, OSError, ValueError, struct.error),
     zlib.error,
