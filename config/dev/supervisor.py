@@ -66,7 +66,7 @@ class Supervisor:
             self.is_reload_requested = True
         else:
             self.is_stop_requested = True
-            # Only a second SIGINT means haste. A second SIGTERM does not: make forwards one that we have received too.
+            # Only a second SIGINT means haste, not a second SIGTERM: make forwards a signal that we have received too.
             self.interrupts += number == signal.SIGINT
 
     def run(self) -> int:
@@ -269,7 +269,7 @@ def rotate_logs(folder: Path) -> None:
 
     Logs are not renamed, because the processes keep them open in append mode; logrotate calls this copytruncate. A line
     that is written between copy and truncation is lost. On a full disk, the whole content is lost. A log that was
-    removed meanwhile or cannot be emptied is skipped.
+    removed during the rotation or cannot be emptied is skipped.
     """
     for log in folder.glob("*.log"):
         with suppress(OSError):

@@ -29,7 +29,7 @@ _LIMITS = ("socket_timeout", "socket_connect_timeout", "retry")
 _CAUSES = (ssl.SSLCertVerificationError, FileNotFoundError)
 # Longer than any value of ours: three names of 100 characters, each of six bytes if escaped, and an ID of 64.
 _LONGEST = 4096
-# What stands for a value of another type. It is neither JSON nor a run ID.
+# Returned in place of a value that is no string. It is neither JSON nor a run ID.
 _OTHER_TYPE = b"\0"
 _RUN_ID = re.compile(rb"run_id:([0-9A-Za-z]+)")
 

@@ -107,9 +107,9 @@ class DeadlineConnection(psycopg.Connection):
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
             self._cancel_statement(gen)
-            # Also if the statement succeeded: a commit that waits for a synchronous standby succeeds when it is
-            # cancelled, but only on this server. The session would keep the setting under which it waits, although an
-            # administrator may have changed it, so that commits do not wait any more.
+            # Close the connection even if the statement succeeded. A cancelled commit that waited for a synchronous
+            # standby succeeds on this server only. An administrator may have changed the setting under which commits
+            # wait, but an open session would keep it.
             if self.pgconn.transaction_status == TransactionStatus.IDLE:
                 self.close()
             raise psycopg.errors.QueryCanceled("canceling statement at the deadline") from None
@@ -117,8 +117,8 @@ class DeadlineConnection(psycopg.Connection):
     def _cancel_statement(self, gen: Any) -> None:
         """Cancel the statement that is running, and close the connection if it does not end in time.
 
-        Without this, the server would continue to wait for a lock, or to compute, for nobody. Raise the statement's own
-        error, if it ends with one.
+        Without this, the server would continue to wait for a lock or to compute, although nobody waits for the result.
+        If the statement ends with an error of its own, raise that error.
         """
         try:
             self.cancel_safe(timeout=max(_CANCEL_SECONDS, self.cancel_seconds))
@@ -174,7 +174,7 @@ class CommitUnanswered(OperationalError):
 
 
 class _ErrorWrapper(DatabaseErrorWrapper):
-    """Convert psycopg's errors to Django's; those of commits to CommitNotConfirmed and CommitUnanswered."""
+    """Convert psycopg's errors to Django's, and errors of commits to CommitNotConfirmed and CommitUnanswered."""
 
     wrapper: Any
 
@@ -183,7 +183,7 @@ class _ErrorWrapper(DatabaseErrorWrapper):
     ) -> None:
         if isinstance(exc_value, _NotReplicated | _Unanswered):
             self.wrapper.close()
-            # Django must not connect again at once: if that failed, its error would hide that the change is stored.
+            # Django must not reconnect at once: the error of a failed attempt would hide that the change is stored.
             self.wrapper.closed_in_transaction = True
             error_class = CommitNotConfirmed if isinstance(exc_value, _NotReplicated) else CommitUnanswered
             raise error_class(*exc_value.args) from exc_value
@@ -269,7 +269,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                 self.connection.commit()
         except psycopg.Error as error:
             self.close()
-            # Django must not connect again at once: if that failed, its error would hide that the change is stored.
+            # Django must not reconnect at once: the error of a failed attempt would hide that the change is stored.
             self.closed_in_transaction = True
             raise CommitNotConfirmed(*error.args) from error
 

@@ -54,7 +54,7 @@ FROM pg_stat_activity
 WHERE wait_event = 'SyncRep' AND datname = current_database() AND query_start < clock_timestamp() - %s * interval '1 s'
 ORDER BY 4 DESC LIMIT 1
 """
-# Without a standby, there is nothing to wait for, and a slow server must not look as if one were lost.
+# Also return whether a standby is configured: without one, a slow commit must not count as waiting for a standby.
 _COMMIT_HERE = """
 SELECT set_config('synchronous_commit', 'local', true), current_setting('synchronous_standby_names') <> ''
 """
@@ -100,7 +100,7 @@ def limit_lock_waits() -> None:
 def short_lock_waits() -> Iterator[None]:
     """Limit the lock waits of the block to SHORT_LOCK_TIMEOUT_MS, if this process limits them at all.
 
-    The transactions that begin in the block wait no longer; one that has begun before keeps its limit.
+    The limit applies to transactions that begin in the block; a transaction that has begun earlier keeps its limit.
     """
     current: Any = connection
     current.lock_timeout_ms = min(current.lock_timeout_ms, SHORT_LOCK_TIMEOUT_MS)

@@ -35,7 +35,7 @@ LARGEST_BODY = 1024**2
 intake = Intake(128 * 1024**2)
 # Imports at a time. Anybody may send one without logging in, and its body stays in memory until Django has answered.
 MOST_IMPORTS = 4
-# The server would hold an answer in memory until the client has read it; larger ones are sent from a file.
+# The server holds an answer in memory until the client has read it, so larger answers are sent from a file.
 LARGEST_IN_MEMORY = 64 * 1024
 # After this time, the server has certainly opened the file of a response. While there are _MOST_FILES, other responses
 # stay in memory.
@@ -212,7 +212,7 @@ class Bridge:
                     return started[0], started[1], path
                 content = b"".join(response)
             finally:
-                # A list, which an application may return too, has no close().
+                # An application may return a list, which has no close().
                 getattr(response, "close", list)()
         is_large = len(content) > LARGEST_IN_MEMORY and environ["REQUEST_METHOD"] != "HEAD"
         if is_large and self._files < _MOST_FILES:

@@ -55,7 +55,7 @@ def gate_checks(lived: Simulation) -> Iterator[GateCheck]:
 
 
 def _of_the_step(lived: Simulation, photo: Snapshot) -> Iterator[GateCheck]:
-    """Yield the checks of the gates about the present step, as monitoring.rollout_control.gates counts them."""
+    """Yield the checks of the gates of the present step, as monitoring.rollout_control.gates measures them."""
     since, percent, _reason = lived.story.steps[-1]
     rows = lived.comparisons[: photo.compared_until]
     week, low = photo.at - comparison_stats.WINDOW, percent * BUCKETS // 100

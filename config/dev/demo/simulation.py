@@ -48,7 +48,7 @@ django.db.utils.OperationalError: canceling statement due to lock timeout"""
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Row counts of the tables at one time; ``compared`` counts the comparison outcomes of the seven days before it.
+    """Row counts of the tables at one time; ``compared`` counts the comparison outcomes of the preceding seven days.
 
     ``updated_at`` is the time of the last update, ``compared_until`` the number of all comparisons so far.
     """

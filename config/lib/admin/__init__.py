@@ -60,7 +60,7 @@ def _rounded(value: float) -> str:
     return number_format(round(value, 2))
 
 
-# Lists and read-only fields show moments as other pages do, and readable numbers; the theme has no setting for that.
+# Lists and read-only fields show datetimes as other pages do, and rounded numbers; the theme has no setting for that.
 vars(unfold_list)["display_for_field"] = vars(fields)["display_for_field"] = _shown_field
 vars(unfold_list)["display_for_value"] = _shown_value
 
@@ -160,7 +160,7 @@ class ModelAdmin(unfold.ModelAdmin):
 
 
 class MergingAdmin(ModelAdmin):
-    """Save only the fields that the user changed; refuse a change to a field that someone else changed meanwhile."""
+    """Save only the fields that the user changed; refuse a change to a field that someone else has changed too."""
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
