@@ -20,7 +20,7 @@ from webhooks.inbox import InboxConnection, connect
 CHANNEL = "webhook_inbox"
 NOTIFY = f"NOTIFY {CHANNEL}".encode()
 SWEEP_SECONDS = 2.0
-# Each notification leads to a batch, which costs as much processor time as 40 updates even if it has only one.
+# Each notification leads to a batch, which costs as much processor time as 40 updates even if it has one update.
 _PAUSE_SECONDS = 0.04
 _RECONNECT_SECONDS = 1.0
 _CONNECT_SECONDS, _RELISTEN_SECONDS = 2.0, 10.0

@@ -204,7 +204,7 @@ class PasswordAgainView(LoginRequiredMixin, _FormPage):
     text = gettext_lazy("You logged in more than five minutes ago.")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        # If a second factor is set up, a password cannot replace it.
+        # A password cannot replace a second factor that is set up.
         if request.user.is_authenticated and second_factor.is_set_up(request.user):
             return HttpResponseRedirect(reverse("mfa_reauthenticate"))
         return super().dispatch(request, *args, **kwargs)

@@ -43,7 +43,7 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
     def start(
         self, user: User, length: timedelta = LONGEST_LOG_IN, session_key: str = "", *, has_second_factor: bool = False
     ) -> LogIn:
-        """Create a log-in; raise AuthenticationFailed if the user's password or status has changed meanwhile.
+        """Create a log-in; raise AuthenticationFailed if the user's password or status differs from that in ``user``.
 
         Lock the user's row to wait for a concurrent change of the password: the trigger that revokes log-ins would miss
         a log-in that is not committed yet.

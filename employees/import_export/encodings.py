@@ -79,11 +79,11 @@ _NOT_IN_HEBREW = frozenset("ыьэюяё")
 # names come from all languages.
 _UNUSUAL_WORD, _ABBREVIATION, _MOST = -5, -2, 100
 _IS_ABBREVIATION = re.compile(rf"[{LETTERS.upper()}]{{1,5}}|[{LETTERS.upper()}][{_L}]*[{LETTERS.upper()}]{{2}}")
-# The bytes of two letters may be a Chinese character; those of these names would be rare characters.
+# The bytes of a word of two letters may be a Chinese character, but a rare one for these names.
 _SHORT_NAMES = frozenset({"ли", "ян"})
 _CELL = re.compile(rb"[^;,\t\r\n]+")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
-# In DOS 866, small letters such as “хан” may form Chinese characters in UTF-8.
+# The bytes of small letters in DOS 866, such as “хан”, may be Chinese characters in UTF-8.
 _SMALL_RUSSIAN = re.compile(r"[\x00-@\[-`{-\x7fа-яё]*")
 # More bytes of an 8-bit encoding hardly ever form valid UTF-8.
 _LONGEST_ACCIDENT = 20
@@ -241,7 +241,7 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
 def _may_be_small_russian(content: bytes) -> bool:
     """Return whether all words consist of small Russian letters if the file is read as DOS 866.
 
-    By accident, only one UTF-8 character in 16 would look like this.
+    Only one in 16 characters of UTF-8 would by accident consist of such letters.
     """
     cells = [cell[0].decode("cp866") for cell in _CELL.finditer(content) if not cell[0].isascii()]
     return all(map(_SMALL_RUSSIAN.fullmatch, cells))

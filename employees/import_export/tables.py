@@ -26,7 +26,7 @@ ROW_NUMBER = "ROW"
 # breaks.
 _QUOTED = re.compile(r'(?<![^,;\t\r\n]) *+"([^"]*+(?:""[^"]*+)*+)(?:"|\Z)')
 _RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^",;\t\r\n]++|[",;\t])++')
-# An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
+# The first bytes of an archive, such as XLSX or ODS, and of the older format, which also holds files with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _DELIMITERS = ",;\t"
 # A first line that names the delimiter for Excel, which does not show the line as a row. Other programs save it with as
@@ -36,7 +36,7 @@ _BRACKETED = re.compile(r"\([^()]*+\)")
 # A delimiter is clear if it finds this many known headings, plus two for each known one that another delimiter would
 # find within unknown headings.
 _CLEARLY_KNOWN = 2
-# A line with so many digits may hold a phone.
+# A line with at least this many digits may hold a phone.
 _FEWEST_DIGITS = 7
 _DIGIT, _LINE_BREAKS = re.compile("[0-9]"), re.compile(r"[\r\n]+")
 # Words in the headings of columns whose numbers belong to the same person, such as a work phone or an INN.

@@ -132,7 +132,7 @@ class University(models.Model):
 
 
 class Membership(models.Model):
-    """The link between a user and one university, which limits the user to it; groups grant the permissions there."""
+    """The link that limits a user to one university; groups grant the permissions at that university."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, verbose_name=_("user"))
     university = models.ForeignKey(University, models.CASCADE, related_name="members", verbose_name=_("university"))

@@ -168,7 +168,7 @@ class InboxUpdate(models.Model):
     has_names = models.BooleanField(_("contains names"), db_default=False)
     has_changed_profile = models.BooleanField(_("changed the profile"), db_default=False)
     received_at = models.DateTimeField(_("received at"))
-    # By PostgreSQL's clock: that of the host may have been wrong. Rows of earlier releases have no such time.
+    # The time by PostgreSQL's clock, because the host's clock may have been wrong. Rows of earlier releases have none.
     stored_at = models.DateTimeField(null=True, db_default=Now(), editable=False)
     request_id = models.CharField(_("request ID"), max_length=64, blank=True, db_default="")
     finished_at = models.DateTimeField(_("finished at"), null=True)
