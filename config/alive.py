@@ -31,7 +31,7 @@ def serves() -> bool:
 
 
 def exports() -> bool:
-    """Return whether ``serve_metrics`` responds; a 401, which asks for a token, counts too."""
+    """Return whether ``serve_metrics`` responds, if only with a 401, which asks for a token."""
     try:
         with urllib.request.urlopen("http://127.0.0.1:9101/metrics", timeout=_TIMEOUT):
             return True

@@ -15,7 +15,7 @@ from prometheus_client import Counter
 # Errors of parsing and of a message's shape; UnicodeDecodeError, JSONDecodeError and binascii.Error are ValueErrors.
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
-# Its stubs lack the methods that are replaced here.
+# The stubs of Kombu lack the methods that are replaced here.
 redis: Any = kombu_redis
 rejected = Counter("celery_messages_rejected", "Messages of the task queue that were rejected, by reason", ["reason"])
 logger = logging.getLogger(__name__)
@@ -38,16 +38,16 @@ def queue_length(client: Any) -> int:
 
 class QoS(redis.QoS):  # type: ignore[misc]
     def ack(self, delivery_tag: Any) -> None:
-        """Acknowledge a message, and end its place in the prefetch window even if the broker does not respond.
+        """Acknowledge a message, and free its place in the prefetch window even if the broker does not respond.
 
-        Otherwise, each acknowledgement that fails would take a place until the worker ends, and without a place it
-        takes no further message. The broker delivers the message again an hour later.
+        Otherwise, each failed acknowledgement would occupy a place until the worker ends, and a worker without a free
+        place takes no messages. The broker delivers an unacknowledged message again after an hour.
         """
         self._quick_ack(delivery_tag)
         super().ack(delivery_tag)
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
-        """Reject a message, and end its place in the prefetch window as ``ack`` does."""
+        """Reject a message, and free its place in the prefetch window as ``ack`` does."""
         self._quick_ack(delivery_tag)
         super().reject(delivery_tag, requeue)
 
@@ -81,8 +81,8 @@ class _Tolerant(redis.Channel):  # type: ignore[misc]
         try:
             return super()._brpop_read(**options)
         except _UNREADABLE as error:
-            # Celery may fail after Kombu has counted the message. It would keep its place in the prefetch window until
-            # the worker ends, and would return to the queue then.
+            # Celery may fail after Kombu has counted the message. The message would then keep its place in the prefetch
+            # window until the worker ends, and only then return to the queue.
             for tag in set(self.qos._delivered) - known:  # noqa: SLF001
                 self.qos.ack(tag)
             reject("unreadable", type(error).__name__)

@@ -11,7 +11,8 @@ from config.lib import request_id, tracing
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-# A task is skipped if the process has started it within this share of its interval: the scheduler has some jitter.
+# A task is skipped if this process started it less than this share of the interval ago. The share is below 1, because
+# the scheduler has some jitter.
 _TOO_SOON = 0.5
 
 
@@ -64,14 +65,14 @@ def _start_worker() -> None:
 
     tracing.start("worker")
     locks.limit_lock_waits()
-    # The worker runs one task at a time: while a standby is lost, each would wait, and the check of the alerts with it.
+    # Without a limit, each task would wait while a standby is lost, and the one worker could not check the alerts.
     locks.limit_commits()
     _start_heartbeat("worker")
 
 
 @signals.task_failure.connect
 def close_interrupted_connection(exception: BaseException | None = None, **_: object) -> None:
-    """Close the database connection if the time limit interrupted a statement: it cannot run another one."""
+    """Close the database connection if the time limit interrupted a statement: the connection is unusable then."""
     from django.db import connection  # noqa: PLC0415 (the settings can be read only now)
 
     if isinstance(exception, SoftTimeLimitExceeded):

@@ -6,8 +6,8 @@ from typing import Any
 from celery.schedules import crontab
 
 _SECONDS, _MINUTES = timedelta(seconds=1), timedelta(minutes=1)
-# The clocks of the scheduler and of a worker may differ by hours. A worker skips what has piled up while it was down by
-# the time since the last run instead (config.celery).
+# As long as a day, because the clocks of the scheduler and of a worker may differ by hours. Messages that have piled up
+# are skipped by another rule: the time since the last run of their task (config.celery).
 _EXPIRES = timedelta(days=1)
 # Of Celery's priorities over Redis, 0 is the first. After a backlog or a step of the clock, all tasks are due at once,
 # and the alerts are to be checked before the others.

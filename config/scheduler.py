@@ -12,8 +12,8 @@ from config.postgres.base import statement_deadline
 
 STANDBY_SECONDS = 1.0
 _DEADLINE_SECONDS = 2.0
-# A transaction that stays open holds the lock, because a session may be a pooler's. beat looks at it at least every two
-# seconds. PostgreSQL ends the transaction of a beat that has stopped, so another beat takes over.
+# A transaction that stays open holds the lock, because a session may be a pooler's. beat runs a query in it at least
+# every two seconds. PostgreSQL ends the transaction of a beat that has stopped, so another beat takes over.
 _LEAD = "SELECT set_config('idle_in_transaction_session_timeout', '10s', true), pg_try_advisory_xact_lock(%s)"
 _LOCK = 0x62656174  # "beat"
 
@@ -51,7 +51,7 @@ class Scheduler(beat.Scheduler):
         for entry in ahead:
             entry.last_run_at = now
         if ahead:
-            # Sorted by the times of the old clock.
+            # The heap is sorted by the times of the old clock.
             self._heap = None
 
 

@@ -170,16 +170,16 @@ CACHES = {
 }
 WAFFLE_CACHE_NAME = "waffle"
 WAFFLE_FLAG_MODEL = "rollout.Flag"
-# monitoring.rollout_control.admin replaces these pages: its own apply the rules and gates, and require a reason.
+# monitoring.rollout_control.admin replaces these pages by pages that apply the rules and gates, and require a reason.
 WAFFLE_ENABLE_ADMIN_PAGES = False
 
 CELERY_BROKER_URL = env.read("CELERY_BROKER_URL", broker_url, REDIS_URL)
 vars().update(redis_connection.celery_settings(CELERY_BROKER_URL, seconds=2))
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# A broker that refuses commands, such as a read-only replica, does not end the worker either.
+# Without this, a broker that refuses commands, such as a read-only replica, would end the worker.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_TASK_IGNORE_RESULT = True
-# Messages that the worker has taken ahead would come before a check of the alerts.
+# Messages that the worker has prefetched would be processed before a check of the alerts.
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "config.scheduler:Scheduler"
@@ -309,7 +309,7 @@ ACCOUNT_AUTHENTICATED_LOGIN_REDIRECTS = False
 ACCOUNT_SIGNUP_ENABLED = False
 ACCOUNT_USER_MODEL_EMAIL_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"
-# The codes of the minute around now: telephones' clocks differ.
+# Accept the codes of the minute around now, because telephones' clocks differ.
 MFA_TOTP_TOLERANCE = 1
 MFA_RECOVERY_CODES_SHOW_ONCE = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True

@@ -41,7 +41,7 @@ READY_SECONDS = 0.7
 _NOT_READY = Answer(
     HTTPStatus.SERVICE_UNAVAILABLE, b'{"status": "unavailable", "database": false, "cache": false}', RETRY_AFTER
 )
-# A client that does not read its answer is disconnected after this time, or it would hold the answer in memory.
+# A client that does not read its answer is disconnected after this time; until then, the answer is in memory.
 UNREAD_SECONDS = 30
 
 
@@ -50,7 +50,7 @@ class WebServer:
         self._receiver = receiver.Receiver()
         self._readiness = _Readiness()
         self._django = Bridge(wsgi.application)
-        # While a standby is lost, the waiting requests would take all the threads, which an emergency stop needs too.
+        # Otherwise, requests that wait for a lost standby would occupy all threads, and an emergency stop needs one.
         locks.limit_commits()
         heartbeat_thread.start("web")
         # The first callback runs when the server is listening.

@@ -24,6 +24,6 @@ for language, _name in settings.LANGUAGES:
 # An error in a page must end the start, not the first request.
 get_resolver().url_patterns  # noqa: B018 (a property that loads the pages)
 
-# The objects of the modules live as long as the process. Without this, each full garbage collection would look at all
-# of them, which takes a tenth of a second, and no request is answered meanwhile.
+# The objects of the modules live as long as the process. Without this, each full garbage collection would check all of
+# them and stop the process for a tenth of a second.
 gc.freeze()

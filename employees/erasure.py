@@ -20,8 +20,8 @@ from profiles.personal_data.erasure import ErasedPerson, person_erased
 
 _IS_THEIRS = """((c->>0)::bigint = ANY(%(ids)s) OR (c->>0)::bigint <> ALL(%(claimants)s)
     AND (c->1->>5 = ANY(%(max_ids)s) OR c->2->>5 = ANY(%(max_ids)s))) IS TRUE"""
-# A change is [employee id, values before, values after]. Containment excludes nearly all batches without taking them
-# apart.
+# A change is [employee id, values before, values after]. The operator @> excludes nearly all batches before their
+# changes are compared one by one.
 _HAS_THEIRS = f"""changes @> ANY(
     SELECT jsonb_build_array(jsonb_build_array(id)) FROM unnest(%(ids)s::bigint[]) id
     UNION ALL SELECT jsonb_build_array(jsonb_build_array(jsonb_build_array(id))) FROM unnest(%(max_ids)s::text[]) id
@@ -40,7 +40,7 @@ def _people(rows: QuerySet[Any], key: str, person: Person) -> QuerySet[Any]:
     """
     has_id = person.has_id("max_id") & ~only_claimed(rows.model)
     if rows.model is EmployeeVersion:
-        # An ID that was replaced was mistyped, unless ``identities`` has found the employee.
+        # An ID that was replaced later counts as mistyped, unless ``identities`` has found the employee.
         later = EmployeeVersion.objects.filter(id=OuterRef("id"), history_id__gt=OuterRef("history_id"))
         has_id &= Q(~Exists(later.exclude(max_id=OuterRef("max_id"))))
     rows = rows.filter(has_id | Q(phone__in=person.phones) | Q(**{f"{key}__in": person.employee_ids}))
@@ -105,7 +105,7 @@ def erase(person: ErasedPerson, **_: Any) -> None:
     _remove_names(person, Employee, "pk", updated_at=timezone.now())
     _remove_names(person, EmployeeVersion, "id")
     rows_of(UnresolvedName, person).delete()
-    # In the second pass, what others now store under the MAX id is newer than the erasure.
+    # In the second pass, data of other employees with the MAX id are newer than the erasure.
     of_pass = person if person.is_first else replace(person, user_id="")
     with connection.cursor() as cursor:
         cursor.execute(_STRIP_PRIOR_VALUES, _parameters(person, of_pass.user_ids))

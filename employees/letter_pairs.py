@@ -7,7 +7,7 @@ translated texts.
 LETTERS = "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґў"
 # The row of a letter has a digit for each next letter: the end of the word, then LETTERS. The first row is that of the
 # beginning of a word. The digit 5 is a pair that is as frequent as if letters were independent and equally frequent;
-# each digit more is twice that.
+# a digit that is higher by one means twice the frequency.
 _PAIRS = (
     "076656535506566565654543441010434030200",
     "605645424355657047562433330100014001102",

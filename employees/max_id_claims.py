@@ -17,9 +17,9 @@ from profiles.models import DirectAnswer, PhoneLink
 def with_max_id(
     employees: EmployeeQuerySet, user_id: str | OuterRef, *, with_vouched: bool = False
 ) -> EmployeeQuerySet:
-    """Return those of the employees who have the MAX ID, except where it is an unconfirmed claim, entered by hand.
+    """Return those of the employees who have the MAX ID, except those for which it is an unconfirmed claim.
 
-    With ``with_vouched``, include claims that were entered by users who see all universities, and so vouch for the ID.
+    With ``with_vouched``, include claims that were entered by a user who sees all universities and so vouches for them.
     """
     is_claimed = MaxIdClaim.objects.filter(employee=OuterRef("pk"), max_id=OuterRef("max_id"))
     if with_vouched:

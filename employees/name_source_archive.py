@@ -19,8 +19,8 @@ ALTER TABLE employees
     ADD COLUMN IF NOT EXISTS profile_last_updated timestamptz
 """
 # The previous release inserts rows without the columns: one has a default, the other is nullable. When that release
-# changes a name, the trigger sets its source to manual, as employees.naming does. An existing archive dates from before
-# the columns were added again, and is outdated.
+# changes a name, the trigger sets its source to manual, as employees.naming does. An archive that exists already is
+# outdated: the columns have been added again since.
 _ARCHIVE = """
 ALTER TABLE employees
     DROP COLUMN IF EXISTS archived_profile_source, DROP COLUMN IF EXISTS archived_profile_last_updated;

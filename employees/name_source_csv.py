@@ -14,7 +14,7 @@ from django.db import connection
 _BATCH = 10_000
 _TABLE = "CREATE TEMP TABLE csv_archive (id int8, source text, at timestamptz, line bigserial, PRIMARY KEY (id, line))"
 _COPY = "COPY csv_archive (id, source, at) FROM STDIN WITH (FORMAT csv)"
-# Only an employee's last line counts. Employees changed since the columns were dropped keep the default values.
+# The last line about an employee counts. Employees changed since the columns were dropped keep the default values.
 # Rows are selected by id, because the planner has no statistics on the new columns and expects one row.
 _RESTORE = """
 UPDATE employees AS e SET profile_source = a.source, profile_last_updated = a.at FROM csv_archive AS a

@@ -22,7 +22,7 @@ from profiles.personal_data import STORES, Person
 REDIS = "redis"
 # Updates are nested five levels deep at most.
 _DEEPEST = 20
-# The labels of columns whose models name none.
+# The labels of columns for which their models define no label.
 _LABELS = (
     *(gettext_noop("first name set at"), gettext_noop("last name set at")),
     *(gettext_noop("user provided name set at"), gettext_noop("user provided name"), gettext_noop("is cache behind")),
@@ -107,7 +107,7 @@ def export(person: Person, *, by: str) -> list[Table]:
 
 
 def _cached(person: Person) -> list[Table]:
-    """Return the person's entries in Redis as a list of at most one table; if Redis fails, its row holds the error."""
+    """Return the person's entries in Redis as a list of at most one table; if Redis fails, its row is the error."""
     try:
         entries = filter(None, map(cache.read, sorted(person.user_ids)))
         rows = [json.loads(entry.to_json()) for entry in entries]

@@ -40,7 +40,7 @@ def search(rows: QuerySet[InboxUpdate], text: str) -> Matches:
     above = None
     ends_at = time.monotonic() + SECONDS
     try:
-        # In a transaction of its own, which the cancelled statement ends.
+        # In a transaction of its own, because a cancelled statement aborts its transaction.
         with statement_deadline(SECONDS), transaction.atomic():
             above = rows.values_list("pk", flat=True).first() or 0
             while above > 0:

@@ -27,8 +27,8 @@ from webhooks.retention import SETTLED
 _MENTIONS = """EXISTS (
     SELECT FROM unnest(%(words)s::text[]) word WHERE position(convert_to(word, 'UTF8') IN body) > 0
         AND encode(body, 'escape') ~ ('(^|[^A-Za-z0-9_.-])' || replace(word, '.', '\\.') || '($|[^A-Za-z0-9_.-])'))"""
-# Each part is the condition of an index, whose order it has, so that the many rows without a body are not read. An
-# update that is processed meanwhile moves to a later part, and there to the newest rows, which the next pass reads too.
+# Each part has the condition and the order of an index, so that the many rows without a body are not read. An update
+# that is processed during the search moves to the newest rows of a later part, which the next pass reads too.
 _PARTS = (
     ("state = 'pending'", "next_try_at"),
     ("state = 'dead'", "finished_at"),
@@ -43,9 +43,9 @@ ORDER BY {moment} DESC, id DESC LIMIT %(limit)s
     for condition, moment in _PARTS
 ]
 _SLICE = 2_000
-# How long one pass reads bodies, in seconds, and what it leaves of a request's time for everything else.
+# How many seconds one pass reads bodies, and how many it leaves of a request's time for everything else.
 SEARCH_SECONDS, _RESERVED_SECONDS = 10.0, 4.0
-# The clocks of hosts may differ by hours; the next pass reads again what was finished that long before this one.
+# The clocks of hosts may differ by hours, so the next pass also reads updates finished up to two hours before this one.
 _BEGAN = "SELECT (clock_timestamp() - interval '2 hours')::text"
 _WHOLE_WORD = "(^|[^A-Za-z0-9_.-])({})($|[^A-Za-z0-9_.-])"
 
@@ -149,8 +149,8 @@ STORES |= {
 def newest(**_: Any) -> datetime | None:
     """Return the latest time of receipt if it is in the future, because PostgreSQL's clock has been set back.
 
-    A host's clock that was ahead does not count. No index covers this time for pending updates, so of these, only the
-    newest thousand updates are searched.
+    Times by a host's clock that was ahead do not count. No index covers the time of receipt of pending updates, so only
+    the newest thousand updates are searched for them.
     """
     updates, now = InboxUpdate.objects.annotate(time=TIME_OF_RECEIPT), Now()
     future = [

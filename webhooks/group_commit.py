@@ -18,9 +18,10 @@ import psycopg
 from webhooks.inbox import Arrival, InboxConnection, connect, store
 from webhooks.notify import Notifier
 
-# The answer comes within three seconds, also on a busy machine, and when PostgreSQL does not react to a cancellation.
+# With this deadline, a request is answered within three seconds, even on a busy machine or if PostgreSQL does not react
+# to a cancellation.
 DEADLINE_SECONDS = 2.4
-# In updates; as many as the largest envelope has, so that there are as many prepared statements.
+# In updates: the number in the largest envelope. There is a prepared statement for each number up to this one.
 LARGEST_BATCH = 100
 LARGEST_QUEUE = 2000
 # How long to refuse requests after PostgreSQL has timed out, so that not every request waits until its deadline.
@@ -75,7 +76,7 @@ class GroupCommitter:
                 # The requests of this batch continue only after the next statement has been sent.
                 _answer(batch, stored)
                 if stored:
-                    # Afterwards: the senders wait for their answers, and nobody waits for this.
+                    # After the answers: the senders wait for them, but nobody waits for a notification.
                     self._notifier.notify()
         finally:
             # Nothing is left here unless an error of our own has ended the loop.

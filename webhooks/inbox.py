@@ -69,8 +69,8 @@ _PROBE = f"{WRITE_TO_LOG} WHERE {durable('true')} <> ''"
 class InboxConnection(psycopg.AsyncConnection):
     """An autocommit connection that cancels statements at ``deadline`` (monotonic seconds), raising psycopg.Error.
 
-    The event loop watches the socket from one statement to the next, and one timer serves many deadlines: to begin and
-    end both for each statement would nearly double what a statement costs this process.
+    The event loop keeps watching the socket between statements, and one timer serves many deadlines. A new watch and a
+    new timer for each statement would nearly double the cost of a statement for this process.
     """
 
     deadline: float | None = None
@@ -83,7 +83,7 @@ class InboxConnection(psycopg.AsyncConnection):
     _ends_at: float | None = None
     _timer: asyncio.TimerHandle | None = None
     _timer_at = 0.0
-    # Kept, because libpq closes the socket itself when the connection is lost.
+    # The number of the watched socket, which libpq no longer knows after it has closed the socket of a lost connection.
     _watched: int | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -112,7 +112,7 @@ class InboxConnection(psycopg.AsyncConnection):
                 self._unwatch()
             return done.value
         except BaseException:
-            # Also at a cancellation: libpq may have closed the socket, and another one may get its number.
+            # Also if this task is cancelled: libpq may have closed the socket, and another socket may get its number.
             self._unwatch()
             raise
 
@@ -159,7 +159,7 @@ class InboxConnection(psycopg.AsyncConnection):
         self._timer = asyncio.get_running_loop().call_later(at - time.monotonic(), self._check_deadline)
 
     def _check_deadline(self) -> None:
-        """End the wait if its deadline has passed; otherwise look again then."""
+        """End the wait if its deadline has passed; otherwise schedule the next check for the deadline."""
         self._timer = None
         if self._waiting is None or self._ends_at is None:
             return
@@ -206,7 +206,7 @@ class InboxConnection(psycopg.AsyncConnection):
     def check_replicated(self) -> None:
         """Raise OperationalError if a commit's wait for a synchronous standby was ended, by us or by anybody.
 
-        It then succeeds, but only on this server.
+        The commit then succeeds, but only on this server.
         """
         if self.was_cancelled or END_OF_WAIT in self._noticed:
             raise psycopg.OperationalError("the commit may not be on the standby")
@@ -232,14 +232,14 @@ async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
         recent = {key async for (key,) in rows}
         fresh = [arrival for arrival in arrivals if arrival.previous_key not in recent]
     unique = {arrival.dedup_key: arrival for arrival in reversed(fresh)}
-    # In the order of their keys: two processes that store the same updates then wait for each other in one direction.
+    # In the order of their keys, so that two processes that store the same updates cannot end in a deadlock.
     stored = await _insert(conn, sorted(unique.values())) if unique else set()
     if len(stored) < len(arrivals):
         firsts = {id(unique[key]) for key in stored}
         try:
             await _record_duplicates(conn, [arrival for arrival in arrivals if id(arrival) not in firsts])
         except psycopg.Error as error:
-            # All updates are committed: a row that only counts a duplicate must not make their senders repeat them.
+            # All updates are committed: a failure to count duplicates must not make the senders repeat the updates.
             logger.warning("duplicates not counted", extra={"event": "duplicates_lost", "error": type(error).__name__})
             if stored:
                 return

@@ -20,7 +20,7 @@ from webhooks.inbox import InboxConnection, connect
 CHANNEL = "webhook_inbox"
 NOTIFY = f"NOTIFY {CHANNEL}".encode()
 SWEEP_SECONDS = 2.0
-# Each notification leads to a batch, which costs as much processor time as 40 updates even if it has only one.
+# Each notification leads to a batch, which costs as much processor time as 40 updates even if it has one update.
 _PAUSE_SECONDS = 0.04
 _RECONNECT_SECONDS = 1.0
 _CONNECT_SECONDS, _RELISTEN_SECONDS = 2.0, 10.0
@@ -76,7 +76,7 @@ class Notifier:
 
 
 class Listener:
-    """Wait for notifications; while PostgreSQL cannot be reached for LISTEN, wait for the next look at the inbox.
+    """Wait for notifications; while PostgreSQL cannot be reached for LISTEN, only wait until the inbox is checked next.
 
     DATABASE_DIRECT_URL may be down while DATABASE_URL, through which updates are processed, works.
     """
@@ -86,7 +86,7 @@ class Listener:
         self._retry_at = 0.0
 
     def wait(self, timeout: float = SWEEP_SECONDS) -> None:
-        """Wait for a notification or ``timeout`` seconds; return at once when LISTEN has begun."""
+        """Wait for a notification, for at most ``timeout`` seconds; if this call begins to LISTEN, return at once."""
         try:
             if self._connection:
                 wait(self._connection, timeout)
@@ -94,7 +94,7 @@ class Listener:
             if time.monotonic() >= self._retry_at:
                 with statement_deadline(_CONNECT_SECONDS):
                     self._connection = listen()
-                # Notifications of updates that were stored before are missing.
+                # The notifications of updates that were stored before LISTEN began have not been received.
                 return
         except psycopg.Error as error:
             extra = {"event": "listen_failed", "error": type(error).__name__}
@@ -112,7 +112,7 @@ class Listener:
 def listen() -> DeadlineConnection:
     """Open a connection that receives the notifications sent from now on; raise psycopg.Error if that fails.
 
-    Through a pooler it would receive none, because LISTEN belongs to a session; so it uses DATABASE_DIRECT_URL, if set.
+    Use DATABASE_DIRECT_URL, if set: LISTEN belongs to a session, so no notifications arrive through a pooler.
     """
     listener = DeadlineConnection.connect(**parameters(settings.DATABASE_DIRECT), autocommit=True)
     with closed_on_error(listener):

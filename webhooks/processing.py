@@ -36,7 +36,7 @@ RETRY_SECONDS = (1, 5, 25, 120, 600)
 # An update that waited for a lock is postponed by a share of its age, within these limits.
 _LOCKED_SHARE, LOCKED_RETRY, LONGEST_LOCKED_RETRY = 0.5, timedelta(seconds=5), timedelta(minutes=1)
 _TRACEBACK_LENGTH = 8 * 1024
-# A session of PostgreSQL or of a pooler may hang, and never answer. A batch takes less than a second.
+# A deadline, because a session of PostgreSQL or a pooler may hang. A batch usually takes less than a second.
 BATCH_SECONDS = 15.0
 # MAX IDs of people for whose locked rows a batch may have waited in vain; the next batch does not wait for them.
 _maybe_locked: set[str] = set()
@@ -59,7 +59,7 @@ def process_inbox(
     """
     finished = singly = 0
     is_repeated = False
-    # One state applies to a whole batch: after an emergency stop, updates wait, and must not be skipped.
+    # One state applies to a whole batch, so that updates wait after an emergency stop, and are not skipped.
     while not is_stopping() and is_processing(state := _current_state()):
         updates: list[InboxUpdate] = []
         limit = 1 if singly else BATCH
@@ -73,7 +73,8 @@ def process_inbox(
         except Exception as error:
             if not _give_up(updates, error):
                 raise
-            # A batch in which somebody's rows are locked is repeated without them, and only then one by one.
+            # If somebody's rows are locked, the batch is repeated without that person's updates; if this fails too, the
+            # updates are processed one by one.
             is_repeated = is_lock_timeout(error) and not is_repeated and len(updates) > 1
             if not is_repeated:
                 singly = len(updates) if len(updates) > 1 else max(singly - 1, 0)
@@ -130,8 +131,8 @@ def _postpone_locked(updates: list[InboxUpdate]) -> list[InboxUpdate]:
 def _locked_elsewhere(rows: QuerySet[Any]) -> set[str]:
     """Return the keys of the rows that another session has locked; leave the other rows unlocked.
 
-    They are locked later, in the order in which each batch locks: all phones, then all profiles. Whoever had locked a
-    profile before would be in a deadlock with a batch that has locked the next phone and waits for this profile.
+    The other rows are locked later, in the order of every batch: all phones, then all profiles. A batch that had
+    already locked a profile could end in a deadlock with a batch that has locked a phone and waits for the profile.
     """
     keys = rows.values_list("pk", flat=True)
     with transaction.atomic():

@@ -15,7 +15,7 @@ from config.lib import clock
 from webhooks.models import DuplicateDelivery, InboxUpdate, State
 
 BATCH = 1000
-# Limits a run, so that it does not delay the other tasks, such as refilling the cache. The next run continues.
+# The time limit of a run, so that it does not delay other tasks, such as refilling the cache. The next run continues.
 RUN_SECONDS = 4.0
 
 SETTLED = (State.DONE, State.SKIPPED, State.QUARANTINED)

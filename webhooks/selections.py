@@ -38,7 +38,7 @@ def _moment(value: str) -> str:
     return times.text(at if at.tzinfo else timezone.make_aware(at)) if at else value
 
 
-# The label of each filter, and how it shows its values. Parameters of sorting and paging are no filters.
+# The label of each filter, and the function that displays its values. Parameters of sorting and paging are no filters.
 _FILTERS: dict[str, tuple[Promise, Callable[[str], str]]] = {
     "state": (_("state"), _state),
     "update_type": (_("type"), display_type),
@@ -65,7 +65,7 @@ def in_words(selection: str) -> str:
     for name, texts in values.items():
         if name in _FILTERS:
             label, shown = _FILTERS[name]
-            # The day and the time of a moment are two fields.
+            # A datetime has two fields, for the day and for the time.
             given = [" ".join(texts)] if shown is _moment else texts
             more = f" … ({len(given)})" if len(given) > _MOST_SHOWN else ""
             parts.append(f"{label}: {', '.join(map(shown, given[:_MOST_SHOWN]))}{more}")

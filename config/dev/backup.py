@@ -18,8 +18,8 @@ from config.dev.embedded import postgres_program
 from config.dev.launch import Launch
 from config.dev.processes import StartError
 
-# Tables whose rows are people or what the messenger has sent. A system with rows in one of them is not new.
 _URLS = ("DATABASE_DIRECT_URL", "DATABASE_URL")
+# Tables whose rows are people or what the messenger has sent. A system with rows in one of them is not new.
 _FILLED = "SELECT EXISTS (SELECT FROM employees) OR EXISTS (SELECT FROM webhook_inbox)"
 
 
@@ -29,7 +29,7 @@ def create(launch: Launch) -> str:
     file = _file() or launch.data_dir / "backups" / f"directory-{now}.dump"
     if file.exists():
         raise StartError(f"{file} exists already: name another FILE")
-    # An interrupted dump never has the name of a whole one.
+    # An interrupted dump never has the name of a complete one.
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def _file() -> Path | None:
 
 def _url(launch: Launch) -> str:
     Env.read_env(launch.data_dir / "services.env")
-    # pg_dump changes settings of its session, which may be a pooler's.
+    # Prefer the direct URL: pg_dump changes settings of its session, which a pooler would give to other clients.
     url = next((url for name in _URLS if (url := launch.environment.get(name) or os.environ.get(name))), None)
     if not url:
         raise StartError(f"Nothing runs with {launch.data_dir}: start `make run`, or set DATABASE_URL or DATA_DIR")

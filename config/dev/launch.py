@@ -35,7 +35,7 @@ def dotenv() -> dict[str, str]:
         ENVIRON: dict[str, str] = {}
 
     file = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
-    if file.exists():  # otherwise django-environ logs that it is missing, in the output of `make health`
+    if file.exists():  # otherwise django-environ logs that .env is missing, in the output of `make health`
         EnvFile.read_env(str(file))
     return EnvFile.ENVIRON
 

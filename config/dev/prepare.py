@@ -35,7 +35,7 @@ def main() -> None:
         universities = apps.get_model("employees", "University").objects
         if not universities.exists():
             universities.create(name="Demo University", inn="7707083893", kpp="773601001")
-        # A key from the environment may be production's too, or known to others.
+        # Create no token with a SECRET_KEY from the environment: production may use it too, or others may know it.
         if not os.environ.get("SECRET_KEY", "").strip():
             prepared["token"] = _token(users.get(username=username))
     else:

@@ -66,7 +66,7 @@ class Supervisor:
             self.is_reload_requested = True
         else:
             self.is_stop_requested = True
-            # Only a second SIGINT means haste. A second SIGTERM does not: make forwards one that we have received too.
+            # Only a second SIGINT means haste, not a second SIGTERM: make forwards a signal that we have received too.
             self.interrupts += number == signal.SIGINT
 
     def run(self) -> int:
@@ -105,7 +105,7 @@ class Supervisor:
         output = self.run_to_end("prepare", ["-m", self.prepare_module], {**env, **login}, seconds=3600)
         prepared: dict[str, Any] = json.loads(output.splitlines()[-1])
         self.application = self.processes(env, prepared)
-        # All import the same modules: started together, each would take three times as long.
+        # All processes import the same modules: if they started together, each would take three times as long.
         web, *others = self.application
         web.start()
         self.await_start(lambda: self.launch.request_status("/health").startswith("200"), [web])
@@ -269,7 +269,7 @@ def rotate_logs(folder: Path) -> None:
 
     Logs are not renamed, because the processes keep them open in append mode; logrotate calls this copytruncate. A line
     that is written between copy and truncation is lost. On a full disk, the whole content is lost. A log that was
-    removed meanwhile or cannot be emptied is skipped.
+    removed during the rotation or cannot be emptied is skipped.
     """
     for log in folder.glob("*.log"):
         with suppress(OSError):
@@ -286,7 +286,7 @@ def main(supervisor: type[Supervisor] = Supervisor) -> int:
     try:
         launch = Launch.from_environment()
         if not launch.data_dir.exists():
-            # In a new DATA_DIR, no earlier run, which start() would wait for, can hold the port.
+            # If DATA_DIR is new, the port cannot belong to its previous run, for whose end start() would wait.
             refuse_taken_port(launch)
         launch.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = lock_data_dir(launch.data_dir)

@@ -49,7 +49,7 @@ def start_line(_logger: WrappedLogger, _method: str, record_fields: EventDict) -
         "component": _COMPONENTS.get(f"{package}.{rest.partition('.')[0]}") or _COMPONENTS.get(package, package),
         # The project's own log calls overwrite this with an ``extra`` field.
         "event": record.name,
-        # Only the first line: Celery quotes the body of an unknown task in the next ones.
+        # Only the first line: Celery quotes the body of an unknown task in the following lines.
         "message": record_fields.pop("event").partition("\n")[0],
     }
     if request := request_id.current.get():

@@ -27,7 +27,7 @@ _RETRY_SECONDS = 60.0
 def create(path: Path, size: int, content: bytes = b"") -> None:
     """Create or replace a file with this content and blocks for ``size`` bytes; raise OSError if that fails.
 
-    It gets its name when it is complete: its process may be killed before, or there may be no room.
+    The file gets its name only when it is complete: the process may be killed, or the disk be full, before that.
     """
     new = path.with_suffix(".new")
     try:
@@ -70,7 +70,7 @@ class _AllocatedDict(MmapedDict):
 
     def __init__(self, filename: str) -> None:
         path = Path(filename)
-        # A process that ended had the same ID; this one continues its counts, if it can read them.
+        # An earlier process had the same ID; this process continues the counts in that file, if it can read them.
         self._is_file_of_another = path.exists()
         self._is_shared = True
         try:
@@ -104,7 +104,7 @@ class _AllocatedDict(MmapedDict):
         except OSError as error:
             self._use_memory(size, self._m[:], error)
         except ValueError:
-            # Somebody has deleted the file: the one of this name now is another.
+            # Somebody has deleted the file; the file that has its name now is a different one.
             self._use_memory(size, self._m[:], FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
         else:
             if not self._is_shared:

@@ -27,7 +27,7 @@ _lookups = threading.BoundedSemaphore(16)
 _T = TypeVar("_T")
 # For the host's own name, which is looked up until the resolver has answered once.
 _OWN_NAME_SECONDS = 1.0
-# Between two attempts to learn it.
+# Between two lookups of the host's own name.
 _OWN_NAME_PAUSE_SECONDS = 60.0
 
 
@@ -37,7 +37,7 @@ def addresses_of(host: str, port: int, ends_at: float) -> list[tuple[Any, ...]]:
 
 
 def _in_time(ask: Callable[[], _T], ends_at: float) -> _T:
-    """Return what the resolver answers; raise TimeoutError at ``ends_at``."""
+    """Return the result of ``ask``, which calls the resolver; raise TimeoutError at ``ends_at``."""
     found: Future[_T] = Future()
 
     def look_up() -> None:
@@ -67,7 +67,7 @@ def own_name(ends_at: float) -> str | None:
         name, others, _ = _in_time(lambda: socket.gethostbyaddr(socket.gethostname()), ends_at)
     except OSError:
         return None
-    # As socket.getfqdn() chooses, which returns the short name if the resolver fails.
+    # This is the choice of socket.getfqdn(), which itself returns the short name if the resolver fails.
     return next((full for full in (name, *others) if "." in full), name)
 
 
@@ -87,7 +87,7 @@ def connect(
         try:
             candidate = socket.socket(family, kind, protocol)
         except OSError as error:
-            failure = error  # Such as IPv6, which this kernel may not have.
+            failure = error  # For example, this kernel may not have IPv6.
             continue
         try:
             for option in options:
@@ -139,7 +139,7 @@ class _Connection(HTTPConnection):
         """Connect within the connect timeout; urllib3 by itself uses it for each address, and not for the lookup."""
         seconds: Any = self.timeout
         try:
-            # urllib3 keeps the host here without the dot that may end it.
+            # urllib3 stores the host here without a final dot.
             host, source, options = self._dns_host.strip("[]"), self.source_address, self.socket_options or ()
             sock = connect(host, self.port, time.monotonic() + seconds, source, options)
         except socket.gaierror as error:
@@ -166,7 +166,7 @@ class _Adapter(HTTPAdapter):
 def within(seconds: float) -> Any:
     """Return the ``timeout`` of a request that takes at most ``seconds``.
 
-    Lookup and connecting get half of them together, and the TLS handshake may take as long again.
+    Lookup and connecting together get half of the time, and the TLS handshake may take the other half.
     """
     return urllib3.Timeout(connect=seconds / 2, total=seconds)
 
@@ -218,7 +218,7 @@ class EmailBackend(smtp.EmailBackend):
         # Django looks up this host's name for the first e-mail of a process, without a limit, and keeps it.
         if EmailBackend._own_name is None and time.monotonic() >= EmailBackend._asks_again_at:
             EmailBackend._asks_again_at = time.monotonic() + _OWN_NAME_PAUSE_SECONDS
-            # Until the resolver has answered, the short name, also in the Message-IDs and for other threads.
+            # Until the resolver has answered, use the short name, also in Message-IDs and for other threads.
             DNS_NAME._fqdn = punycode(socket.gethostname())  # noqa: SLF001 (no other way)
             if found := own_name(time.monotonic() + _OWN_NAME_SECONDS):
                 EmailBackend._own_name, DNS_NAME._fqdn = found, punycode(found)  # noqa: SLF001 (no other way)

@@ -21,10 +21,10 @@ _GROUP, _SEPARATOR = r"\d{1,15}", r"[\s()\[\]（）［］./／_~⁓∼～\-\u00a
 _NUMBER = re.compile(
     rf"{_START}(?P<readable>{'|'.join(_READABLE)}){_END}|\+?{_START}{_GROUP}{_END}(?:{_SEPARATOR}{_GROUP}{_END})*"
 )
-# Such as seconds with a fraction, but not 8.9161112233.
+# Decimal numbers, such as seconds with a fraction, but not the phone 8.9161112233.
 _DECIMAL = re.compile(r"(?![78]\.\d{10}$)\d{1,9}\.\d+")
 _FEWEST, _FEWEST_AFTER_PLUS = 10, 8
-# UUIDs, and other hexadecimal IDs of 64 bits and more: those of other lengths unless their digits are a mobile phone.
+# UUIDs, IDs of 32 hexadecimal digits, and IDs of at least 16 hexadecimal digits that contain no mobile phone.
 _ID = re.compile(
     rf"{_START}(?:{_READABLE[0]}|{_HEX}{{32}}|(?!{_HEX}*?(?<!\d)[78]9\d{{9}}(?!\d)){_HEX}{{16,}}){_END}", re.ASCII
 )

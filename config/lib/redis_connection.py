@@ -29,7 +29,7 @@ _LIMITS = ("socket_timeout", "socket_connect_timeout", "retry")
 _CAUSES = (ssl.SSLCertVerificationError, FileNotFoundError)
 # Longer than any value of ours: three names of 100 characters, each of six bytes if escaped, and an ID of 64.
 _LONGEST = 4096
-# What stands for a value of another type. It is neither JSON nor a run ID.
+# Returned in place of a value that is no string. It is neither JSON nor a run ID.
 _OTHER_TYPE = b"\0"
 _RUN_ID = re.compile(rb"run_id:([0-9A-Za-z]+)")
 
@@ -41,8 +41,8 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 def time_limit(seconds: float, *, is_extra: bool = False) -> Iterator[None]:
     """Limit the time that all commands of the block wait for Redis together, including for new connections.
 
-    Without it, each round trip has the timeout of its connection, and a slow server uses it up several times. The limit
-    of an outer block applies too, unless ``is_extra``.
+    Without this limit, each round trip may take as long as the timeout of its connection. The limit of an outer block
+    applies too, unless ``is_extra``.
     """
     outer, ends_at = None if is_extra else _deadline.get(), time.monotonic() + seconds
     token = _deadline.set(ends_at if outer is None else min(outer, ends_at))
@@ -53,7 +53,7 @@ def time_limit(seconds: float, *, is_extra: bool = False) -> Iterator[None]:
 
 
 def _at_most(timeout: float) -> float:
-    """Return the timeout, or the time until the deadline if that is shorter; raise exceptions.TimeoutError after it."""
+    """Return the timeout, but at most the time until the deadline; after it, raise exceptions.TimeoutError."""
     deadline = _deadline.get()
     if deadline is None:
         return timeout
@@ -133,7 +133,7 @@ def send(client: Redis, commands: Iterable[tuple[Any, ...]]) -> tuple[bytes, lis
             connection.send_packed_command(connection.pack_commands(commands))
             return connection.run_id, [_reply(connection) for _ in commands]
     except BaseException:
-        # The next command would get the replies that were not read.
+        # Otherwise, the next command would get the replies that were not read.
         connection.disconnect()
         raise
     finally:
@@ -173,7 +173,7 @@ def sentinels(url: str) -> Sentinels | None:
     if not match:
         return None
     scheme, login, hosts, service, rest = match.groups()
-    # The host is not the service, because a host's capital letters would be lost.
+    # The host is a placeholder: parse_url would write a service name in its place in lower case.
     server: dict[str, Any] = parse_url(f"{scheme}://{login or ''}service{rest}")  # type: ignore[no-untyped-call]
     for name in ("host", "connection_class"):
         server.pop(name, None)
@@ -204,7 +204,7 @@ def address(url: str) -> tuple[object, ...]:
 
 def pool(url: str, **options: Any) -> ConnectionPool:
     """Return a pool of connections to the server of a URL. With Sentinel, each new connection asks for the primary."""
-    # Each new connection would send the client library's name and version, in two round trips.
+    # By default, each new connection sends the client library's name and version, in two round trips.
     options = {"driver_info": None} | options
     found = sentinels(url)
     if found is None:

@@ -27,7 +27,7 @@ def begin(given: str = "") -> str:
 
 @contextmanager
 def continued(earlier: str) -> Iterator[None]:
-    """Use ``earlier``, the ID of the request that queued this work, as request ID in the block, unless it is empty."""
+    """Within the block, use ``earlier`` as request ID, unless it is empty: the ID of the request behind this work."""
     token = current.set(earlier or current.get())
     try:
         yield

@@ -33,7 +33,7 @@ def run(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
 def try_lock(key: int, *, wait_seconds: float = 0.0, longest_seconds: float = 0.0) -> Iterator[bool]:
     """Yield whether the advisory lock was acquired within ``wait_seconds``; release it at the end of the block.
 
-    PostgreSQL releases it after ``longest_seconds`` (0: no limit), because its process may be frozen or cut off.
+    PostgreSQL releases it after ``longest_seconds`` (0: no limit), because this process may be frozen or cut off.
 
     The lock belongs to a transaction on a separate connection. This way, the block may commit, and the lock also works
     through a pooler, which keeps a session for a client only during a transaction.
@@ -43,7 +43,7 @@ def try_lock(key: int, *, wait_seconds: float = 0.0, longest_seconds: float = 0.
         holder = DeadlineConnection.connect(**parameters())
     with closing(holder):
         with connection.wrap_database_errors:
-            # The block may take minutes.
+            # The block may take minutes, while this connection is idle.
             limit = int(longest_seconds * 1000)
             holder.execute(f"SET LOCAL idle_in_transaction_session_timeout = {limit}")
             while not (has_lock := _has_lock(holder, key)) and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Consoles of rich for texts that others wrote, such as names and reasons."""
+"""Consoles of the library rich, for texts that users have entered, such as names and reasons."""
 
 from typing import IO, Any
 

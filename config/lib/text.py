@@ -8,9 +8,9 @@ import regex
 
 # Fields that are not cleaned at the edge: a secret, and a name that is refused, not cleared, if nothing remains of it.
 AS_GIVEN = ("password", "user_provided_name")
-# Numbers are not cleaned either: “ 5 ” is refused, because OpenAPI describes no such integer.
+# Fields with numbers, which are not cleaned: “ 5 ” is refused, because OpenAPI describes no such integer.
 NUMBERS = frozenset({"limit", "offset", "plan", "university_id"})
-# Those that are cleaned line by line, because a line break between digits separates two numbers.
+# Fields that are cleaned line by line, because a line break between digits separates two numbers.
 LINE_BY_LINE = frozenset({"phone", "max_id", "user_id"})
 
 # The texts that clean() returns unchanged and that are the most frequent: Latin and Cyrillic words, single spaces.
@@ -32,15 +32,15 @@ _INVISIBLE = regex.compile(
     rf"(?V1){_FLAG}(*SKIP)(*FAIL)|(?!{_JOINER}|{_SELECTOR})"
     r"[[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}]--\p{Prepended_Concatenation_Mark}]"
 )
-# What remains invisible by itself: white space and the characters that are removed.
+# Texts that show nothing: only white space and characters that are removed.
 _NOTHING = regex.compile(
     r"(?V1)[\s\u2800\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}"
     r"[[\p{Cc}\p{Cf}]--\p{Prepended_Concatenation_Mark}]]*+"
 )
-# Putting marks in order takes the square of their number, and no writing has more than 30 in a row (UAX 15, stream-safe
-# text). In compatibility forms, the sound marks of halfwidth katakana are marks too.
+# The time to put marks in order grows with the square of their number, and no writing has more than 30 in a row (UAX
+# 15, stream-safe text). In compatibility forms, the sound marks of halfwidth katakana are marks too.
 _EXCESS_MARKS = regex.compile(r"([\p{M}\uff9e\uff9f]{30})[\p{M}\uff9e\uff9f]++")
-# This block contains two letters without ink, the full and the half blank.
+# The block Egyptian_Hieroglyph_Format_Controls contains two letters without ink, the full and the half blank.
 _VISIBLE = regex.compile(
     r"(?V1)[[\p{L}\p{N}\p{Extended_Pictographic}\p{Emoji_Presentation}]"
     r"--[\p{Default_Ignorable_Code_Point}\p{Block=Egyptian_Hieroglyph_Format_Controls}]]"
@@ -66,7 +66,7 @@ _LOOK_ALIKES = str.maketrans(
     "аааввввссԁееееffffԍԍԍԍԍннннніііііііјјјккккмммммnоооооррԛrrrrѕѕѕтттuuuuuѵѵѡѡ"
     "ѡѡххххууууууууzzӕððþþѣѣбьԋꙅꙅꙅәәззззззұɔɔɔԑѳѳѳѳффʃʃллллͱииͽгппѱꙍꙍяєқҟңҷӈꚙꜹǀ",
 )
-# The lunate sigma looks like a C, but its compatible character is the usual sigma.
+# The lunate sigma looks like a C, but NFKD replaces it by the usual sigma.
 _LUNATE_SIGMA = str.maketrans("Ϲϲ", "Cc")
 # A small L that stands for a capital I: next to a Cyrillic letter, or in a word of capitals.
 _SMALL_L = regex.compile(r"(?<=\p{Cyrillic})l|l(?=\p{Cyrillic})|(?<!\p{L})(?=l*\p{Lu}l*\p{Lu})[\p{Lu}l]++(?!\p{L})")
@@ -99,7 +99,7 @@ def composed(text: str) -> str:
     # This check costs a tenth of the steps below.
     if _UNMARKED.fullmatch(text):
         return text
-    # A mark may decompose into two.
+    # Limited twice, because normalization may decompose a mark into two.
     return _EXCESS_MARKS.sub(r"\1", unicodedata.normalize("NFC", _EXCESS_MARKS.sub(r"\1", text)))
 
 
@@ -113,7 +113,7 @@ def is_blank(text: str) -> bool:
     return _NOTHING.fullmatch(text) is not None
 
 
-# The names of all universities, whose keys each lookup of a new name compares.
+# Large enough for the names of all universities: each lookup of a new name compares their keys.
 @lru_cache(16_384)
 def look_alike_key(text: str) -> str:
     """Return a key that is equal for texts that look the same, except for case and the kinds of dashes and quotes.

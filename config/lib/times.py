@@ -18,7 +18,10 @@ _is_for_terminal = ContextVar("is_for_terminal", default=False)
 
 @contextmanager
 def for_terminal() -> Iterator[None]:
-    """Return all texts as stamps meanwhile: a command prints one form of times, also in sentences of the pages."""
+    """Within the block, let ``text()`` format each datetime as ``stamp()`` does.
+
+    A command then prints all datetimes in one format, including those in messages that it shares with pages.
+    """
     token = _is_for_terminal.set(True)
     try:
         yield

@@ -12,7 +12,7 @@ End = Callable[[str, str], object]
 # The longest text of an element: Excel's limit for a cell.
 MAX_TEXT = 32_767
 _MAX_DEPTH = 50
-# More than a start tag with all its attributes, or a long comment.
+# In bytes: longer than a start tag with all its attributes, or a long comment.
 _MAX_TOKEN = 1024**2
 _CHUNK = 64 * 1024
 

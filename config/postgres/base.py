@@ -25,12 +25,12 @@ from psycopg.pq.abc import PGcancelConn
 from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise, set_durable
 
 _CANCEL_SECONDS = 0.1
-# Only PostgreSQL's answer says whether a cancelled commit is stored.
+# For a commit: only PostgreSQL's answer says whether a cancelled commit is stored.
 _COMMIT_CANCEL_SECONDS = 0.5
-# A cancellation opens a connection, which takes longer on a busy server or with TLS: it goes on without its caller.
+# A cancellation opens a connection, which takes longer on a busy server or with TLS, so a thread goes on with it.
 _LATE_CANCEL_SECONDS = 10.0
-# How long after the deadline a transaction may still end; without a limit, many fast statements would never end. A
-# standby may confirm it until then too.
+# How long after the deadline a transaction may go on, in order to end; a standby may confirm its commit until then too.
+# Without a limit, a transaction of many fast statements could go on forever.
 GRACE_SECONDS = 1.0
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
 # A commit waits for a standby only if its transaction has written something. This writes to the log only.
@@ -40,7 +40,7 @@ WRITE_TO_LOG = "SELECT pg_logical_emit_message(true, 'directory', '')"
 IDLE_TIMEOUT_MS = 10_000
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _waits_for_standby: ContextVar[bool] = ContextVar("waits_for_standby", default=True)
-# The function of PostgreSQL that warns so, whatever the language: the wait of a commit for a standby has been ended.
+# The function of PostgreSQL that warns that a commit's wait for a standby was ended. The warning's text is translated.
 END_OF_WAIT = "SyncRepWaitForLSN"
 # For the WHERE of a single statement that commits as those in without_standby() do, without a transaction around it,
 # which would keep its locks for two round trips more and, if this process stands still meanwhile, until it goes on.
@@ -78,7 +78,7 @@ class DeadlineConnection(psycopg.Connection):
         return opened
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Raise _NotReplicated if anybody ended a commit's wait for a standby, which then succeeds."""
+        """Raise _NotReplicated if anybody ended a commit's wait for a standby: it then succeeds on this server only."""
         try:
             return self._wait(gen, interval, timeout)
         finally:
@@ -119,9 +119,9 @@ class DeadlineConnection(psycopg.Connection):
             if self.cancel_seconds and is_idle and END_OF_WAIT not in self.noticed:
                 # The commit ended before its cancellation arrived.
                 return None
-            # Also if the statement succeeded: a commit that waits for a synchronous standby succeeds when it is
-            # cancelled, but only on this server. The session would keep the setting under which it waits, although an
-            # administrator may have changed it, so that commits do not wait any more.
+            # Close the connection even if the statement succeeded. A cancelled commit that waited for a synchronous
+            # standby succeeds on this server only. An administrator may have changed the setting under which commits
+            # wait, but an open session would keep it.
             if is_idle:
                 self.close()
             raise psycopg.errors.QueryCanceled("canceling statement at the deadline") from None
@@ -129,8 +129,8 @@ class DeadlineConnection(psycopg.Connection):
     def _cancel_statement(self, gen: Any) -> None:
         """Cancel the statement that is running, and close the connection if it does not end in time.
 
-        Without this, the server would continue to wait for a lock, or to compute, for nobody. Raise the statement's own
-        error, if it ends with one.
+        Without this, the server would continue to wait for a lock or to compute, although nobody waits for the result.
+        If the statement ends with an error of its own, raise that error.
         """
         try:
             self.cancel_safe(timeout=max(_CANCEL_SECONDS, self.cancel_seconds))
@@ -153,7 +153,7 @@ class DeadlineConnection(psycopg.Connection):
                 state = connecting.send(ready)
             except StopIteration as connected:
                 return connected.value
-            # The connect_timeout of libpq is at least two seconds.
+            # Checked here, because the shortest connect_timeout of libpq is two seconds.
             if _is_over():
                 raise psycopg.errors.ConnectionTimeout("no time is left to connect")
             ready = yield state
@@ -162,14 +162,15 @@ class DeadlineConnection(psycopg.Connection):
 def _cancel_late(cancellation: PGcancelConn) -> None:
     """Send a request to cancel a statement, for at most _LATE_CANCEL_SECONDS.
 
-    A commit that waits for a lost standby does not notice that its client has left, and keeps its locks until then.
+    A commit that waits for a lost standby does not notice that its client has left, and keeps its locks until the
+    cancellation.
     """
     with suppress(psycopg.Error):
         cancellation.start()
         waiting.wait_conn(generators.cancel(cancellation), 1.0, _LATE_CANCEL_SECONDS)
 
 
-# What users see then, as messages to be translated.
+# The messages to users about the two errors below, to be translated.
 NOT_CONFIRMED = gettext_noop(
     "Stored on this server only: the standby has not confirmed it, and a failover would lose it."
 )
@@ -185,7 +186,7 @@ class CommitUnanswered(OperationalError):
 
 
 class _ErrorWrapper(DatabaseErrorWrapper):
-    """Convert psycopg's errors to Django's; those of commits to CommitNotConfirmed and CommitUnanswered."""
+    """Convert psycopg's errors to Django's, and errors of commits to CommitNotConfirmed and CommitUnanswered."""
 
     wrapper: Any
 
@@ -194,7 +195,7 @@ class _ErrorWrapper(DatabaseErrorWrapper):
     ) -> None:
         if isinstance(exc_value, _NotReplicated | _Unanswered):
             self.wrapper.close()
-            # Django must not connect again at once: if that failed, its error would hide that the change is stored.
+            # Django must not reconnect at once: the error of a failed attempt would hide that the change is stored.
             self.wrapper.closed_in_transaction = True
             error_class = CommitNotConfirmed if isinstance(exc_value, _NotReplicated) else CommitUnanswered
             raise error_class(*exc_value.args) from exc_value
@@ -253,8 +254,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
             self._has_one_statement = False
 
     def _set_autocommit(self, autocommit: bool) -> None:
-        # The end of a transaction asks PostgreSQL for nothing. If it failed at the deadline, all that the connection
-        # stores later, outside of transactions, would never be committed.
+        # Turning autocommit on sends PostgreSQL nothing. If it failed at the deadline, nothing that the connection
+        # stores later, outside of transactions, would be committed.
         token = _deadline.set(None if autocommit else _deadline.get())
         self.confirm_seconds, self._began_at = 0.0, time.monotonic()
         try:
@@ -270,7 +271,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                 raise
 
     def _commit(self) -> None:
-        # It checks deferred constraints too, which takes less time than the transaction has taken.
+        # A commit also checks deferred constraints, which takes less time than the transaction has taken.
         seconds = max(self.commit_seconds, time.monotonic() - self._began_at)
         with statement_deadline(seconds) if self.commit_seconds else nullcontext():
             super()._commit()
@@ -287,7 +288,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
                 self.connection.commit()
         except psycopg.Error as error:
             self.close()
-            # Django must not connect again at once: if that failed, its error would hide that the change is stored.
+            # Django must not reconnect at once: the error of a failed attempt would hide that the change is stored.
             self.closed_in_transaction = True
             raise CommitNotConfirmed(*error.args) from error
 
@@ -369,7 +370,8 @@ def statement_deadline(seconds: float, *, grace: float = 0.0) -> Iterator[None]:
 def without_standby(is_lost: bool = True) -> Iterator[None]:
     """Commit the transactions of the block without waiting for a synchronous standby; they survive a crash.
 
-    A failover may lose them, so they must not acknowledge anything. With ``is_lost=False``, undo an outer block.
+    A failover may lose them, so they must not acknowledge anything. With ``is_lost=False``, wait for the standby
+    even inside another such block.
     """
     token = _waits_for_standby.set(not is_lost)
     try:

@@ -99,7 +99,7 @@ def _shares_sessions() -> bool:
             pids.add(idle.execute(_PID).fetchone())
             if busy.execute(_PID).fetchone() in pids or len(pids) > 1:
                 return True
-            # Other clients may have taken the sessions that these two had.
+            # Try again, because other clients may have taken the sessions of these two clients.
             pids.add(idle.execute(_PID).fetchone())
             busy.rollback()
     return False

@@ -20,9 +20,9 @@ BLOCKING_SESSION = gettext_noop(
     " To end that process, run “SELECT pg_terminate_backend(%(pid)s)”."
 )
 
-# A session that others wait for and that waits for nothing itself. At this moment, the others may have given up after
-# LOCK_TIMEOUT_MS; then it is a session whose locks will hold them up again. PostgreSQL hides when the transactions of
-# other roles began, so the age may have to be that of the longest wait.
+# A session that others wait for and that waits for nothing itself. If the others have just given up after
+# LOCK_TIMEOUT_MS, it is a session with locks that will block their next attempt. PostgreSQL hides when the transactions
+# of other roles began; the age is then that of the longest wait.
 _HOLDER = """
 WITH locks AS (SELECT pid, mode, granted, waitstart, locktype FROM pg_locks WHERE pid <> pg_backend_pid()),
 waits AS (SELECT DISTINCT unnest(pg_blocking_pids(pid)) AS pid FROM locks WHERE NOT granted)
@@ -42,7 +42,7 @@ WAITING_FOR_STANDBY = gettext_noop(
     "PostgreSQL waits for a synchronous standby, for %(seconds)s s now: what is stored meanwhile is on this server"
     " only, and a failover would lose it. Start the standby, or remove it from synchronous_standby_names."
 )
-# A commit takes milliseconds. A lost standby delays all of them, those of the heartbeats too.
+# A commit takes milliseconds. A lost standby delays all commits, including those of the heartbeats.
 _STANDBY_SECONDS = 0.5
 _STANDBY = """
 SELECT pid, coalesce(nullif(application_name, ''), usename::text, '—'), state,
@@ -51,7 +51,7 @@ FROM pg_stat_activity
 WHERE wait_event = 'SyncRep' AND datname = current_database() AND query_start < clock_timestamp() - %s * interval '1 s'
 ORDER BY 4 DESC LIMIT 1
 """
-# Without a standby, there is nothing to wait for, and a slow server must not look as if one were lost.
+# Also return whether a standby is configured: without one, a slow commit must not count as waiting for a standby.
 _COMMIT_HERE = """
 SELECT set_config('synchronous_commit', 'local', true), current_setting('synchronous_standby_names') <> ''
 """
@@ -97,7 +97,7 @@ def limit_lock_waits() -> None:
 def short_lock_waits() -> Iterator[None]:
     """Limit the lock waits of the block to SHORT_LOCK_TIMEOUT_MS, if this process limits them at all.
 
-    The transactions that begin in the block wait no longer; one that has begun before keeps its limit.
+    The limit applies to transactions that begin in the block; a transaction that has begun earlier keeps its limit.
     """
     current: Any = connection
     current.lock_timeout_ms = min(current.lock_timeout_ms, SHORT_LOCK_TIMEOUT_MS)
@@ -122,9 +122,9 @@ def limit_commits() -> None:
 
 
 def commit_here() -> bool:
-    """Commit the current transaction without waiting for a synchronous standby, which would keep its locks meanwhile.
+    """Let the current transaction commit without waiting for a synchronous standby, and so release its locks at once.
 
-    A failover may lose it. Return whether there may be such a standby.
+    A failover may lose the transaction. Return whether a synchronous standby is configured.
     """
     with connection.cursor() as cursor:
         cursor.execute(_COMMIT_HERE)
@@ -132,9 +132,9 @@ def commit_here() -> bool:
 
 
 def limit_commit() -> None:
-    """Commit the current transaction as commit_here() does, and only then wait COMMIT_SECONDS for a standby at most.
+    """Let the current transaction commit as after commit_here(), and then wait for a standby, without its locks.
 
-    While it waits, it holds no lock. At the limit, the end of the transaction raises CommitNotConfirmed.
+    If no standby confirms the commit within COMMIT_SECONDS, the end of the transaction raises CommitNotConfirmed.
     """
     current: Any = connection
     current.confirm_seconds = COMMIT_SECONDS if commit_here() else 0.0
@@ -142,11 +142,11 @@ def limit_commit() -> None:
 
 @contextmanager
 def confirmed_together() -> Iterator[None]:
-    """Let the transactions of the block wait for a standby only once, at its end, holding no lock then.
+    """Within the block, commit without waiting for a standby; at its end, wait once for all its transactions.
 
-    Otherwise, the first that is not confirmed would end the block. Raise CommitNotConfirmed as limit_commit() does,
-    also instead of an error that ends the block, which would hide that the transactions before it are stored, and also
-    inside a block without_standby().
+    Otherwise, the first transaction that is not confirmed would end the block. Raise CommitNotConfirmed as after
+    limit_commit(), even inside a block without_standby(). It replaces an error that ends the block, because that error
+    would hide that earlier transactions are stored.
     """
     current: Any = connection
     current.is_unconfirmed = False

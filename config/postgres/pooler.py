@@ -51,11 +51,11 @@ def recognise(connection: Any) -> Generator[Wait, Ready, None]:
 
 
 def durable(is_local: str) -> str:
-    """Return the call by which no commit is lost in a crash of this server, although an administrator accepts it.
+    """Return the SQL call that makes commits survive a crash of this server, even if synchronous_commit is off.
 
-    It holds for the session or, if ``is_local`` is "true", for the transaction. Only ``off`` loses commits in a crash,
-    so any other setting is kept, and ``off`` does not replace it later. ``local`` and ``remote_write`` may lose commits
-    in a failover, as asynchronous standbys do, and how much of that to accept is for the administrator to decide.
+    The call sets it for the session or, if ``is_local`` is "true", for the transaction. Only ``off`` loses commits in a
+    crash, so any other value is kept, and a later ``off`` of an administrator has no effect. ``local`` and
+    ``remote_write`` may lose commits in a failover, as asynchronous standbys do; the administrator decides about that.
     """
     setting = "current_setting('synchronous_commit')"
     durable_setting = f"CASE {setting} WHEN 'off' THEN 'on' ELSE {setting} END"

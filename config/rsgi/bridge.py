@@ -33,16 +33,17 @@ if TYPE_CHECKING:
 LARGEST_BODY = 1024**2
 # The receiver has a limit of its own, so that large bodies for Django cannot make it refuse updates.
 intake = Intake(128 * 1024**2)
-# At a time. Anybody may send one without logging in, and its body stays in memory until Django has answered.
+# Imports at a time. Anybody may send one without logging in, and its body stays in memory until Django has answered.
 MOST_IMPORTS = 4
-# The server would hold an answer in memory until the client has read it; larger ones are sent from a file.
+# The server holds an answer in memory until the client has read it, so larger answers are sent from a file.
 LARGEST_IN_MEMORY = 64 * 1024
-# By this time, the server has certainly opened the file. While there are _MOST_FILES, other responses stay in memory.
+# After this time, the server has certainly opened the file of a response. While there are _MOST_FILES, other responses
+# stay in memory.
 _OPENED_SECONDS = 5.0
 _MOST_FILES = 64
 # The largest request bodies are files that are imported in the admin.
 LARGEST_IMPORT = error_pages.LARGEST_BODY
-# In seconds from the last byte of the body: an API request is answered within ten, with 503 if a lock holds it.
+# In seconds from the last byte of the body: an API request is answered within ten, with 503 if a lock blocks it.
 API_SECONDS = 8.5
 ADMIN_SECONDS = 120.0
 STATIC = settings.STATIC_URL
@@ -211,7 +212,7 @@ class Bridge:
                     return started[0], started[1], path
                 content = b"".join(response)
             finally:
-                # A list, which an application may return too, has no close().
+                # An application may return a list, which has no close().
                 getattr(response, "close", list)()
         is_large = len(content) > LARGEST_IN_MEMORY and environ["REQUEST_METHOD"] != "HEAD"
         if is_large and self._files < _MOST_FILES:

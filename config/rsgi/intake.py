@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BODY_SECONDS = 30.0
 PAUSE_SECONDS = 10.0
-# How much of a refused body is read: a client that is still sending would see a reset connection, not the answer.
+# How much of a refused body is read: otherwise, a client that is still sending would get a reset, not the answer.
 LARGEST_DISCARDED = 32 * 1024**2
 DISCARD_PAUSE_SECONDS = 0.3
 # How often the deadlines are checked. A timer for each read would cost a tenth of a webhook request.

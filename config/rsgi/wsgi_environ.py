@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from granian.rsgi import Scope
 
 
-# Harmless where they are lost: any page of another site may have set a cookie that is not ASCII.
+# Losing these is harmless, and should not fail a request: any other site may have set a cookie that is not ASCII.
 _LOSSLESS = frozenset({"cookie", "user-agent", "referer", "from", "via", "origin"})
 _ASCII = bytes(range(128)).decode()
-# In characters. Python's parser of e-mail, with which Django parses these headers, takes the square of the number of
-# semicolons.
+# In characters. Django parses these headers with Python's parser of e-mail, whose time grows with the square of the
+# number of semicolons.
 LONGEST_PARSED = 1024
-# Python's decoders take the square of the length, in the event loop and again in Django, or fail at any bytes.
+# The time of Python's decoders grows with the square of the length, in the event loop and in Django; “undefined” always
+# fails.
 _REFUSED_CHARSETS = frozenset({"punycode", "idna", "undefined"})
 # RFC 9110 (12.5.1), without quoted strings and without RFC 8187's names that end with *: these can make Django fail.
 _WORD = r"[\w!#$%&'+.^`|~-]++"
@@ -61,7 +62,7 @@ def unreadable_part(wsgi: WSGIEnvironment) -> str:
         if charset := _ContentType(wsgi).encoding:
             if codecs.lookup(charset).name in _REFUSED_CHARSETS:
                 return malformed
-            # Bytes, as Django passes them: it decodes all of them, and those of a string only where it contains "%".
+            # As bytes, like in Django's own call: of a string, QueryDict would decode only the parts with "%".
             QueryDict(wsgi["QUERY_STRING"].encode(), encoding=charset)
     except TooManyFieldsSent:
         return "The query has too many fields."
@@ -83,7 +84,7 @@ def wsgi_environ(scope: Scope) -> WSGIEnvironment:
         "SCRIPT_NAME": "",
         # WSGI's strings are bytes decoded as Latin-1.
         "PATH_INFO": scope.path.encode().decode("latin-1"),
-        # Django would encode the bytes of what is not ASCII once more in the links of its responses.
+        # Otherwise, Django would encode bytes that are not ASCII a second time in the links of its responses.
         "QUERY_STRING": quote(scope.query_string, safe=_ASCII, errors="surrogatepass"),
         "SERVER_NAME": host,
         "SERVER_PORT": port,

@@ -30,7 +30,7 @@ from profiles import failures
 from profiles.rollout.rules import ChangeRefused
 
 EXAMPLES_SHOWN = 10
-# A bigint has 19 digits; a longer number is no id.
+# A bigint has at most 19 digits, so a longer number is no id.
 _ID_DIGITS = 19
 _STATUS_COLOURS = {
     RunStatus.RUNNING: "info",
@@ -120,7 +120,7 @@ class StartForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Of earlier releases there are runs without a reason; the page of a run has no fields to fill in.
+        # The model allows runs without a reason, which earlier releases started. The page of a run has no fields.
         if "reason" in self.fields:
             self.fields["reason"].required = True
 

@@ -342,7 +342,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return redirect("admin:employees_employee_import")
 
     def add_success_message(self, result: Any, request: HttpRequest) -> None:
-        """Show what the import did; what it did not do is left out."""
+        """Show how many employees the import added and changed; leave out a number that is 0."""
         added, changed = result.totals["new"], result.totals["update"]
         parts = []
         if added:

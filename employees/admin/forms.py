@@ -38,7 +38,7 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
         return _normalized(phones.normalize, self.cleaned_data["phone"])
 
     def clean_max_id(self) -> str | None:
-        """Return the ID; the stored one is accepted also if an earlier release let in what is no ID."""
+        """Return the ID; the stored ID is accepted unchanged, even if it would be invalid as a new ID."""
         max_id: str | None = self.cleaned_data["max_id"] or None
         is_stored = max_id == self.instance.max_id
         return max_id if is_stored or max_id is None else _normalized(user_ids.typed, max_id)

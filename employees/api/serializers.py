@@ -90,9 +90,9 @@ def created(serializer: Any, row: Any) -> dict[str, Any]:
 
 
 def repeated(serializer: Any, answer: Any) -> Any:
-    """Return the stored response of ``created``; without the present right to view the row, its ID and the values sent.
+    """Return the stored response of ``created``; if the user may no longer view the row, its ID and the values sent.
 
-    Values that the request would now be refused for, such as another university, are left out with all the others.
+    If the request would be refused today, for example because of its university, return the ID only.
     """
     ids, user = serializer.scope.university_ids(), serializer.context["request"].user
     if may_view(serializer.context["view"], user) and (ids is None or answer.get("university_id") in ids):
@@ -235,7 +235,8 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         """
         idempotent_request = validated_data.pop("idempotent_request", None)
         if described := validated_data.pop("described", None):
-            # The name lookup needs the university. Check the phone first: a refused request must not create one.
+            # The name lookup needs the university. Check the phone first, because a refused request must not
+            # create a university.
             if Employee.objects.filter(phone=validated_data["phone"]).exists():
                 raise AlreadyExists({"phone": [str(PHONE_TAKEN)]})
             # A standby that confirms the employee confirms the university too.
@@ -292,7 +293,7 @@ ORDERINGS = {
     "last_name": ("last_name", "first_name", "id"),
     "created_at": ("created_at", "id"),
 }
-# The first columns of an ordering select the whole ordering.
+# A request selects an ordering by all or only the first of its columns.
 _COLUMNS = {
     ",".join(sign + column for column in columns[:length]): [sign + column for column in columns]
     for columns in ORDERINGS.values()

@@ -79,7 +79,7 @@ def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
         raise ValidationError({"Idempotency-Key": [_("Must be 1 to 255 visible ASCII characters.")]})
     user_id: Any = request.user.pk
     if isinstance(request.auth, ApiKey):
-        # The owner's other keys may have other rights, and their services choose the same keys.
+        # Other API keys of the owner may have other rights, and their services may choose the same Idempotency-Key.
         key = hashlib.sha256(f"{request.auth.pk} {key}".encode()).hexdigest()
     fingerprint = hashlib.sha256(json.dumps(request.data, sort_keys=True).encode()).hexdigest()
     with without_standby():
@@ -170,7 +170,7 @@ class EmployeeViewSet(ModelViewSet[Employee]):
         serializer = self.get_serializer(data=request.data)
         with idempotent(request) as stored:
             if stored and stored.status is not None:
-                # No standby may have confirmed the first answer.
+                # Wait for a standby: it may not have confirmed yet what the first response was about.
                 with transaction.atomic():
                     locks.limit_commit()
                 return Response(repeated(serializer, stored.answer), status=stored.status)
@@ -281,7 +281,7 @@ class ScopedProfileViewSet(ProfileViewSet):
 
     def record(self, user_id: str, message: Message) -> None:
         if self.request.method not in SAFE_METHODS:
-            # An erasure replaces the MAX ID of such rows by its hash.
+            # An erasure replaces the MAX ID in such rows of the log by its hash.
             audit_log.record(self.request, message, Profile(user_id=user_id))
             return
         employees = self.scope.employees().order_by("pk")

@@ -335,8 +335,8 @@ def _record_failure(run: BackfillRun, error: DatabaseError, after_id: int) -> bo
     """
     _lock(run)
     is_open = run.status in {RunStatus.RUNNING, RunStatus.UNDOING}
-    # A commit that gives up, such as one that waits for a standby, is stored all the same. The next batch has not been
-    # tried then.
+    # A batch whose commit raised an error may be stored nevertheless, for example after a wait for a standby. Then
+    # nothing is to be skipped, because the next batch has not been tried.
     if run.last_id != after_id or run.status in {RunStatus.DONE, RunStatus.UNDONE}:
         return is_open
     logger.warning("backfill batch failed", extra={"event": "backfill_batch_failed", "error": type(error).__name__})
@@ -344,8 +344,8 @@ def _record_failure(run: BackfillRun, error: DatabaseError, after_id: int) -> bo
         return is_open
     until_id, seen = _next_range(run)
     if not seen:
-        # Only the end of the run has failed, which the next task tries again. It must not begin again: it would replace
-        # the names kept for an undo.
+        # Only the end of the run has failed, which the next task tries again. The run must not start from the
+        # beginning, because it would replace the names kept for an undo.
         return False
     bounds = {"after_id": run.last_id, "until_id": until_id, "rows_seen": seen}
     run.batches.create(status=BatchStatus.FAILED, error=logs.error_line(error)[:200], **bounds)

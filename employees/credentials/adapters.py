@@ -22,7 +22,7 @@ class CodeStage(AuthenticateStage):
     """Ask for a code during the log-in, after the password or the identity provider's answer was accepted."""
 
     def handle(self) -> Any:
-        # A password that changes meanwhile ends this log-in.
+        # If the password changes before the code is entered, this log-in ends.
         self.state["hash"] = self.login.user.get_session_auth_hash()
         return super().handle()
 
@@ -53,7 +53,7 @@ class AccountAdapter(DefaultAccountAdapter):
         if second_factor.is_set_up(user):
             name = "mfa_reauthenticate"
         else:
-            # Accounts of the identity provider have no password here: they log in once more.
+            # Users of the identity provider have no password here: they prove their identity by another log-in.
             name = "account_reauthenticate" if user.has_usable_password() else "account_login"
         return [{"id": name, "description": "", "url": reverse(name)}]
 

@@ -61,7 +61,7 @@ class ApiKeyAdmin(GlobalScopeAdmin, AuditedAdmin, ModelAdmin):
         if obj:
             own = ("display_permissions", "expires_at", "prefix", "created_at", "last_used_at", "revoked_at")
             return ("name", "owner", "university", *own)
-        # Only superusers give keys to others: their own rights are not exceeded by any owner's.
+        # Only superusers give keys to others, because no owner of a key has more rights than a superuser.
         return _FIELDS if request.user.is_superuser else [field for field in _FIELDS if field != "owner"]
 
     def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:

@@ -117,7 +117,7 @@ class _TokenView(TokenViewBase):
 class LogInView(_TokenView):
     serializer_class = TokenObtainPairSerializer
 
-    # If a failover loses the log-in, one logs in again.
+    # If a failover loses the log-in, the user logs in again.
     @without_standby()
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().post(request, *args, **kwargs)

@@ -204,7 +204,7 @@ class PasswordAgainView(LoginRequiredMixin, _FormPage):
     text = gettext_lazy("You logged in more than five minutes ago.")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        # If a second factor is set up, a password cannot replace it.
+        # A password cannot replace a second factor that is set up.
         if request.user.is_authenticated and second_factor.is_set_up(request.user):
             return HttpResponseRedirect(reverse("mfa_reauthenticate"))
         return super().dispatch(request, *args, **kwargs)
@@ -231,11 +231,11 @@ class EnrolmentView(_Page, ActivateTOTPView):
     def form_valid(self, form: EnrolmentForm) -> HttpResponse:
         user: Any = self.request.user
         with transaction.atomic():
-            # Two windows of one user: the second waits, and finds the factor of the first.
+            # If the user submits this form in two windows, the second request waits, and finds the factor of the first.
             User.objects.select_for_update(no_key=True).get(pk=user.pk)
             if not second_factor.is_set_up(user):
                 factor, _codes = flows.activate_totp(self.request, form)
-                # The code of the enrolment is no log-in's code.
+                # The code of the enrolment cannot be used for a log-in too.
                 factor.data["step"] = form.step
                 factor.save(update_fields=["data"])
                 second_factor.record_proof(self.request, user, factor)

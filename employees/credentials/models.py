@@ -43,10 +43,10 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
     def start(
         self, user: User, length: timedelta = LONGEST_LOG_IN, session_key: str = "", *, has_second_factor: bool = False
     ) -> LogIn:
-        """Create a log-in; raise AuthenticationFailed if the user's password or status has changed meanwhile.
+        """Create a log-in; raise AuthenticationFailed if the user's password or status differs from that in ``user``.
 
         Lock the user's row to wait for a concurrent change of the password: the trigger that revokes log-ins would miss
-        one that is not committed yet.
+        a log-in that is not committed yet.
         """
         unchanged = get_user_model().objects.filter(pk=user.pk, password=user.password, is_active=True)
         with transaction.atomic():
@@ -150,7 +150,7 @@ class ApiKey(models.Model):
     def record_use(self) -> None:
         """Record the time of use, at most once a minute. While the database is read-only, do nothing.
 
-        It waits for no standby: the request, which may be an emergency stop, would have no time left.
+        Do not wait for a standby: the request, which may be an emergency stop, would have no time left.
         """
         now = timezone.now()
         if self.last_used_at is None or self.last_used_at < now - USE_RECORDED_EVERY:

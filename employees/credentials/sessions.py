@@ -30,7 +30,7 @@ class SessionStore(DatabaseSessionStore):
         if user_id is None or LogIn.objects.usable().filter(session_key=former).update(session_key=self.session_key):
             return
         user = get_user_model().objects.filter(pk=user_id, is_active=True).first()
-        # The session ends if the account is closed, or if another change of the account is committed meanwhile.
+        # If the account is closed, or another change of it has been committed, start no log-in: the session ends.
         with suppress(AuthenticationFailed):
             if user is not None:
                 LogIn.objects.start(user, timedelta(seconds=settings.SESSION_COOKIE_AGE), str(self.session_key))

@@ -142,7 +142,7 @@ def _connect(request: HttpRequest, sociallogin: Any, claims: dict[str, Any]) -> 
         if user.is_superuser:
             raise refuse(request, "superuser", user.get_username())
         if SocialAccount.objects.filter(user=user).exists():
-            # Whoever gets an address later does not get the account that another identity uses.
+            # An address may have a new holder, who must not get the account that the former holder's identity uses.
             raise refuse(request, "connected_otherwise", user.get_username())
         sociallogin.account.user = sociallogin.user = user
         sociallogin.account.save()
@@ -192,7 +192,7 @@ def _managed() -> Any:
 
 def _set_groups(request: HttpRequest, user: User, claims: dict[str, Any]) -> None:
     wanted, had = _groups(claims), set(_managed().filter(user=user).values_list("name", flat=True))
-    # A failover must not give a right back.
+    # If a group is removed, wait for a standby: a failover must not restore the user's rights.
     with without_standby() if had <= wanted else confirmed_together():
         with transaction.atomic():
             user.groups.remove(*_managed().filter(name__in=had - wanted))

@@ -35,7 +35,7 @@ class TokenReused(InvalidToken):
 def log_in_of(token: Any) -> LogIn:
     """Return the log-in to which this token belongs; raise InvalidToken if the log-in is revoked or expired.
 
-    Also raise InvalidToken if the user needs a second factor and the log-in has none, as it is older than this need.
+    Also raise InvalidToken if the user has come to need a second factor after logging in without one.
     """
     ids = [token.get(name) for name in (_LOG_IN_CLAIM, api_settings.JTI_CLAIM)]
     # A text that is not an ID, such as one with a NUL character, could not be looked up.
@@ -56,8 +56,8 @@ def refresh(text: str) -> dict[str, str]:
     """
     token = RefreshToken(text)  # type: ignore[arg-type]
     log_in = log_in_of(token)
-    # A request that waited for a lost standby would fail although the token is stored as used, and its repeat would
-    # count as theft.
+    # A request that waited for a lost standby would fail although the token is stored as used. If the client repeated
+    # the request, that would count as theft.
     with without_standby():
         _row, is_first_use = cast("tuple[BlacklistedToken, bool]", token.blacklist())
         if not is_first_use:

@@ -6,8 +6,8 @@ from config.lib.http.throttling import as_log_in
 from config.postgres.base import without_standby
 from employees.credentials import log_in, single_sign_on
 
-# The log-in of whoever has to act while a standby is lost. A failover may lose it, and then one logs in again. Only
-# single sign-on waits for the standby, and only if it removes a group.
+# Log-ins do not wait for a standby, so that users can act while the standby is lost. If a failover loses a log-in, the
+# user logs in again. Single sign-on waits for the standby only if it removes a group.
 _log_in = without_standby()
 
 urlpatterns = [

@@ -32,7 +32,7 @@ def read_phone(cell: Cell) -> str:
 
 
 def read_id(cell: Cell) -> str:
-    """Return an ID; ``""`` for a word for none, such as NULL or unknown. Raise ValueError as ``read_code`` does."""
+    """Return an ID; ``""`` for a word that means no ID, such as NULL. Raise ValueError as ``read_code`` does."""
     value = read_code(cell)
     typed_values.refuse_logical_values(value)
     return "" if typed_values.is_no_id(value) else value

@@ -32,7 +32,7 @@ _NOT_CYRILLIC = [
     for pattern in (
         # a character that such tables do not contain
         rf"[^\t-\r\x20-\x7f{_L}\xa0«»–—…№°§•]",
-        # a capital within a word that begins small, as in KOI8
+        # a capital within a word that begins with a small letter, as in KOI8
         rf"(?<![{_L}])[{LETTERS}]++[{LETTERS.upper()}]",
         # a symbol in place of a letter
         (
@@ -48,7 +48,8 @@ _NOT_CYRILLIC = [
         rf"[{_LETTERS_OF_UKRAINIAN}][{_LETTERS_OF_BOTH}]*+[{_LETTERS_OF_RUSSIAN}]|[{_LETTERS_OF_RUSSIAN}][{_LETTERS_OF_BOTH}]*+[{_LETTERS_OF_UKRAINIAN}]",
     )
 ]
-# Two letters of a word with Latin letters, and such a word, unless one is confused with its look-alike: Cмирнов.
+# Adjacent letters of the two alphabets; and a word with letters of both, unless its only Latin letter looks like a
+# Cyrillic one, as in Cмирнов.
 _TWO_ALPHABETS = re.compile(rf"[A-Za-z](?:[{_L}]|(?<=[{_L}].))")
 _PARTLY_LATIN = re.compile(
     rf"(?<!\w)(?=[{_L}]*+[A-Za-z])(?![{_L}]*+[ABCEHKMOPTXYaceopxy]?[{_L}]*+(?!\w))[A-Za-z]*+[{_L}]"
@@ -67,25 +68,28 @@ _UNAMBIGUOUS = re.compile(
 )
 # The sizes of a sample: in cells, and in bytes.
 _LARGEST_SAMPLE, _LONGEST_SAMPLE = 3_000, 300_000
-# Scores in bits. A text without capitals may be Hebrew, the more so if it lacks the letters of _NOT_IN_HEBREW.
+# The scores, in bits, of texts that are certainly Cyrillic. A text without capitals may be Hebrew, the more so if it
+# lacks the letters of _NOT_IN_HEBREW.
 _ENOUGH, _ENOUGH_WITHOUT_CAPITALS = 2, 12
-# By how many bits one of two readings must be better, if the other one is possible and written like Russian too.
+# Another reading is possible if its score is _ENOUGH, or if it is at least _POSSIBLE and at most _CERTAIN bits lower
+# than the score in Windows-1251.
 _CERTAIN, _POSSIBLE = 8, -1
 _NOT_IN_HEBREW = frozenset("ыьэюяё")
-# The lowest evidence of a word and of an abbreviation, limited because names come from all languages, and the highest.
+# The lowest evidence of a word, the lowest of an abbreviation, and the highest of any word. They are limited, because
+# names come from all languages.
 _UNUSUAL_WORD, _ABBREVIATION, _MOST = -5, -2, 100
 _IS_ABBREVIATION = re.compile(rf"[{LETTERS.upper()}]{{1,5}}|[{LETTERS.upper()}][{_L}]*[{LETTERS.upper()}]{{2}}")
-# The bytes of two letters may be a Chinese character; those of these names would be rare characters.
+# The bytes of a word of two letters may be a Chinese character, but a rare one for these names.
 _SHORT_NAMES = frozenset({"ли", "ян"})
 _CELL = re.compile(rb"[^;,\t\r\n]+")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
-# In DOS 866, small letters such as “хан” may form Chinese characters in UTF-8.
+# The bytes of small letters in DOS 866, such as “хан”, may be Chinese characters in UTF-8.
 _SMALL_RUSSIAN = re.compile(r"[\x00-@\[-`{-\x7fа-яё]*")
 # More bytes of an 8-bit encoding hardly ever form valid UTF-8.
 _LONGEST_ACCIDENT = 20
 # The byte order marks, which make an encoding certain.
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# In valid UTF-8, these show that the file is in another encoding.
+# Such characters in valid UTF-8 show that the file is in another encoding.
 _NO_CHARACTER = regex.compile(r"[\p{Unassigned}\p{Private_Use}]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # A letter of another alphabet in a word of Latin letters, except for letters that look like Latin ones.
@@ -237,7 +241,7 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
 def _may_be_small_russian(content: bytes) -> bool:
     """Return whether all words consist of small Russian letters if the file is read as DOS 866.
 
-    By accident, only one UTF-8 character in 16 would look like this.
+    Only one in 16 characters of UTF-8 would by accident consist of such letters.
     """
     cells = [cell[0].decode("cp866") for cell in _CELL.finditer(content) if not cell[0].isascii()]
     return all(map(_SMALL_RUSSIAN.fullmatch, cells))
@@ -293,9 +297,9 @@ def _decode_cp1251(content: bytes) -> str:
 def _may_be(encoding: str, sample: bytes, own: str) -> bool:
     """Return whether the sample, read in the other encoding, may be Russian words that differ from ``own``.
 
-    ``own`` is the sample's text in Windows-1251. In MacCyrillic, small Russian letters have the same bytes, except for
-    ё and я, which are Ю and Я in Windows-1251. Their pairs therefore prove nothing, and it is enough if all words are
-    written like Russian ones.
+    ``own`` is the sample's text in Windows-1251. MacCyrillic has the same bytes for small Russian letters except ё and
+    я, so the score of letter pairs cannot distinguish the two encodings. The sample may therefore be in MacCyrillic as
+    soon as all its words are written like Russian ones.
     """
     text, own = (_PAIR.sub(r"\1", each) for each in (sample.decode(encoding, errors="replace"), own))
     if text == own or {"«", "»"} & set(text) or _not_cyrillic(text) is not None:
@@ -352,7 +356,7 @@ def _evidence(word: str) -> int:
     if word.lower() in _SHORT_NAMES:
         return _ENOUGH
     is_regular = word.isupper() or word[1:].islower()
-    # A few letters may be abbreviations or Chinese characters.
+    # A word of a few letters may be an abbreviation or Chinese characters.
     most = _MOST if is_regular and len(word) >= (5 if word.isupper() else 3) else 0
     least = _ABBREVIATION if _IS_ABBREVIATION.fullmatch(word) else _UNUSUAL_WORD
     # Most texts write е for ё, so that pairs with ё are rarer than in names.

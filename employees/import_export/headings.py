@@ -15,7 +15,7 @@ from tablib import Dataset
 
 from config.lib import text as texts
 
-# A column's first heading of each language is that of the template.
+# The first heading of a column in each language is the one in the template.
 _RUSSIAN = {
     "phone": "Телефон, мобильный, мобильный телефон, сотовый, сотовый телефон, телефон мобильный, телефон сотовый",
     "last_name": "Фамилия",
@@ -59,7 +59,7 @@ _FORMS = {
     "сотового": "сотовый",
 }
 _WORD = re.compile(r"[^\W_]+")
-# The longest heading that may be a known one, in characters; a single character may be compatible with eighteen.
+# The longest heading that may be a known one, in characters; NFKD may replace a single character by eighteen.
 LONGEST = 200
 
 

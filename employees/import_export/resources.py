@@ -68,7 +68,7 @@ def _role(cell: Cell) -> str:
 
 @cache
 def _roles() -> dict[str, str]:
-    """Return a dict of role codes whose keys are the normalised codes, and labels in each language."""
+    """Return the role codes by their normalised codes, and by their normalised labels in each language."""
     roles = {texts.look_alike_key(role): str(role.value) for role in Role}
     for language, _name in settings.LANGUAGES:
         with override(language):
@@ -102,7 +102,7 @@ _READERS: dict[str, Callable[[Cell], str]] = {
 
 
 def _is_stored_id(instance: Employee, column: str, cell: Cell) -> bool:
-    """Return whether the cell holds the stored MAX ID, which an earlier release may have taken for one."""
+    """Return whether the cell repeats the stored MAX ID, which is accepted even if it would be invalid as a new ID."""
     return column == "max_id" and isinstance(cell, str) and bare(cell[:LONGEST]) == instance.max_id
 
 
@@ -173,7 +173,7 @@ class DisplayDiff(Diff):
         self.right = self._values(resource, instance)
 
     def as_html(self) -> list[str]:
-        """Return the new values, each changed one after the old one: “Федор → Фёдор”."""
+        """Return the new values; a changed value follows the old one, as in “Федор → Фёдор”."""
         return [
             escape(new)
             if self.new or new == old
@@ -352,7 +352,7 @@ class EmployeeResource(ModelResource):
         described = {name: values[name] for name in ("inn", "kpp", "university_name")}
         if not (described["inn"] or described["university_name"]):
             own = instance.university if instance.university_id else self.university
-            # With another phone, the row may be that of somebody who is in the directory.
+            # If the phone is invalid, the row may belong to an employee, who has a university.
             if own is None and "phone" not in self.row_errors:
                 return {"university_name": [_("A new employee needs a university: fill in its name or its INN.")]}
             return {"kpp": [str(KPP_WITHOUT_INN)]} if own and described["kpp"] not in ("", own.kpp) else {}
@@ -373,7 +373,7 @@ class EmployeeResource(ModelResource):
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
         """Record the MAX ID as a claim if needed, and schedule the lookup of a missing name by the retry task.
 
-        It is a claim if it is new for an existing employee, or if a user who is limited to a university entered it.
+        An ID is a claim if it is new for an existing employee, or if a user who is limited to a university entered it.
         """
         if instance.profile_source == ProfileSource.DEFAULT:
             UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})

@@ -26,25 +26,27 @@ ROW_NUMBER = "ROW"
 # breaks.
 _QUOTED = re.compile(r'(?<![^,;\t\r\n]) *+"([^"]*+(?:""[^"]*+)*+)(?:"|\Z)')
 _RECORD = re.compile(rf'(?:{_QUOTED.pattern}|[^",;\t\r\n]++|[",;\t])++')
-# An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
+# The first bytes of an archive, such as XLSX or ODS, and of the older format, which also holds files with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _DELIMITERS = ",;\t"
-# A first line for Excel, which is not shown as a row there. Other programs save it with as many delimiters as all rows.
+# A first line that names the delimiter for Excel, which does not show the line as a row. Other programs save it with as
+# many delimiters as all rows.
 _DELIMITER_LINE = re.compile(rf'("?)sep=([{_DELIMITERS}])\1\2*+[ \t]*+(?:\r\n|[\r\n]|\Z)', re.IGNORECASE)
 _BRACKETED = re.compile(r"\([^()]*+\)")
-# So many known headings, in addition to two for each that another delimiter finds in unknown ones, are no accident.
+# A delimiter is clear if it finds this many known headings, plus two for each known one that another delimiter would
+# find within unknown headings.
 _CLEARLY_KNOWN = 2
-# A line with so many digits may hold a phone.
+# A line with at least this many digits may hold a phone.
 _FEWEST_DIGITS = 7
 _DIGIT, _LINE_BREAKS = re.compile("[0-9]"), re.compile(r"[\r\n]+")
-# What the heading of a column names whose numbers are of no other person.
+# Words in the headings of columns whose numbers belong to the same person, such as a work phone or an INN.
 _OTHER_NUMBERS = re.compile(r"\b(?:тел|моб|факс|инн|кпп|паспорт|снилс|tel|phone|mob|fax|inn|kpp)", re.IGNORECASE)
 # The parts of a line, each with the position of its cell.
 _Line = list[tuple[int, str]]
 # The column that only exports have.
 _EXPORTED = "profile_source"
 _MOST_INVISIBLE = 100
-# Each heading is compared with those of the known columns.
+# Limited, because each heading is compared with those of the known columns.
 _MOST_COLUMNS = 1_000
 # The number of the column ZZZ.
 _LAST_LETTERS = 18_278
@@ -84,8 +86,8 @@ def read_csv(content: bytes, *, max_rows: int | None = None) -> Table:
 def _csv_rows(text: str) -> Iterator[Row]:
     """Yield the number of each filled row, and its cells by column; raise UnreadableFile for broken quotes.
 
-    If a quote of a row is not closed, or it has a filled cell beyond the last column of the header, its cell 0 is a
-    ValueError.
+    If a quote of a row is not closed, or the row has a filled cell beyond the last column of the header, its cell 0 is
+    a ValueError.
     """
     named = _DELIMITER_LINE.match(text)
     delimiter = named[2] if named else _delimiter(text)
@@ -121,7 +123,7 @@ def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
 
 
 class _OpenQuotes:
-    """Find the rows that a cell contains because its quote is not closed; what may be one or a note counts as one."""
+    """Find whole rows in a cell whose quote is not closed; a line that may be a row or a note counts as a row."""
 
     def __init__(self, header: list[str], delimiter: str) -> None:
         self._header, self._delimiter = header, delimiter
@@ -129,7 +131,7 @@ class _OpenQuotes:
         self._phone = self._columns.index("phone") if "phone" in self._columns else len(header)
 
     def error_of(self, row: list[str]) -> str:
-        """Return the error of a row with two lines that have a phone in its column, or a line with a whole row."""
+        """Return an error if two lines of a row have a phone in its place, or one line is a whole row; else ``""``."""
         if not any("\n" in cell or "\r" in cell for cell in row):
             return ""
         lines = self._lines(row)
@@ -138,7 +140,7 @@ class _OpenQuotes:
         for line in lines:
             position = line[0][0]
             own = [part for at, part in line if at == position]
-            # A heading or an address of two lines may have many delimiters, but hardly so many digits.
+            # A heading or an address of two lines may have many delimiters, but hardly as many digits as a phone.
             needs_digits = self._delimiter == "," or is_header
             is_whole = len(own) >= len(self._header) and (not needs_digits or _may_have_phone("".join(own)))
             if not (is_whole or self._has_phone(line)) or (not is_header and self._is_note(line, len(own))):
@@ -150,7 +152,7 @@ class _OpenQuotes:
         return ""
 
     def _lines(self, row: list[str]) -> Iterator[_Line]:
-        """Yield the lines that the row has without its quotes, but no numbers of other columns than that of phones."""
+        """Yield the lines of the row without its quotes, and without the numbers in columns other than the phone's."""
         line: _Line = []
         for position, cell in enumerate(row[: len(self._columns)]):
             first, *others = _LINE_BREAKS.split(cell if self._delimiter in cell else cell.rstrip("\r\n"))
@@ -165,7 +167,7 @@ class _OpenQuotes:
     def _has_phone(self, line: _Line) -> bool:
         position, part = line[self._phone] if len(line) > self._phone else (0, "")
         try:
-            # A name has hardly so many digits, even if they are no phone.
+            # A name hardly has as many digits as a phone, even if they are no valid phone.
             return _may_have_phone(part) and (
                 self._columns[position] in NAMES or bool(phones.normalize(part[:LONGEST]))
             )
@@ -173,9 +175,9 @@ class _OpenQuotes:
             return False
 
     def _is_note(self, line: _Line, own: int) -> bool:
-        """Return whether the line, with ``own`` parts in its first cell, is a mere phone, has none, or names a number.
+        """Return whether the line is a note: only a phone, text in place of the phone, or a name with digits.
 
-        A line of a name is neither.
+        ``own`` is the number of parts in the line's first cell. A line in the cell of a name is no note.
         """
         if self._columns[line[0][0]].endswith("name"):
             return False
@@ -217,7 +219,7 @@ def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
     likely = [one for one in _DELIMITERS if ranks[one][:2] == most]
     if len(likely) > 1:
         used = _QUOTED.sub("", rows)
-        # What no row contains separates nothing.
+        # A delimiter that no row contains separates nothing.
         likely = [one for one in likely if one in used] or likely
     best = max(likely, key=lambda one: (ranks[one].whole, -_mixed(unquoted, one), unquoted.count(one)))
     # A file without phones is refused in any case.
@@ -227,7 +229,7 @@ def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
 
 
 class _Rank(NamedTuple):
-    """The number of known headings, whether the phone is among them, and how many have no known one as a part."""
+    """The number of known headings, whether the phone is among them, and how many contain no other known heading."""
 
     known: int
     has_phone: bool
@@ -272,9 +274,9 @@ def _mixed(unquoted: str, delimiter: str) -> int:
 def _refuse_others(delimiter: str, likely: list[str], ranks: dict[str, _Rank], unquoted: str, rows: str) -> None:
     """Raise UnreadableFile if another delimiter may be meant: one in a heading without quotes and in the rows.
 
-    No known heading has a semicolon or a tab. Headings such as “Phone, personal” and “Position, department” are common:
-    they are accepted if the comma is not ``likely``, and unknown ones only among enough known ones. Fewer are enough if
-    the comma finds no phone, because the file would be refused.
+    No known heading has a semicolon or a tab. Headings with a comma, such as “Phone, personal” and “Position,
+    department”, are common. They are accepted if the comma is not ``likely`` and, if they are unknown, only beside
+    enough known headings. Fewer known headings are enough if no phone is found with the comma as delimiter.
     """
     known = ranks[delimiter].known
     for other in _DELIMITERS.replace(delimiter, ""):
@@ -294,15 +296,19 @@ def _refuse_others(delimiter: str, likely: list[str], ranks: dict[str, _Rank], u
 
 
 def _is_mere_comma(headings: list[str], known: int, known_by_comma: int) -> bool:
-    """Return whether a comma is only a part of headings: it is in brackets, or there are many more known headings."""
+    """Return whether the commas in these headings are no delimiters.
+
+    This is so if all are in brackets, or if the other delimiter finds at least two known headings, and more than twice
+    as many as the comma.
+    """
     is_bracketed = not any("," in _BRACKETED.sub("", heading) for heading in headings)
     return is_bracketed or _CLEARLY_KNOWN <= known > 2 * known_by_comma
 
 
 def _parted_by_comma(delimiter: str, other: str, unquoted: str) -> list[str]:
-    """Return the headings that the comma as delimiter would part, unless the other delimiter only fills up the row.
+    """Return the headings that the comma as delimiter would split, unless the other delimiter only fills up the row.
 
-    A comma belongs to many a text, so it is the most likely to be a part of a heading.
+    Many texts contain a comma, so it is the delimiter that is most likely a part of a heading.
     """
     is_within = delimiter == "," and other in unquoted.strip(f"{other} \r\n")
     return _headings_with(delimiter, unquoted, other) if is_within else []
@@ -319,7 +325,7 @@ def _unclear(delimiter: str, other: str, headings: list[str]) -> UnreadableFile:
 
 
 def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:
-    """Read the only filled sheet of a workbook; raise UnreadableFile if several are filled, or it is no workbook."""
+    """Read the only filled sheet of a workbook; raise UnreadableFile for several filled sheets or other content."""
     try:
         filled = ((name, _filled(rows)) for name, rows in Workbook(content).sheets())
         sheets = [(name, first, rows) for name, rows in filled if (first := next(rows, None))]

@@ -30,8 +30,8 @@ _MAX_UNPACKED = 64 * 1024**2
 _MAX_PARTS = 2_000
 # Excel's own limits.
 _MAX_ROW, _MAX_COLUMN, _MAX_FORMAT = 1_048_576, 16_384, 255
-# A format that shows only the digits and what may stand between them. Others show “+84951234567” or “100%”, which is
-# not the same as the number.
+# A format that shows only the digits and what may stand between them. With another format, Excel shows a text that
+# differs from the number, such as “+84951234567” or “100%”.
 _PLAIN_FORMAT = re.compile(
     # A locale of more than six digits chooses other digits, as DBNum does; a star fills the cell with its character.
     r"(?:General|\[(?!\$|DBNum)[^]]*]|\[\$[^]\d+%-]*(?:-[0-9A-F]{1,6})?]|_.|\*[^\d+%]"
@@ -81,7 +81,7 @@ def _too_large() -> InvalidWorkbook:
     return InvalidWorkbook(message)
 
 
-# What a damaged archive or part raises; ValueError includes a file name in no known encoding.
+# What a damaged archive or part raises; one cause of ValueError is a file name in no known encoding.
 _DAMAGES = (
     *(BadZipFile, EOFError, ExpatError, LookupError, NotImplementedError, OSError, ValueError, struct.error),
     zlib.error,

@@ -144,7 +144,7 @@ class Employee(models.Model):
             # For the orderings of the API's list, with their tie-breakers (employees.api.serializers).
             models.Index(fields=["last_name", "first_name", "id"], name="idx_employees_by_last_name"),
             models.Index(fields=["created_at", "id"], name="idx_employees_created_at"),
-            # For one university: if it was added late, its employees are at the end of the index above.
+            # For lists of one university: if it was added late, its employees are at the end of the index above.
             models.Index(fields=["university", "created_at", "id"], name="idx_employees_univ_created"),
         ]
         constraints: ClassVar = [

@@ -31,9 +31,9 @@ KPP_WITHOUT_INN = _("A KPP needs an INN. Enter both, or leave the KPP empty.")
 
 
 class AmbiguousUniversity(ValueError):
-    """Raised when a description does not mean one university; the message is for the user who entered it.
+    """Raised when a description does not identify a single university; the message is for the user who entered it.
 
-    ``field`` is the part of the description that the message is about.
+    ``field`` is the part of the description to which the message refers.
     """
 
     def __init__(self, field: str, message: str | Promise) -> None:
@@ -47,7 +47,7 @@ class UniversityQuerySet(models.QuerySet["University"]):
         return self.find(**description) or self.create_described(**description)
 
     def create_described(self, *, inn: str, kpp: str, university_name: str) -> University:
-        """Create and return the university that ``find`` has not found; return it if somebody else has created it."""
+        """Create the university that ``find`` has not found, unless somebody else has created it by now; return it."""
         name = clean(university_name)
         if inn:
             return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": name or _UNNAMED})[0]
@@ -56,9 +56,9 @@ class UniversityQuerySet(models.QuerySet["University"]):
     def find(self, *, inn: str, kpp: str, university_name: str) -> University | None:
         """Return the university with this INN and KPP or, without an INN, with this name; None if there is none.
 
-        An INN without a KPP means the university without a KPP or else the only one with the INN, and a name means the
-        one without an INN or else the only one. Raise AmbiguousUniversity if there are several, which are branches, or
-        if a KPP without an INN is not that of a university with the name.
+        Of several universities with the INN, which are branches, return the one without a KPP; of several with the
+        name, the one without an INN. Raise AmbiguousUniversity if there is no such one, and for a KPP without an INN
+        unless it is the KPP of a university with the name.
         """
         if inn:
             candidates = list(self.filter(inn=inn, **({"kpp": kpp} if kpp else {})))
@@ -82,12 +82,12 @@ class UniversityQuerySet(models.QuerySet["University"]):
     def is_known(self, *, inn: str, kpp: str, university_name: str) -> bool:
         """Return whether there is a university with this INN and KPP or, without an INN, with this name.
 
-        If there is one, no new one may be created with this description.
+        If there is one, this description must not create another.
         """
         return (self.filter(inn=inn, kpp=kpp) if inn else self.named(university_name)).exists()
 
     def named(self, name: str) -> UniversityQuerySet:
-        """Return the universities with exactly this name; without any, ignore case, and then also look-alike letters.
+        """Return the universities with exactly this name; if there are none, ignore case, then also look-alike letters.
 
         See docs/reference/names.md. Earlier releases stored names as they were entered, so stored names may not be
         clean.
@@ -132,7 +132,7 @@ class University(models.Model):
 
 
 class Membership(models.Model):
-    """The link between a user and one university, which limits the user to it; groups grant the permissions there."""
+    """The link that limits a user to one university; groups grant the permissions at that university."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, verbose_name=_("user"))
     university = models.ForeignKey(University, models.CASCADE, related_name="members", verbose_name=_("university"))

@@ -47,7 +47,7 @@ _STATE_COLOURS = {
     State.QUARANTINED: "warning",
     State.DEAD: "danger",
 }
-# A replay sets next_try_at first and writes its Replay row after that, later when it updates many rows.
+# A replay first sets next_try_at, and writes its Replay row afterwards; the more rows it updates, the later.
 _REPLAY_RECORDED_WITHIN = timedelta(minutes=1)
 _TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
 _MOST_GROUPS = 100
@@ -206,7 +206,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
         return updates.defer("body", "dedup_key", "before_replay")  # type: ignore[no-any-return]
 
     def get_list_filter(self, request: HttpRequest) -> Any:
-        # The last, so that it searches only what the other filters have left.
+        # BodyFilter is the last filter, so that it searches only the updates that the other filters have left.
         return (*self.list_filter, BodyFilter) if self.has_raw_body_permission(request) else self.list_filter
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:

@@ -31,8 +31,8 @@ _TAKEN = (
     "id", "body", "update_type", "reason", "user_id", "has_names", "has_changed_profile", "received_at", "stored_at",
     "request_id", "tries",
 )  # fmt: skip
-# No clock may keep an update from its first attempt: that of the web server may have been ahead. A later attempt that
-# is farther away than the longest pause was scheduled before a clock was set back.
+# The first attempt waits for no clock, because the web server's clock may have been ahead. If a later attempt is
+# farther away than the longest pause, a clock has been set back since it was scheduled.
 LONGEST_PAUSE = timedelta(minutes=15)
 _TAKE = f"""
 SELECT {", ".join(_TAKEN)} FROM webhook_inbox
@@ -56,7 +56,7 @@ _REPLAYED: dict[str, models.Field[Any, Any]] = {
     "next_try_at": models.DateTimeField(),
     "finished_at": models.DateTimeField(),
 }
-# How many of the latest updates an estimate of the processing time is taken from.
+# The number of latest updates from which the processing time is estimated.
 _TIMED = 1000
 # How much the clocks of hosts, of PostgreSQL and of MAX may differ.
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -168,7 +168,7 @@ class InboxUpdate(models.Model):
     has_names = models.BooleanField(_("contains names"), db_default=False)
     has_changed_profile = models.BooleanField(_("changed the profile"), db_default=False)
     received_at = models.DateTimeField(_("received at"))
-    # By PostgreSQL's clock: that of the host may have been wrong. Rows of earlier releases have no such time.
+    # The time by PostgreSQL's clock, because the host's clock may have been wrong. Rows of earlier releases have none.
     stored_at = models.DateTimeField(null=True, db_default=Now(), editable=False)
     request_id = models.CharField(_("request ID"), max_length=64, blank=True, db_default="")
     finished_at = models.DateTimeField(_("finished at"), null=True)
@@ -195,7 +195,7 @@ class InboxUpdate(models.Model):
             ),
             models.Index(fields=["finished_at"], name="webhook_inbox_settled", condition=_SETTLED),
             models.Index(fields=["finished_at"], name="webhook_inbox_dead", condition=Q(state="dead")),
-            # For reports: the part of a minute at the start of a window is counted from the inbox.
+            # For reports: a window may start within a minute, and the rest of that minute is counted from the inbox.
             models.Index(fields=["received_at"], name="webhook_inbox_counted", condition=~Q(state="pending")),
             # For the admin: the updates in a rare state, and all updates from one person.
             models.Index(fields=["state", "-id"], name="webhook_inbox_rare", condition=Q(state__in=_RARE)),
@@ -261,8 +261,9 @@ class DuplicateDelivery(models.Model):
 class Replay(models.Model):
     """An audit record of a replay: who put which updates back into the queue, when and why.
 
-    Until its first attempt, each of its updates has ``queued_at`` as the time of the next attempt. ``queued_at`` is
-    None for replays made by an earlier release and for cancellations. A trigger prevents changes to these rows.
+    Until the first attempt after the replay, each of its updates has ``queued_at`` as the time of the next attempt.
+    ``queued_at`` is None for replays made by an earlier release and for cancellations. A trigger prevents changes to
+    these rows.
     """
 
     at = models.DateTimeField(_("time"), auto_now_add=True)

@@ -154,7 +154,7 @@ def _item(body: bytes, update: object) -> Item:
 # Returns the keys of an object, also those of which a decoder keeps only the last value. The numbers have been checked.
 _keys = json.JSONDecoder(object_pairs_hook=lambda pairs: [key for key, _value in pairs], parse_float=str, parse_int=str)
 _LIST_BEGINS = re.compile(rb"\s*:\s*\[")
-# What separates items: brackets and commas outside of strings, and a quotation mark that begins an endless string.
+# What separates items: brackets and commas outside of strings, and the opening quotation mark of a string without end.
 _SEPARATOR = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([][{},"])', re.DOTALL)
 
 
@@ -192,9 +192,9 @@ def _list_begin(body: bytes) -> int:
 
 
 def _ends(sign: bytes | None, opened: list[bytes]) -> bool:
-    """Return whether the search ends at this sign: at a bracket that closes nothing, or at a string that does not end.
+    """Return whether ``sign`` ends the search: a bracket that closes nothing, or the beginning of an endless string.
 
-    If the sign closes a bracket, that bracket is removed from ``opened``.
+    If the sign closes a bracket, remove that bracket from ``opened``.
     """
     return sign == b'"' or (sign in (b"]", b"}") and (not opened or opened.pop() + sign not in (b"[]", b"{}")))
 

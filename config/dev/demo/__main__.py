@@ -23,12 +23,12 @@ from config.dev.supervisor import Supervisor
 from config.dev.terminal import say
 
 SECRET = "demo-webhook-secret"  # noqa: S105 (the demo's own)
-# History that ends earlier than this has too wide a gap before the live traffic.
+# If the history ended longer ago, the gap before the live traffic would be too wide.
 KEPT_FOR = timedelta(hours=12)
 _MARKER = "demo.json"
 _KEPT = {_MARKER, "supervisor.lock", "logs"}
 _OWN = {"HOST", "PORT", "DATA_DIR", "WEB_WORKERS", "DEBUG"}
-# A step may follow the last one after minutes, and the gates are checked often enough to watch.
+# Rollout steps may follow each other within minutes, and the gates are checked often, so that one can watch both.
 _SETTINGS = {
     "DEBUG": "true",
     "ENV_FILE": os.devnull,

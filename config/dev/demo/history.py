@@ -98,7 +98,7 @@ def _backdate(table: str, column: str, moments: Iterable[tuple[int, datetime]]) 
     """Set a timestamp column that Django fills in or that a trigger protects; ``moments`` are pairs of ID and time."""
     ids, times = map(list, zip(*moments, strict=True))
     with connection.cursor() as cursor:
-        # Without the role, the triggers of the audit tables refuse.
+        # In any other role, the triggers of the audit tables would refuse the change.
         cursor.execute("SET LOCAL session_replication_role = replica")
         cursor.execute(
             f"UPDATE {table} t SET {column} = w.at FROM unnest(%s::bigint[], %s::timestamptz[]) w (id, at)"  # noqa: S608 (ours)

@@ -31,7 +31,7 @@ _WOMEN = (  # noqa: SIM905 (names, not a list of quotes)
     " Ксения Лариса Лидия Любовь Людмила Маргарита Марина Мария Надежда Наталья Нина Ольга Полина Светлана София"
     " Тамара Татьяна Юлия"
 ).split()
-# In the masculine; the feminine adds "а" or replaces "ий" and "ой" by "ая". Others do not change.
+# In the masculine; the feminine adds "а" or replaces "ий" and "ой" by "ая". Other surnames do not change.
 _SURNAMES = (  # noqa: SIM905 (names, not a list of quotes)
     "Абрамов Алексеев Андреев Антонов Афанасьев Баранов Белов Беляев Богданов Борисов Васильев Виноградов Власов"
     " Волков Воробьёв Гаврилов Голубев Горбунов Григорьев Гусев Давыдов Данилов Дмитриев Егоров Ершов Жуков Зайцев"

@@ -55,7 +55,7 @@ def gate_checks(lived: Simulation) -> Iterator[GateCheck]:
 
 
 def _of_the_step(lived: Simulation, photo: Snapshot) -> Iterator[GateCheck]:
-    """Yield the checks of the gates about the present step, as monitoring.rollout_control.gates counts them."""
+    """Yield the checks of the gates of the present step, as monitoring.rollout_control.gates measures them."""
     since, percent, _reason = lived.story.steps[-1]
     rows = lived.comparisons[: photo.compared_until]
     week, low = photo.at - comparison_stats.WINDOW, percent * BUCKETS // 100
@@ -91,7 +91,7 @@ def _measured(photo: Snapshot, random: Random) -> Iterator[tuple[str, Measured]]
     data["employees_by_source"] = dict(photo.sources)
     yield "coverage", Measured(photo.users_with_profiles / photo.users, photo.users, data=data)
     yield "full_names", Measured(photo.full_names / photo.users, photo.users)
-    # Nothing is older than two weeks, so that everything is fresh.
+    # No name is older than two weeks, so all names are fresh.
     completeness = (photo.complete + (photo.profiles - photo.complete) / 2) / max(photo.profiles, 1)
     yield "profile_quality", Measured(0.7 * completeness + 0.3, photo.profiles)
     yield "profile_completeness", Measured(completeness, photo.profiles)

@@ -48,7 +48,7 @@ django.db.utils.OperationalError: canceling statement due to lock timeout"""
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Row counts of the tables at one time; ``compared`` counts the comparison outcomes of the seven days before it.
+    """Row counts of the tables at one time; ``compared`` counts the comparison outcomes of the preceding seven days.
 
     ``updated_at`` is the time of the last update, ``compared_until`` the number of all comparisons so far.
     """
@@ -114,7 +114,7 @@ class Simulation:
         yield story.outage[1], last, self._retry_unresolved
         yield story.backfilled_at, last, self._backfill
         recent = [story.now - timedelta(hours=hours) for hours in range(48)]
-        # Gates are shown over the last hours: these are dense.
+        # Pages show the gates of the last hours, so there are more snapshots of these hours.
         recent += [story.now - number * _DENSE for number in range(1, _DENSE_FOR // _DENSE) if number * _DENSE % _HOUR]
         checks = [story.now - timedelta(minutes=minutes) for minutes in (2, 4, 6)]
         for at in (*recent, *checks, *(story.now - timedelta(hours=hours) for hours in range(48, 24 * 14, 6))):
@@ -158,7 +158,7 @@ class Simulation:
         if at < self.story.collecting_since:
             row.state = State.SKIPPED
         elif (draw < 0.004 and age > timedelta(hours=1)) or (age < timedelta(minutes=30) and not self.has_quarantined):
-            # One in the last hour, whatever the draws are: so many cause no alert.
+            # Quarantine one update of the last hour, whatever the draws are: a single one causes no alert.
             self.has_quarantined = self.has_quarantined or age < timedelta(hours=1)
             row.state, row.reason, row.update_type = State.QUARANTINED, "the body is not JSON", OTHER
             row.body, row.processing_ms = row.body and row.body[:-9], None

@@ -10,7 +10,7 @@ from profiles.rollout.phases import PHASES
 DAYS = 14
 MOSCOW = timedelta(hours=3)
 OPERATOR, CLERK, OFFICER, ADMIN = "operator", "clerk", "officer", "admin"
-# Universities by their place in people.UNIVERSITIES: one asked to wait, one volunteered.
+# Two universities, by their index in people.UNIVERSITIES: the first asked to wait, the second volunteered.
 DENIED, VOLUNTEER = 3, 5
 
 

@@ -49,26 +49,26 @@ def _shown_value(value: Any, empty: str, boolean: bool = False) -> Any:
 
 
 def _moment(at: datetime) -> SafeString:
-    # Otherwise a wide table shows it in four lines.
+    # Otherwise, a wide table would break the time into four lines.
     return format_html('<span class="whitespace-nowrap">{}</span>', times.element(at))
 
 
 def _rounded(value: float) -> str:
-    """Return a number with at most two decimals; one that would be 0 as “< 0.01”."""
+    """Return a number with at most two decimals, or “< 0.01” if it would be rounded to 0."""
     if 0 < abs(value) < 0.01:
         return f"{'<' if value > 0 else '>'} {number_format(0.01 if value > 0 else -0.01)}"
     return number_format(round(value, 2))
 
 
-# Lists and read-only fields show moments as other pages do, and readable numbers; the theme has no setting for that.
+# Lists and read-only fields show datetimes as other pages do, and rounded numbers; the theme has no setting for that.
 vars(unfold_list)["display_for_field"] = vars(fields)["display_for_field"] = _shown_field
 vars(unfold_list)["display_for_value"] = _shown_value
 
 
 def _with_filters(context: dict[str, Any], url: str) -> str:
-    """Return the address of a row's page with the filters of the list, to which the reader comes back from there.
+    """Return the address of a row's page, with the filters of the list, so that the page can lead back to the list.
 
-    Django's function is made for any address: it resolves that of each row, which is a seventh of a page's calls.
+    Django's function resolves the address of each row first, which is a seventh of a page's calls.
     """
     filters = context["preserved_filters"]
     return f"{url}?{filters}" if filters else url
@@ -88,7 +88,7 @@ class ModelAdmin(unfold.ModelAdmin):
     """The base class of all model pages. URLs can filter lists only by lookups that raise no error for any value."""
 
     list_per_page = 50
-    # The theme's template asks for it twice for each row, and a missing attribute takes a tenth of a millisecond.
+    # The theme's template reads this twice for each row; without it, each read takes a tenth of a millisecond.
     list_sections: ClassVar[tuple[()]] = ()
 
     @admin.display(description=unfold.ModelAdmin.action_checkbox.short_description)
@@ -111,7 +111,7 @@ class ModelAdmin(unfold.ModelAdmin):
         return response
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """Log without waiting for a standby, so that the deletion follows; the deletion waits for both."""
+        """Log without waiting for a standby: a failed wait would prevent the deletion, whose commit waits for both."""
         with without_standby():
             return super().log_deletions(request, queryset)
 
@@ -123,7 +123,7 @@ class ModelAdmin(unfold.ModelAdmin):
         return field
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Read the moments in the address, which the inputs for date and time expect; omit those that are none."""
+        """Parse the datetimes in the address for the inputs of date and time; leave out invalid ones."""
         initial: dict[str, Any] = super().get_changeform_initial_data(request)
         for field in self.opts.fields:
             if isinstance(field, DateTimeField) and field.name in initial:
@@ -160,7 +160,7 @@ class ModelAdmin(unfold.ModelAdmin):
 
 
 class MergingAdmin(ModelAdmin):
-    """Save only the fields that the user changed; refuse a change to a field that someone else changed meanwhile."""
+    """Save only the fields that the user changed; refuse a change to a field that someone else has changed too."""
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)

@@ -1,7 +1,7 @@
 """Forms that were opened before someone else saved the same row: only the fields that the user changed are saved.
 
 The page sends back the values that it showed; a field counts as changed if it differs from these values, whatever is
-stored by now. If someone else has changed it too, it is refused; saving again uses the user's value.
+stored by now. If someone else has changed the field too, the form is refused; saving again uses the user's value.
 """
 
 import json
@@ -99,7 +99,7 @@ class MergingForm(_Form):
     def _is_overtaken(self, name: str, value: Any) -> bool:
         """Return whether the value in the database differs from the value that the page showed.
 
-        If it differs, show the value of the database from now on, so that saving again succeeds.
+        If it differs, put the value of the database into the form as the shown one, so that saving again succeeds.
         """
         bound = self[name]
         if not bound.field.show_hidden_initial:

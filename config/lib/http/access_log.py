@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
-# The logger's name is the component of these lines.
+# The logger's name is the “component” of these lines.
 logger = logging.getLogger("access")
 _LONGEST = 200
 _REFUSALS = (401, 403, 429)

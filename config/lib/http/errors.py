@@ -70,7 +70,7 @@ _REPLACED: dict[Any, dict[str, Promise]] = {
 }
 for _class, _messages in _REPLACED.items():
     _class.default_error_messages = _class.default_error_messages | _messages
-# REST framework's answer to a body that is null, which has no translation either.
+# REST framework's message about a body that is null; it has no Russian translation.
 _NO_DATA = {"non_field_errors": ["No data provided"]}
 
 
@@ -170,10 +170,10 @@ def is_refused_by_database(error: Exception) -> bool:
 def failure(error: BaseException | None) -> Failure | None:
     """Return the failure if the request did not cause the error: the database is unavailable or has another schema.
 
-    Too many open files count too, and a change that is not confirmed or only may be stored. Return None for others.
+    Also for too many open files, and for a commit that is not confirmed or not answered. Return None for other errors.
     """
     if isinstance(error, CommitNotConfirmed):
-        # Without Retry-After: a client that repeats a change may do it twice.
+        # Without Retry-After: a client that repeats the request may make the change twice.
         return Failure(_(NOT_CONFIRMED), "NOT_CONFIRMED", {})
     if isinstance(error, CommitUnanswered):
         return Failure(_(UNANSWERED), "MAYBE_STORED", {})

@@ -64,8 +64,8 @@ class TokenBuckets:
     """A token bucket for each caller.
 
     With a ``name``, the buckets are stored in Redis and shared by all processes. Without one, and while Redis fails,
-    they are in the memory of this process, for its 10,000 most recent callers only. Each begins with what it had in
-    Redis: if a slow answer of Redis gave each process a full bucket, the limit would be far from exact.
+    they are in the memory of this process, for its 10,000 most recent callers only. A bucket begins with its tokens in
+    Redis: if each process began with a full bucket after a slow answer of Redis, the limit would be far from exact.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -98,7 +98,7 @@ class TokenBuckets:
         return wait
 
     def _keep(self, caller: str, tokens: float) -> None:
-        """Keep how many tokens a caller has now, as the most recent caller."""
+        """Store the number of the caller's tokens, and make the caller the most recent one."""
         self._buckets.pop(caller, None)
         self._buckets[caller] = (tokens, time.monotonic())
         if len(self._buckets) > _MAX_CALLERS:
@@ -120,7 +120,7 @@ class UserRate(_BucketThrottle):
     def allow_request(self, request: Request, view: APIView) -> bool:
         rate = settings.API_RATE_LIMIT
         if rate and request.user and request.user.pk:
-            # The name of a key's user contains the key's name: each key has a bucket of its own.
+            # For an API key, the user name contains the name of the key, so each key has a bucket of its own.
             self.seconds_left = self.buckets.take(request.user.get_username(), rate, rate * _BURST_SECONDS)
         return not self.seconds_left
 

@@ -46,9 +46,9 @@ _OWN = "directory."
 _DJANGO_AFTER = "django.contrib.sessions.middleware.SessionMiddleware"
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 _TABLE = re.compile(r'(?:FROM|INTO|UPDATE|JOIN)\s+"?([a-z_0-9]+)', re.IGNORECASE)
-# Spans have at most so many links by default.
+# By default, a span has at most this many links.
 _MOST_LINKS = 128
-# A collector that does not answer delays the end of a process by at most about twice as many seconds.
+# In seconds. A collector that does not answer delays the end of a process by at most about twice this time.
 _LONGEST_EXPORT = 2
 
 _tracer: trace.Tracer
@@ -129,7 +129,7 @@ def install(process: str) -> None:
     # OpenTelemetry's own default ignores OTEL_TRACES_SAMPLER_ARG.
     os.environ.setdefault("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     os.environ.setdefault("OTEL_TRACES_SAMPLER_ARG", "1.0")
-    # The names of attributes that are stable: by default, the instrumentations have older ones.
+    # Use the stable names of attributes; by default, the instrumentations use older names.
     os.environ.update(OTEL_SEMCONV_STABILITY_OPT_IN="http,database")
     provider = TracerProvider(id_generator=_RequestIds(), shutdown_on_exit=False)
     provider.sampler = _sampler = _OwnRoots(provider.sampler)

@@ -12,7 +12,7 @@ from employees.import_export.tables import UnreadableFile, read
 from employees.models import University
 from profiles import phones
 
-# Without markup: a file's name is any text.
+# Without markup, because the name of a file may be any text.
 _COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
 
 

@@ -18,12 +18,12 @@ from webhooks.notify import SWEEP_SECONDS, Listener
 from webhooks.processing import process_inbox
 
 logger = logging.getLogger(__name__)
-# Longer than a batch, which has a deadline, and what follows when it fails.
+# Longer than a batch, which has a deadline, and the work after a failed batch.
 _STALLED_SECONDS = 30.0
 
 
 class Stopping(threading.Event):
-    """The event that ends the loop of the inbox; the loop looks at it before each batch, or it hangs."""
+    """The event that ends the loop of the inbox. The loop checks it before each batch, unless the loop hangs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Stopping(threading.Event):
         return super().is_set()
 
     def is_watched(self) -> bool:
-        """Return whether the loop has looked at it in the last _STALLED_SECONDS."""
+        """Return whether the loop has checked the event in the last _STALLED_SECONDS."""
         return time.monotonic() - self._seen_at < _STALLED_SECONDS
 
 
