@@ -7,6 +7,7 @@ import re
 from django.utils.translation import gettext_noop
 
 from config.lib.messages import Message
+from config.postgres.base import NOT_CONFIRMED, UNANSWERED
 
 T = gettext_noop
 
@@ -22,6 +23,8 @@ _BY_CLASS = {
     **dict.fromkeys(("ConnectionResetError", "ChunkedEncodingError", "SMTPServerDisconnected"), _CONNECTION_LOST),
     **dict.fromkeys(("AuthenticationError", "SMTPAuthenticationError"), _WRONG_PASSWORD),
     **dict.fromkeys(("OperationalError", "InterfaceError"), T("PostgreSQL did not respond or cancelled the query")),
+    "CommitNotConfirmed": NOT_CONFIRMED,
+    "CommitUnanswered": UNANSWERED,
     **dict.fromkeys(("DataError", "IntegrityError"), T("PostgreSQL rejected a value")),
     "ProgrammingError": T("the database schema does not match this version"),
     **dict.fromkeys(("SSLError", "SSLCertVerificationError"), T("certificate not trusted")),

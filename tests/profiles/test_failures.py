@@ -3,7 +3,16 @@
 import pytest
 from django.utils import translation
 
+from config.lib.http.errors import failure
+from config.postgres.base import CommitNotConfirmed, CommitUnanswered
 from profiles.failures import message_for
+
+
+def test_pages_logs_and_the_api_use_one_text() -> None:
+    for error in (CommitNotConfirmed(), CommitUnanswered()):
+        known = failure(error)
+        assert known
+        assert str(message_for(type(error).__name__)) == known.reason
 
 
 @pytest.mark.parametrize(
