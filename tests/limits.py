@@ -35,7 +35,7 @@ class Limit(NamedTuple):
 LIMITS = [
     Limit("config.postgres.locks", "COMMIT_SECONDS", SECONDS, "a change raises CommitNotConfirmed"),
     Limit("config.postgres.locks", "LOCK_TIMEOUT_MS", MS, "an erasure that waits for a writer fails"),
-    Limit("config.postgres.locks", "IDLE_TIMEOUT_MS", MS, "PostgreSQL ends a transaction that waits for a thread"),
+    Limit("config.postgres.base", "IDLE_TIMEOUT_MS", MS, "PostgreSQL ends a transaction that waits for a thread"),
     Limit("config.scheduler", "_DEADLINE_SECONDS", SECONDS, "a beat that leads stands by"),
     Limit("profiles.cache.lease", "LEASE_SECONDS", SECONDS, "a hit becomes a miss"),
     Limit("profiles.rollout.decision", "MEMO_SECONDS", SECONDS, "the flags cost a query more"),

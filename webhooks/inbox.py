@@ -7,7 +7,8 @@ import json
 import logging
 import struct
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -63,6 +64,7 @@ INSERT INTO webhook_repeats (dedup_key, update_type, is_conflict, received_at)
 SELECT * FROM unnest(%b::bytea[], %b::text[], %b::boolean[], %b::timestamptz[])
 WHERE {durable("true")} <> ''
 """  # noqa: S608 (constants)
+_PROBE_SECONDS = 0.6
 _PROBE = f"{WRITE_TO_LOG} WHERE {durable('true')} <> ''"
 
 
@@ -90,6 +92,17 @@ class InboxConnection(psycopg.AsyncConnection):
         super().__init__(*args, **options)
         self._noticed = noticed = set()
         self.add_notice_handler(lambda notice: noticed.add(notice.source_function))
+
+    @contextmanager
+    def earlier_deadline(self, seconds: float) -> Iterator[None]:
+        """End the statements of the block this many seconds before the deadline, to leave time for another one."""
+        deadline = self.deadline
+        if deadline is not None:
+            self.deadline = deadline - seconds
+        try:
+            yield
+        finally:
+            self.deadline = deadline
 
     async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         """Return the result of a psycopg generator, which yields whether it waits for reading, for writing or for both.
@@ -237,7 +250,8 @@ async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
     if len(stored) < len(arrivals):
         firsts = {id(unique[key]) for key in stored}
         try:
-            await _record_duplicates(conn, [arrival for arrival in arrivals if id(arrival) not in firsts])
+            with conn.earlier_deadline(_PROBE_SECONDS):
+                await _record_duplicates(conn, [arrival for arrival in arrivals if id(arrival) not in firsts])
         except psycopg.Error as error:
             # All updates are committed: a failure to count duplicates must not make the senders repeat the updates.
             logger.warning("duplicates not counted", extra={"event": "duplicates_lost", "error": type(error).__name__})

@@ -241,10 +241,11 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     def _execute(self, execute: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
         """Run a statement, in a transaction if it needs a setting that is set per transaction."""
         text = str(sql)
-        if self.in_atomic_block:
-            return execute(text.replace(COMMIT_LOCALLY, "true") if COMMIT_LOCALLY in text else sql, *arguments)
-        is_write = text.lstrip().upper().startswith(_WRITES) and COMMIT_LOCALLY not in text
-        if not (self.lock_timeout_ms or (is_write and (self.commit_seconds or self._commit_setting()))):
+        if COMMIT_LOCALLY in text:
+            return execute(text.replace(COMMIT_LOCALLY, "true") if self.in_atomic_block else sql, *arguments)
+        is_write = text.lstrip().upper().startswith(_WRITES)
+        needs_transaction = self.lock_timeout_ms or (is_write and (self.commit_seconds or self._commit_setting()))
+        if self.in_atomic_block or not needs_transaction:
             return execute(sql, *arguments)
         self._has_one_statement = True
         try:
@@ -293,7 +294,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
             raise CommitNotConfirmed(*error.args) from error
 
     def _local_settings(self) -> list[str]:
-        is_limited = self._has_one_statement and self.lock_timeout_ms
+        # Elsewhere, this would be one more round trip.
+        is_limited = self._has_one_statement and (self.lock_timeout_ms or self._commit_setting())
         timeouts = {
             "lock_timeout": self.lock_timeout_ms,
             "idle_in_transaction_session_timeout": self.idle_timeout_ms or (IDLE_TIMEOUT_MS if is_limited else 0),

@@ -10,7 +10,8 @@ from django.db import OperationalError, connection, transaction
 from django.utils.translation import gettext_noop
 from psycopg.errors import LockNotAvailable
 
-from config.postgres.base import IDLE_TIMEOUT_MS, CommitNotConfirmed, DatabaseWrapper, without_standby
+from config.postgres import base
+from config.postgres.base import CommitNotConfirmed, DatabaseWrapper, without_standby
 
 LOCK_TIMEOUT_MS, SHORT_LOCK_TIMEOUT_MS = 2_000, 100
 # A commit takes milliseconds, unless it waits for a lost standby.
@@ -109,7 +110,7 @@ def short_lock_waits() -> Iterator[None]:
 
 def limit_idle_transactions() -> None:
     """Have PostgreSQL end each transaction of this process that waits IDLE_TIMEOUT_MS for its next statement."""
-    DatabaseWrapper.idle_timeout_ms = IDLE_TIMEOUT_MS
+    DatabaseWrapper.idle_timeout_ms = base.IDLE_TIMEOUT_MS
 
 
 def limit_commits() -> None:

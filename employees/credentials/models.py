@@ -13,7 +13,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission, User
 from django.core.validators import MinValueValidator
-from django.db import DatabaseError, models, transaction
+from django.db import DatabaseError, connection, models, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -26,6 +26,11 @@ from employees.models import University
 # A chain of refreshes ends this long after the log-in.
 LONGEST_LOG_IN = timedelta(days=7)
 USE_RECORDED_EVERY = timedelta(minutes=1)
+# Another process that stands still may hold the row; it then records the use.
+_RECORD_USE = """
+UPDATE api_keys SET last_used_at = %s
+WHERE id = (SELECT id FROM api_keys WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED)
+"""
 
 
 def new_id() -> str:
@@ -154,10 +159,8 @@ class ApiKey(models.Model):
         """
         now = timezone.now()
         if self.last_used_at is None or self.last_used_at < now - USE_RECORDED_EVERY:
-            with suppress(DatabaseError), without_standby(), transaction.atomic():
-                # Another process that stands still may hold the row; it then records the use.
-                free = ApiKey.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=self.pk)
-                ApiKey.objects.filter(pk__in=free.values("pk")).update(last_used_at=now)
+            with suppress(DatabaseError), without_standby(), connection.cursor() as cursor:
+                cursor.execute(_RECORD_USE, [now, self.pk])
 
     def limited_owner(self) -> User:
         """Return the owner, limited to the key's permissions and university, for use as ``request.user``."""

@@ -34,6 +34,8 @@ SPACING = timedelta(seconds=1) / 29
 CLOCK_ERROR = timedelta(seconds=1)
 ABSENT_FOR = timedelta(minutes=5)
 FOUND_FOR = timedelta(minutes=1)
+# The deadline of the call may have passed when MAX asks for a pause.
+_PAUSE_SECONDS = 1.0
 _RESULT = DirectAnswer.Result
 
 calls = Counter("direct_api_calls", "Calls of the messenger's direct API", ["status"])
@@ -90,7 +92,7 @@ def lookup_once(phone: str) -> DirectUser | None:
     """
     deadline = client.new_deadline()
     abandoned = settings.MAX_API_TIMEOUT + timedelta(seconds=1)
-    if not _execute(_CLAIM, phone=phone, abandoned=abandoned, absent_for=ABSENT_FOR, found_for=FOUND_FOR):
+    if not _execute(_CLAIM, deadline, phone=phone, abandoned=abandoned, absent_for=ABSENT_FOR, found_for=FOUND_FOR):
         return _wait_for_answer(phone, deadline)
     answer = DirectAnswer.objects.filter(phone=phone)
     try:
@@ -164,38 +166,30 @@ def _paced(deadline: float) -> Iterator[None]:
     requests of all processes.
     """
     if breaker.state != "open":
-        time.sleep(_seconds_to_turn(deadline))
+        patience = timedelta(seconds=max(deadline - time.monotonic(), 0))
+        row = _execute(_TURN, deadline, spacing=SPACING, patience=patience)
+        if row is None:
+            raise MaxError(_("the MAX rate limit allows no request before the deadline"))
+        time.sleep(max(float(row[0]), 0))
     try:
         with breaker.guard(MaxError), durations.time():
             yield
     except MaxError as error:
         if error.retry_after:
-            _execute(_PAUSE, pause=timedelta(seconds=error.retry_after))
+            _execute(_PAUSE, time.monotonic() + _PAUSE_SECONDS, pause=timedelta(seconds=error.retry_after))
         raise
 
 
-def _seconds_to_turn(deadline: float) -> float:
-    """Reserve the next turn within the rate limit; return the seconds until then.
-
-    Raise MaxError if none is free before ``deadline`` (monotonic seconds), or if another process keeps the row locked.
-    """
-    patience = max(deadline - time.monotonic(), 0)
+def _execute(statement: str, deadline: float, **params: Any) -> Any:
+    """Run a statement; return its row, or None if there is none or others keep the row locked until ``deadline``."""
     try:
-        with statement_deadline(patience):
-            row = _execute(_TURN, spacing=SPACING, patience=timedelta(seconds=patience))
+        with statement_deadline(max(deadline - time.monotonic(), 0)), connection.cursor() as cursor:
+            cursor.execute(statement, params | {"clock_error": CLOCK_ERROR})
+            return cursor.fetchone() if cursor.description else None
     except OperationalError:
         if time.monotonic() < deadline:
             raise
-        row = None
-    if row is None:
-        raise MaxError(_("the MAX rate limit allows no request before the deadline"))
-    return max(float(row[0]), 0)
-
-
-def _execute(statement: str, **params: Any) -> Any:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, params | {"clock_error": CLOCK_ERROR})
-        return cursor.fetchone() if cursor.description else None
+        return None
 
 
 def _parse_users(phones: list[str], answer: dict[str, Any]) -> dict[str, DirectUser]:

@@ -14,8 +14,7 @@ from django.db import connection, models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from config.lib import times
-from config.postgres import locks
-from config.postgres.base import IDLE_TIMEOUT_MS
+from config.postgres import base, locks
 
 # An arbitrary lock ID. Profile writers share the lock; creating a tombstone takes it exclusively, so it waits for them.
 _LOCK = 0x70E57
@@ -57,7 +56,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         erasure that follows waits for the standby, which confirms both.
         """
         with connection.cursor() as cursor:
-            cursor.execute(_KEEP_OUT, [str(IDLE_TIMEOUT_MS), str(locks.LOCK_TIMEOUT_MS), _LOCK])
+            cursor.execute(_KEEP_OUT, [str(base.IDLE_TIMEOUT_MS), str(locks.LOCK_TIMEOUT_MS), _LOCK])
         locks.commit_here()
         fields = {"erased_at": at, "unfinished_id": user_id, "progress": {}}
         return self.update_or_create(key=hash_of(user_id), defaults=fields)[0]
@@ -69,7 +68,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 
     def _keep_out_erasures(self) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(_SHARE, [str(IDLE_TIMEOUT_MS), _LOCK])
+            cursor.execute(_SHARE, [str(base.IDLE_TIMEOUT_MS), _LOCK])
 
     def exclude_erased(self, updates: Iterable[T]) -> list[T]:
         """Return the updates without those that are older than their person's erasure.

@@ -7,7 +7,7 @@ from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable
 
 from config.lib.messages import Message
-from config.postgres.base import IDLE_TIMEOUT_MS
+from config.postgres import base
 from config.postgres.locks import commit_here
 from profiles.rollout.rules import ChangeRefused
 
@@ -62,5 +62,5 @@ def change_transaction() -> Iterator[None]:
 def transaction_with_lock_timeout(milliseconds: int) -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_LIMITS, [f"{milliseconds}ms", f"{IDLE_TIMEOUT_MS}ms"])
+            cursor.execute(_LIMITS, [f"{milliseconds}ms", f"{base.IDLE_TIMEOUT_MS}ms"])
         yield

@@ -52,7 +52,6 @@ def test_it_hints_that_nothing_runs(tmp_path: Path) -> None:
     assert hint not in stderr_without_a_key(tmp_path), "production runs, with secrets of its own environment"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("command", ["alerts list", pytest.param("rollout status", marks=pytest.mark.integration)])
 def test_it_hints_so_beside_an_env_file_too(tmp_path: Path, command: str) -> None:
     """PostgreSQL's own error alone would name a port that the user has never set."""

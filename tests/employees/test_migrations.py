@@ -162,7 +162,6 @@ def test_an_interrupted_index_is_rebuilt(before: str, after: str, index: str) ->
     assert "first_name)" not in str(definition).replace("(first_name)::text", "")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("direction", [pytest.param([], marks=pytest.mark.integration), ["--backwards"]])
 def test_sqlmigrate_changes_nothing(direction: list[str]) -> None:
     migrate("0001" if not direction else HEAD)

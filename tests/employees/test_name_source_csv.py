@@ -64,7 +64,6 @@ def archive(ids: list[int], phases: Phases, settings: Settings, tmp_path: Path) 
     forward()
 
 
-@pytest.mark.long
 def test_it_works(archive: Path) -> None:
     run(OLD_INSERT, "+79169999999")
     forward()

@@ -108,7 +108,6 @@ def test_it_works(people: None, api_client: APIClient, university: University) -
     assert set(created.values_list("profile_source", flat=True)) == {"default"}
 
 
-@pytest.mark.long
 def test_a_release_that_is_too_new_answers_503(api_client: APIClient, university: University) -> None:
     body = {"phone": "+79160000001", "max_id": "7", "university_id": university.pk}
     assert api_client.post("/employees", body | {"phone": "+79160000002"}, format="json").status_code == 201

@@ -146,7 +146,6 @@ def test_it_works(operator: Client, clock: Clock, university: University) -> Non
     assert not Change.objects.filter(is_forced=True).exists()
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("_at_25_percent")
 def test_a_new_breach_after_the_resume_holds_again(clock: Clock) -> None:
     def spoil() -> None:

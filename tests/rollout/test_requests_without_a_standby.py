@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from pytest_django.fixtures import Settings
 from redis import Redis
 from rest_framework.test import APIClient
 
-from config.postgres import locks
+from config.postgres import base, locks
 from config.postgres.base import (
     CommitNotConfirmed,
     CommitUnanswered,
@@ -256,18 +257,28 @@ def test_the_cache_is_filled_without_it(web: Site, redis: Redis) -> None:
     assert redis.exists(cache.key_of("7"))
 
 
-@pytest.mark.long
-def test_a_commit_that_ends_before_its_cancellation_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.2)
-    monkeypatch.setattr(DeadlineConnection, "cancel_safe", lambda self, timeout: time.sleep(0.1))
+@pytest.fixture
+def slow_commits() -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute(_SLOW_COMMITS)
+        yield
+        cursor.execute("DROP FUNCTION wait_for_half_a_second CASCADE")
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("slow_commits")
+def test_a_commit_that_ends_before_its_cancellation_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled: list[float] = []
+    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 0.01)
+    monkeypatch.setattr(base, "_COMMIT_CANCEL_SECONDS", PATIENCE)
+    monkeypatch.setattr(DeadlineConnection, "cancel_safe", lambda self, timeout: cancelled.append(timeout))
     with transaction.atomic():
         University.objects.create(name="Вуз")
+        wrapper: Any = connection
+        wrapper._began_at = time.monotonic()
+    assert cancelled == [PATIENCE]
     assert not connection.connection.closed
     assert University.objects.filter(name="Вуз").exists()
-    with connection.cursor() as cursor:
-        cursor.execute("DROP FUNCTION wait_for_half_a_second CASCADE")
 
 
 def test_a_commit_that_fails_stores_nothing(university: University, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from django.db import DatabaseError, connection, connections
 from rest_framework.test import APIClient
 
-from config.postgres import locks
+from config.postgres import base, locks
 from config.postgres.base import DatabaseWrapper
 from profiles import cache
 from profiles.models import Profile
@@ -65,7 +65,7 @@ Freeze = Callable[[Any, str], Frozen]
 def freeze(monkeypatch: pytest.MonkeyPatch) -> Iterator[Freeze]:
     """Return a function that has a second thread process the inbox and freezes it before a function is called."""
     monkeypatch.setattr(processing, "BATCH_SECONDS", _LONG)
-    monkeypatch.setattr(locks, "IDLE_TIMEOUT_MS", int(_LONG * 1000))
+    monkeypatch.setattr(base, "IDLE_TIMEOUT_MS", int(_LONG * 1000))
     monkeypatch.setattr(DatabaseWrapper, "idle_timeout_ms", 0)
     locks.limit_idle_transactions()
     frozen, threads, original = Frozen(), [], {}

@@ -420,6 +420,6 @@ def test_the_history_of_a_limited_user_begins_with_the_move(university: Universi
 @pytest.mark.django_db(transaction=True)
 def test_a_process_that_stands_still_while_it_records_a_use_holds_up_nobody(superadmin: User) -> None:
     _key, client = create(superadmin, READ)
-    with psycopg.connect(**parameters()) as other, statement_deadline(5):
+    with psycopg.connect(**parameters()) as other, statement_deadline(30):
         other.execute("SELECT 1 FROM api_keys FOR NO KEY UPDATE")
         assert client.get("/employees").status_code == 200

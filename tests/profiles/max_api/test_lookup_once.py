@@ -52,11 +52,12 @@ def test_it_works_for_fifty_at_once_with_one_request(direct: FakeMax, is_known: 
     assert len(direct.requests) == 1
 
 
+@pytest.mark.parametrize(("limit", "value"), [("commit_seconds", 5.0), ("lock_timeout_ms", 60_000)])
 def test_a_process_that_stands_still_between_two_statements_blocks_nobody(
-    direct: FakeMax, monkeypatch: pytest.MonkeyPatch
+    direct: FakeMax, limit: str, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All processes that look people up write to one row, for the rate limit."""
-    monkeypatch.setattr(DatabaseWrapper, "commit_seconds", 5.0)
+    """All processes that look people up write to one row, for the rate limit: web processes and task workers."""
+    monkeypatch.setattr(DatabaseWrapper, limit, value)
     direct.knows(PHONE, 7)
     passed: list[str] = []
 
@@ -75,9 +76,9 @@ def test_a_process_that_stands_still_between_two_statements_blocks_nobody(
 
 
 def test_a_row_that_another_process_holds_fails_the_lookup_in_time(direct: FakeMax, settings: Settings) -> None:
-    settings.MAX_API_TIMEOUT = timedelta(seconds=1)
     direct.knows(PHONE, 7)
     assert lookup_once(PHONE)
+    settings.MAX_API_TIMEOUT = timedelta(seconds=1)
     with psycopg.connect(**parameters()) as other:
         other.execute("SELECT 1 FROM direct_api_pace FOR UPDATE")
         with pytest.raises(MaxError, match="rate limit"):
