@@ -56,7 +56,7 @@ def test_it_works(operator: Client) -> None:
     cancel = reverse("admin:webhooks_replay_cancel", args=[replay.pk])
     assert f'href="{cancel}"' in progress.content.decode()
     answer = operator.post(cancel, {"reason": "too early"}, follow=True)
-    assert "3 updates are in their old state." in answer.content.decode()
+    assert "3 updates have returned to their previous state." in answer.content.decode()
     assert [one for one in stored() if one[0] != done.pk] == [one for one in before if one[0] != done.pk]
     assert (answer.context["processed"], answer.context["cancelled"], answer.context["percent"]) == (1, 3, 100)
     record = Replay.objects.get(cancels=replay)
