@@ -30,4 +30,11 @@ FORMER_MESSAGES = (
     _("alerts were not checked recently: is the worker running?"),
     _("the direct API has not been checked: no worker has called it yet, or MAX_BOT_TOKEN is not set"),
     _("universities with wrong cached names: %(count)d; the one compared most: %(why)s"),
+    _("no new alert since the resume; open from before: %(count)d"),
+    _("no university stands out"),
+    _("evictions: first measurement"),
+    _(
+        "PostgreSQL waits for a synchronous standby, for %(seconds)s s now: what is stored meanwhile is on this server"
+        " only, and a failover would lose it. Start the standby, or remove it from synchronous_standby_names."
+    ),
 )

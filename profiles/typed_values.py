@@ -142,7 +142,7 @@ def is_number(text: str) -> bool:
 def refuse_other_types(text: str) -> None:
     """Raise ValueError for a spreadsheet's error, a boolean, a date, or a number that is not a plain integer."""
     if _ERROR.fullmatch(text):
-        raise ValueError(_("“%s” is a spreadsheet's error. Repair the formula, or clear the cell.") % text[:50])
+        raise ValueError(_("“%s” is a spreadsheet error. Repair the formula, or clear the cell.") % text[:50])
     if text.casefold() in _BOOLEANS:
         _refuse_logical_value(text)
     if _DATE_OR_TIME.fullmatch(text):

@@ -172,9 +172,11 @@ def _cancel_late(cancellation: PGcancelConn) -> None:
 
 # The messages to users about the two errors below, to be translated.
 NOT_CONFIRMED = gettext_noop(
-    "Stored on this server only: the standby has not confirmed it, and a failover would lose it."
+    "Stored on this server only: the standby has not confirmed the change, and a failover would lose it."
 )
-UNANSWERED = gettext_noop("It may be stored or not: PostgreSQL has not answered in time. Look before you repeat it.")
+UNANSWERED = gettext_noop(
+    "PostgreSQL has not answered in time, so the change may be stored or not. Check before you repeat it."
+)
 
 
 class CommitNotConfirmed(OperationalError):

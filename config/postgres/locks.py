@@ -40,8 +40,9 @@ ORDER BY 4 DESC LIMIT 1
 """
 
 WAITING_FOR_STANDBY = gettext_noop(
-    "PostgreSQL waits for a synchronous standby, for %(seconds)s s now: what is stored meanwhile is on this server"
-    " only, and a failover would lose it. Start the standby, or remove it from synchronous_standby_names."
+    "PostgreSQL waits for a synchronous standby, for %(seconds)s s now. Changes that the standby has not confirmed are"
+    " on this server only, and a failover would lose them. Start the standby, or remove it from"
+    " synchronous_standby_names."
 )
 # A commit takes milliseconds. A lost standby delays all commits, including those of the heartbeats.
 _STANDBY_SECONDS = 0.5

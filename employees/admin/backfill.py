@@ -69,7 +69,8 @@ ACTIONS = {
     "undo": BackfillAction(
         gettext_lazy("Restore previous names"),
         gettext_lazy(
-            "Employees renamed by this backfill get their previous names back, unless someone has changed them since."
+            "Employees renamed by this backfill get their previous names back, except those whose records have been"
+            " changed since."
         ),
         [RunStatus.PAUSED, RunStatus.DONE],
         "employees.delete_backfillrun",

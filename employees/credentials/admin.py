@@ -39,7 +39,7 @@ API_PERMISSIONS = {
 _FIELDS = ("name", "owner", "university", "permissions", "expires_at")
 _LIFETIME = timedelta(days=365)
 _REVOKE = gettext_lazy("Revoke the API key")
-_EXPIRY = gettext_lazy("The key is valid until then, even if its owner changes the password.")
+_EXPIRY = gettext_lazy("The key is valid until this time, even if its owner changes the password.")
 
 
 @admin.register(ApiKey)

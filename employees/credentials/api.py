@@ -58,7 +58,7 @@ class TokenObtainPairSerializer(serializers.Serializer[Any]):
         request, code = self.context["request"], attrs.pop("code", "")
         user = authenticate(request, **attrs)
         if user is None:
-            raise self._failed(AuthenticationFailed(_("Wrong user name or password, or the account is closed.")))
+            raise self._failed(AuthenticationFailed(_("Wrong user name or password, or the account is deactivated.")))
         has_factor = second_factor.is_set_up(user)
         if not has_factor and second_factor.is_needed(user):
             raise self._incomplete(user, SecondFactorNotSetUp())

@@ -60,14 +60,15 @@ def read_text(cell: Cell) -> str:
 def _read_unmarked(text: str) -> str:
     if is_garbled(text):
         message = _(
-            "“%(text)s” is garbled: another program has read it in the wrong encoding. Export the file again from the"
-            " original program. If the text is correct, put an apostrophe before it: '%(text)s (in Excel, two)."
+            "“%(text)s” seems to be garbled: another program may have read it in the wrong encoding. Export the file"
+            " again from the original program. If the text is correct, put an apostrophe before it: '%(text)s (in"
+            " Excel, two apostrophes)."
         )
         raise ValueError(message % {"text": text[:50]})
     if has_swapped_case(text):
         message = _(
-            "“%(text)s” has capital and small letters swapped, by a wrong encoding or by Caps Lock. Correct the text."
-            " If it is correct, put an apostrophe before it: '%(text)s (in Excel, two)."
+            "“%(text)s” seems to have capital and small letters swapped, by a wrong encoding or by Caps Lock. Correct"
+            " the text; if it is correct, put an apostrophe before it: '%(text)s (in Excel, two apostrophes)."
         )
         raise ValueError(message % {"text": text[:50]})
     if typed_values.is_placeholder(text, in_any_case=False):
@@ -76,13 +77,13 @@ def _read_unmarked(text: str) -> str:
     if typed_values.is_number(text):
         message = _(
             "“%(text)s” is a number. Enter the intended text, or clear the cell. If it is a name, put an apostrophe"
-            " before it: '%(text)s (in Excel, two)."
+            " before it: '%(text)s (in Excel, two apostrophes)."
         )
         raise ValueError(message % {"text": text[:50]})
     if typed_values.is_placeholder(text):
         message = _(
-            "“%(text)s” usually stands for an empty cell. Clear the cell. If it is a name, put an apostrophe before it:"
-            " '%(text)s (in Excel, two)."
+            "“%(text)s” usually stands for an empty cell. If it does here, clear the cell. If it is a name, put an"
+            " apostrophe before it: '%(text)s (in Excel, two apostrophes)."
         )
         raise ValueError(message % {"text": text})
     return text

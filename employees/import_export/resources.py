@@ -289,7 +289,7 @@ class EmployeeResource(ModelResource):
             return
         first = self.rows_by_phone.setdefault(row["phone"], row[ROW_NUMBER])
         if first != row[ROW_NUMBER]:
-            text = _("Row %d has the same phone. Delete one of the two rows, or correct its phone.")
+            text = _("Row %d has the same phone. Delete one of the two rows, or correct the phone in one of them.")
             self.row_errors["phone"] = [text % first]
 
     def get_instance(self, instance_loader: Any, row: Any) -> Employee | None:

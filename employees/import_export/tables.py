@@ -146,7 +146,10 @@ class _OpenQuotes:
             if not (is_whole or self._has_phone(line)) or (not is_header and self._is_note(line, len(own))):
                 continue
             if is_whole or found:
-                message = _("The quotation mark in the column “%s” is not closed. If it is, remove the line breaks.")
+                message = _(
+                    "A quotation mark in the column “%s” seems not to be closed. Close it; if it is closed, remove the"
+                    " line breaks from the cell."
+                )
                 return message % texts.clean("".join(self._header[position].splitlines()[:1])[:LONGEST])[:50]
             found = True
         return ""
@@ -189,7 +192,7 @@ class _OpenQuotes:
 
 
 def _too_long(cells: int, columns: int) -> str:
-    message = _("It has %(cells)d cells, but the header has %(columns)d.")
+    message = _("The row has %(cells)d cells, but the header has %(columns)d.")
     return message % {"cells": cells, "columns": columns} if cells > columns else ""
 
 

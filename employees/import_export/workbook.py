@@ -215,7 +215,7 @@ class Workbook:
             yield from reader.finished
             reader.finished.clear()
         if reader.merged:
-            message = _("The cells %s are merged. Unmerge them, and fill in each cell that has a value.")
+            message = _("The cells %s are merged. Unmerge them, and enter the value in each cell to which it applies.")
             raise InvalidWorkbook(message % ", ".join(reader.merged[:100]))
 
 

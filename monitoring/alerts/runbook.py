@@ -10,7 +10,7 @@ from monitoring.alerts.kinds import Kind
 
 STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.PROFILE_QUALITY_LOW: (
-        _("Open Name sources, and see which sources and universities have few names."),
+        _("Open the page Name sources, and see which sources and universities have few names."),
         _("If many profiles are stale, people are not messaging the bot: ask them to, or raise PROFILE_TTL."),
         _(
             "If many profiles have suddenly become empty, MAX may have changed the format of its updates: look at the"
@@ -18,10 +18,10 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
     ),
     Kind.WEBHOOK_ERROR_RATE_HIGH: (
-        _("Look at the reasons: in the inbox, state quarantined, and on the page Dead letters."),
+        _("Look at the reasons: on the page Inbox, filtered by the state quarantined, and on the page Dead letters."),
         _(
-            "If most have the same reason, MAX has changed the format of its updates, or a proxy alters the bodies:"
-            " correct that, then replay these updates. None is lost."
+            "If most updates have the same reason, MAX has changed the format of its updates, or a proxy alters the"
+            " bodies: correct that, then replay these updates. No update is lost."
         ),
         _("If the bodies are random but came with a valid secret, somebody else knows the secret: replace it."),
     ),
@@ -38,7 +38,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         _("If Redis will stay down for long, switch the profile cache off on the page Rollout."),
     ),
     Kind.CACHE_EVICTIONS_HIGH: (
-        _("See on Cache health how much memory Redis uses, and check that no other application fills it."),
+        _("See on the page Cache health how much memory Redis uses, and check that no other application fills it."),
         _("Raise REDIS_MAXMEMORY and restart Redis."),
     ),
     Kind.DATABASE_RESTORED: (
@@ -47,31 +47,37 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
             "Check that the percentages and switches on the page Rollout are as they should be. If you do not know,"
             " stop everything first."
         ),
-        _("Repeat the erasure of each person who asked for it after the time of the backup."),
-        _("Repeat the revocation of log-ins and API keys that were revoked after it."),
-        _("Accept the new state, as the runbook describes. Only this ends the alert: Redis forgets what was lost."),
+        _("Erase again the people who were erased after the backup was made."),
+        _("Revoke again the sessions, tokens and API keys that were revoked after the backup was made."),
+        _("Accept the restored state, as the runbook describes. The alert stays open until you do."),
     ),
     Kind.INBOX_LAG_HIGH: (
         _(
             "Updates are stored safely, but names appear with a delay. Check on the overview whether an inbox worker "
             "is running and processing is on."
         ),
-        _("If no inbox worker is running, start one; its log shows why it ended."),
-        _("If processing is off and should be on, resume after an emergency stop, or turn its switch on."),
+        _("If no inbox worker is running, start one. Its log shows why the previous one ended."),
+        _(
+            "If processing is off and should be on: after an emergency stop, resume the rollout; otherwise, turn on the"
+            " switch for processing."
+        ),
         _(
             "If the number of pending updates is falling, wait. If it is growing, PostgreSQL is slow, or a session is "
             "holding a lock."
         ),
     ),
     Kind.DEAD_LETTERS: (
-        _("Open Dead letters: they are grouped by error, each group with an example."),
-        _("Fix the cause, then replay the group."),
-        _("The alert resolves when they have been replayed, or 24 hours after the most recent one."),
+        _("Open the page Dead letters: it groups the failed updates by error, with an example of each group."),
+        _("Fix the cause of an error, then replay its group."),
+        _("The alert resolves when all dead letters have been replayed, or 24 hours after the most recent one."),
     ),
     Kind.WEBHOOK_SILENT: (
         _("Check that MAX has a subscription for the public address."),
         _("Open the address of the webhook from outside your network: the status 405 is correct."),
-        _("If both are right, MAX is sending another secret, or a firewall blocks its requests."),
+        _(
+            "If the subscription and the address are right, MAX is sending another secret, or a firewall blocks its"
+            " requests."
+        ),
         _(
             "Eight hours after the last successful delivery MAX unsubscribes the bot: then subscribe it again. MAX"
             " repeats failed deliveries for days."
@@ -79,11 +85,17 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     ),
     Kind.SUBSCRIPTION_LOST: (
         _("MAX sends no updates to this system: subscribe the bot again, as the runbook describes."),
-        _("Then find the cause: MAX unsubscribes a bot whose receiver has not answered 200 for 8 hours."),
+        _(
+            "Find out why the subscription was lost: MAX unsubscribes a bot whose receiver has not answered 200 for 8"
+            " hours."
+        ),
     ),
     Kind.SUBSCRIPTION_WRONG: (
-        _("The alert lists what is wrong. A new subscription corrects it, as the runbook describes."),
-        _("Until then, duplicate deliveries do no harm, but updates of a missing type do not arrive."),
+        _("The alert lists what is wrong. To correct it, subscribe the bot again, as the runbook describes."),
+        _(
+            "While the subscription is wrong, duplicate deliveries do no harm, but updates of a missing type do not"
+            " arrive."
+        ),
     ),
     Kind.DIRECT_API_MISSING: (
         _("Check MAX_API_URL and MAX_API_USERS_PATH."),
@@ -94,44 +106,60 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     ),
     Kind.SECRET_FAILURES: (
         _(
-            "Critical: MAX itself is probably sending another secret. Add the old secret after the new one in"
-            " WEBHOOK_SECRET, restart, and subscribe the bot again."
+            "If the alert is critical, MAX itself is probably sending another secret. Add the old secret after the new"
+            " one in WEBHOOK_SECRET, restart, and subscribe the bot again."
         ),
         _(
-            "Warning: somebody is guessing the webhook secret; their requests are refused and do no harm. Find their"
-            " addresses in the proxy's log and block them, or mute the alert."
+            "If the alert is a warning, somebody is guessing the webhook secret; these requests are refused and do no"
+            " harm. Find their addresses in the proxy's log and block them, or mute the alert."
         ),
     ),
     Kind.LOCK_HELD: (
-        _("The alert names the process and the application. If a person runs it, ask them to commit or to roll back."),
         _(
-            "If the application's name begins with directory-, it is a process of this system, such as a migration."
-            " Wait if it is working."
+            "The alert names the process and the application. If a person is running the application, ask them to"
+            " commit or roll back the transaction."
         ),
-        _("Otherwise end the session with the statement in the alert. All changes of its transaction are rolled back."),
         _(
-            "If the alert names a standby, start it, or remove it from synchronous_standby_names and reload PostgreSQL."
-            " Until then, only log-ins, an emergency stop, a pause and a step back succeed. Other changes fail after"
-            " five seconds or, after a long transaction, as long as it took; so do reads that the audit log records."
-            " They are stored on this server; a failover would lose them."
+            "If the application's name begins with directory-, the process belongs to this system; it may be a"
+            " migration. Wait if its state in the alert is active."
+        ),
+        _(
+            "In all other cases, end the process with the statement in the alert. The changes of its transaction are"
+            " rolled back."
+        ),
+        _(
+            "If the alert mentions a synchronous standby, start the standby, or remove it from"
+            " synchronous_standby_names and reload PostgreSQL. Until then, only log-ins, an emergency stop, a pause and"
+            " a step back succeed. Other changes, and reads that the audit log records, fail after five seconds, or"
+            " after the duration of their transaction if that is longer. They are stored on this server; a failover"
+            " would lose them."
         ),
     ),
     Kind.ROLLOUT_HELD: (
-        _("Read on the page Rollout whether it is a pause or an emergency stop, and why. No phase can go up for now."),
+        _(
+            "Read on the page Rollout whether the rollout is paused or stopped, and why. No phase can go up until the"
+            " rollout is resumed."
+        ),
         _(
             "Emergency stop: all names come from the direct API, and updates are only stored. Resume only when the"
             " cause is fixed: phases 1 and 2 then return, and phase 3 at 1% at most."
         ),
         _(
-            "Pause: the percentages stay as they are. If employees are getting wrong names, or you do not know, lower"
-            " the percentage or stop everything."
+            "Pause: the percentages stay as they are. If employees are getting wrong names, or may be getting them,"
+            " lower the percentage or stop everything."
         ),
-        _("Look at the conflicts and at the people who got a name from the cache after the step, and fix the cause."),
+        _(
+            "Look at the conflicts and at the people who got a name from the cache after the last step, and fix the"
+            " cause."
+        ),
         _("Resume with a reason. A new monitored period starts: earlier breaches and comparisons no longer count."),
     ),
     Kind.BACKFILL_FAILED: (
-        _("Open the backfill: it lists the failed batches with their errors."),
-        _("Fix the cause, then retry the failed batches. Until then, their employees keep their old names."),
+        _("Open the page of the backfill: it lists the failed batches with their errors."),
+        _(
+            "Fix the cause, then retry the failed batches. Until then, the employees in these batches keep their old"
+            " names."
+        ),
         _("To abandon the whole run, undo it: the previous names are restored."),
     ),
 }

@@ -73,8 +73,8 @@ def waits_for_approval(request: HttpRequest, needed: ApprovalNeeded) -> HttpResp
 
 
 WHOLE_ROLLOUT = T(
-    "Your account is limited to one university, but this changes the rollout for all of them. You can change the rules "
-    "of your university, rehearse its rollback and, in an emergency, stop the rollout."
+    "Your account is limited to one university, but this action changes the rollout for all universities. You can"
+    " change the rules of your university, rehearse its rollback and, in an emergency, stop the rollout."
 )
 
 

@@ -19,8 +19,8 @@ from monitoring.rollout_control.guide import checklist
 from monitoring.rollout_control.models import Signature
 
 _WHOLE_NETWORK = gettext_lazy(
-    "Your account is limited to one university, but the checklist covers all of them. Ask a colleague whose account "
-    "has no such limit."
+    "Your account is limited to one university, but the checklist covers all universities. Ask a colleague whose"
+    " account has no such limit."
 )
 
 

@@ -56,7 +56,7 @@ def banner(request: HttpRequest, settings: RolloutSettings, readings: Round) -> 
         title = _("Show the conflicts: %(n)d") % {"n": conflicts}
         actions.append(HeldAction("conflicts", title, f"{reverse('screens:comparisons')}?{query}"))
     if url := named_since(request, _step_began(deepest)):
-        actions.append(HeldAction("named", _("Show who got a name from the cache after the step"), url))
+        actions.append(HeldAction("named", _("Show who got a name from the cache after the last step"), url))
     if allowed["operate"]:
         actions.append(HeldAction("resume", _("Resume…"), reverse("screens:resume")))
     return HeldBanner(people_served() if allowed["all"] else None, actions)

@@ -18,7 +18,7 @@ TITLES: dict[str, str | Promise] = {
     "pending_updates": lazy("Pending updates"),
     "total_dead_letters": lazy("Dead letters"),
     "total_users": lazy("Employees and other people with a profile"),
-    "users_with_profiles": lazy("of them with a profile"),
+    "users_with_profiles": lazy("People with a profile"),
     "coverage": lazy("Coverage"),
     "error_rate": lazy("Error rate"),
     "total_events": lazy("Received updates"),

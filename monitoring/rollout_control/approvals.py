@@ -23,7 +23,7 @@ from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
 _PERMISSIONS = {Action.SCOPE: "rollout.change_scope", Action.SWITCH: "waffle.change_switch"}
-_OUTDATED = Message("The rollout has changed since, so this request no longer applies. Refuse it.")
+_OUTDATED = Message("The rollout has changed since the request was made, so the request no longer applies. Refuse it.")
 
 
 class NotPermitted(ChangeRefused):

@@ -449,7 +449,7 @@ def no_alert(step: TransitionStep) -> GateResult:
     holding, known = engine.holding_alerts(resumed_at)
     message = join_messages(alert.sentence for alert in holding) if holding else Message("no open alert")
     if known and not holding:
-        message = Message("no new alert since the resume; open from before: %(count)d", {"count": len(known)})
+        message = Message("no new alerts since the resume; older alerts still open: %(count)d", {"count": len(known)})
     verdict = Verdict.FAIL if holding else Verdict.PASS
     return GateResult("no_alert", verdict, message, len(holding), limit=0, comparison="≤")
 

@@ -48,7 +48,11 @@ def recommended_actions(counts: Mapping[str, int], score: float) -> Iterator[str
         )
     elif score < limit:
         params = {"score": f"{score:g}", "limit": f"{limit:g}"}
-        yield _("The quality score %(score)s is below the threshold %(limit)s: see the data issues.") % params
+        text = _(
+            "The quality score %(score)s is below the threshold %(limit)s: see data_issues in GET"
+            " /monitoring/profiles/quality."
+        )
+        yield text % params
     if n := counts["to_backfill"]:
         text = _(
             "Employees who can get a name from the cache: %d. Preview the backfill (manage.py backfill start"

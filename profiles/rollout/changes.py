@@ -97,7 +97,7 @@ def apply(request: ChangeRequest) -> ChangeResult:
             Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
             _write_audit_row(Action.LATCH, request, Rollout.current(), _Edit())
         message = Message(
-            "Stopped: all names come from the direct API. The percentages are unchanged: repeat the stop. %(busy)s",
+            "Stopped: all names come from the direct API, but the percentages are unchanged: repeat the stop. %(busy)s",
             {"busy": busy.text},
         )
         raise Latched(standby.with_note(message)) from None

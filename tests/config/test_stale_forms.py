@@ -133,7 +133,7 @@ def test_a_deleted_row_is_reported(browser: Client, university: University, monk
     manager = University._base_manager
     monkeypatch.setattr(type(manager), "select_for_update", lambda rows, **_: rows.none())
     page = browser.post(path, stale | {"name": ["Другое"]})
-    assert "Someone else has deleted this in the meantime." in page.content.decode()
+    assert "Someone else has deleted this record in the meantime." in page.content.decode()
 
 
 @pytest.mark.long

@@ -130,7 +130,7 @@ def test_phones(cell: str, value: str) -> None:
 
 def test_an_error_says_what_was_found() -> None:
     cases: list[tuple[str | ValueError, str]] = [
-        ("#REF!", "a spreadsheet's error"),
+        ("#REF!", "a spreadsheet error"),
         ("TRUE", "a logical value"),
         ("05.01.2024", "a date or time"),
         ("8,121E+10", "a number that may have lost digits"),

@@ -36,7 +36,7 @@ REFUSED = {
     "encoding-cp866.csv": "Row 2: the encoding of the file is unclear",
     "encoding-koi8-r.csv": "Row 2: the encoding of the file is unclear",
     "long-id-as-number.xlsx": "Row 2: max_id: “1.234567890123457e+18” is a number that may have lost digits.",
-    "placeholder-error-cell.xlsx": "Row 2: last_name: “#N/A” is a spreadsheet's error.",
+    "placeholder-error-cell.xlsx": "Row 2: last_name: “#N/A” is a spreadsheet error.",
     "same-heading-last-name.csv": "The heading “last_name” is repeated in columns B and D.",
     "same-heading-phone.csv": "The heading “phone” is repeated in columns A and D.",
     "same-phone-two-people.csv": "Row 3: phone: Row 2 has the same phone.",

@@ -149,7 +149,7 @@ def test_evictions_are_counted_from_the_first_round(installed: Settings, phases:
     phases(100, 100)
     redis.config_resetstat()
     evict(redis)
-    assert result_of(3, "few_evictions") == (Verdict.INCONCLUSIVE, "evictions: first measurement")
+    assert result_of(3, "few_evictions") == (Verdict.INCONCLUSIVE, "evictions: only one measurement so far")
     assert result_of(3, "few_evictions") == (Verdict.PASS, "no significant evictions")
     evict(redis)
     assert result_of(3, "few_evictions") == (Verdict.FAIL, "Redis evicted 100.0% of the profiles in a day")

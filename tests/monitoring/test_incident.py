@@ -125,7 +125,7 @@ def test_it_works(operator: Client, clock: Clock, university: University) -> Non
     assert Rollout.current().is_paused
 
     stopped = operator.post("/admin/emergency/", {"word": confirmation(), "reason": "wrong names"})
-    assert "Show who got a name from the cache after the step" in stopped.content.decode()
+    assert "Show who got a name from the cache after the last step" in stopped.content.decode()
     assert operator.get(stopped.context["named"]).context["cl"].result_count == 3
     assert "0 employees still get names" in operator.get("/admin/rollout/").content.decode()
 

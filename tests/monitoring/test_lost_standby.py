@@ -39,8 +39,8 @@ from tests.servers import FaultyServer
 
 REASON = "PostgreSQL waits for a synchronous standby"
 SENTENCE = (
-    f"{REASON}, for %d s now: what is stored meanwhile is on this server only, and a failover would lose it."
-    " Start the standby, or remove it from synchronous_standby_names."
+    f"{REASON}, for %d s now. Changes that the standby has not confirmed are on this server only, and a failover would"
+    " lose them. Start the standby, or remove it from synchronous_standby_names."
 )
 INSERT = "INSERT INTO kept DEFAULT VALUES"
 

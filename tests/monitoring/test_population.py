@@ -22,7 +22,7 @@ from tests.conftest import Phases
 
 TTL = timedelta(days=30)
 DAY = timedelta(days=1)
-ACTIONS = ["data issues", "backfill start", "PROFILE_TTL", "batch-update-max-id"]
+ACTIONS = ["data_issues", "backfill start", "PROFILE_TTL", "batch-update-max-id"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
 

@@ -231,7 +231,7 @@ def test_what_was_known_at_a_resume_does_not_hold_phase_4_again(
     assert not is_held_after(9)
     assert Alert.objects.open().filter(kind=kind).exists()
     gate = gates.run_gate("no_alert", gates.transition_step(4, Decimal(50)), rounds.fresh())
-    assert str(gate.message) == "no new alert since the resume; open from before: 1"
+    assert str(gate.message) == "no new alerts since the resume; older alerts still open: 1"
     spoil()
     assert is_held_after(3)
 

@@ -286,7 +286,7 @@ def test_history_shows_what_was_forced(phases: Phases) -> None:
     run("rollout", "advance", "--reason", "the fair", "--force", "--by", "olga")
     output = run("rollout", "history", "--limit", 1)
     assert "olga" in output
-    assert "forced past" in output
+    assert "forced, not passed" in output
     assert "olga" not in run("rollout", "history", "--limit", 0)
 
 

@@ -58,7 +58,7 @@ from tests.waiting import within
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("patient_cancellations")]
 
-HERE_ONLY = "Stored on this server only: the standby has not confirmed it"
+HERE_ONLY = "Stored on this server only: the standby has not confirmed the change"
 ROW = {"reason": "r"}
 # In seconds. Without a limit, a commit waits until the standby is back.
 PATIENCE = 40

@@ -42,7 +42,7 @@ def test_it_works(operator: Client) -> None:
     url = reverse("admin:webhooks_inboxupdate_replay_result") + "?state__exact=dead"
     page = operator.get(url).content.decode()
     assert "state: dead letter" in page
-    assert "one inbox worker needs about 2\u00a0min for that" in page
+    assert "one inbox worker needs about 2\u00a0min" in page
     answer = operator.post(url, {"reason": "fixed"}, follow=True)
     replay = Replay.objects.get()
     assert answer.redirect_chain[-1][0] == reverse("admin:webhooks_replay_change", args=[replay.pk])
@@ -56,7 +56,7 @@ def test_it_works(operator: Client) -> None:
     cancel = reverse("admin:webhooks_replay_cancel", args=[replay.pk])
     assert f'href="{cancel}"' in progress.content.decode()
     answer = operator.post(cancel, {"reason": "too early"}, follow=True)
-    assert "3 updates are in their old state." in answer.content.decode()
+    assert "3 updates have returned to their previous state." in answer.content.decode()
     assert [one for one in stored() if one[0] != done.pk] == [one for one in before if one[0] != done.pk]
     assert (answer.context["processed"], answer.context["cancelled"], answer.context["percent"]) == (1, 3, 100)
     record = Replay.objects.get(cancels=replay)

@@ -412,8 +412,12 @@ class ReplayAdmin(LargeTableAdmin):
             try:
                 cancelled = replay.cancel(by=request.user.get_username(), reason=form.cleaned_data["reason"])
                 count = cancelled.count
-                text = ngettext("%d update is in its old state.", "%d updates are in their old state.", count) % count
-                messages.success(request, text)
+                text = ngettext(
+                    "%d update has returned to its previous state.",
+                    "%d updates have returned to their previous state.",
+                    count,
+                )
+                messages.success(request, text % count)
             except ReplayRefused as refused:
                 messages.error(request, str(refused))
             return HttpResponseRedirect(_replay_page(replay))

@@ -80,7 +80,7 @@ class MergingForm(_Form):
         rows = self._meta.model._base_manager  # noqa: SLF001 (documented by Django)
         present = rows.select_for_update(of=("self",)).filter(pk=self.instance.pk).first()
         if present is None:
-            self.add_error(None, _("Someone else has deleted this in the meantime. Nothing was saved."))
+            self.add_error(None, _("Someone else has deleted this record in the meantime. Nothing was saved."))
             return
         merged = dict(self._merged_fields())
         for name in merged.keys() & self.cleaned_data.keys():

@@ -65,7 +65,7 @@ _REPLACED: dict[Any, dict[str, Promise]] = {
     relations.ManyRelatedField: {"not_a_list": _NOT_A_LIST},
     relations.PrimaryKeyRelatedField: {
         "incorrect_type": gettext_lazy("Enter the ID, a whole number."),
-        "does_not_exist": gettext_lazy("There is none with this ID."),
+        "does_not_exist": gettext_lazy("No object has this ID."),
     },
 }
 for _class, _messages in _REPLACED.items():
@@ -125,7 +125,7 @@ class Failure(NamedTuple):
 
     @property
     def title(self) -> str:
-        titles = {"NOT_CONFIRMED": _("Stored, not confirmed"), "MAYBE_STORED": _("Stored or not")}
+        titles = {"NOT_CONFIRMED": _("Stored, not confirmed"), "MAYBE_STORED": _("Possibly stored")}
         return titles.get(self.code, _("Unavailable"))
 
 

@@ -60,7 +60,7 @@ def test_while_the_rollout_is_paused_no_approval_takes_the_step(second: User, fo
 def test_the_list_of_requests_shows_it(forced: Approval) -> None:
     out = io.StringIO()
     call_command("rollout", "approvals", stdout=out)
-    assert "forced past:" in out.getvalue()
+    assert "(forced, not" in out.getvalue()
     assert "Agreement" in out.getvalue()
 
 

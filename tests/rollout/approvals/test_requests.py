@@ -42,7 +42,7 @@ def test_the_gates_judge_again(second: User, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_world_moved(second: User) -> None:
-    outdated = "The rollout has changed since, so this request no longer applies. Refuse it."
+    outdated = "The rollout has changed since the request was made, so the request no longer applies. Refuse it."
     approval = asked()
     with override_settings(ROLLOUT_APPROVALS=False):
         change("set", phase=3, percent=50)
