@@ -1,6 +1,7 @@
-"""Use the system as a user would: `make run` in a fresh clone, send an update, create an employee, and stop.
+"""Check the system as a user would use it: run `make run` in a fresh clone, send an update, and create an employee.
 
-Then restart it and print the durations. Fail if a stop leaves processes, or the second start takes over ten seconds.
+Then stop the system, start and stop it again, and print how long each start and stop took. Fail if processes are left
+after a stop, or if the second start takes more than ten seconds.
 """
 
 import json
@@ -54,7 +55,10 @@ def expect(what: str, actual: object, wanted: object) -> None:
 
 @contextmanager
 def running(tree: Path, env: dict[str, str], output: Path, timeout: float) -> Iterator[None]:
-    """Run `make run` during the block, then send SIGTERM; check that it starts and stops in time, without leftovers."""
+    """Run `make run` during the block, and stop it with SIGTERM after the block.
+
+    Exit with an error if it does not start or stop in time, or if it leaves processes behind.
+    """
     began = time.monotonic()
     with output.open("w") as log:
         make = subprocess.Popen(["make", "run"], cwd=tree, env=env, stdout=log, stderr=log)  # noqa: S607 (make of PATH)

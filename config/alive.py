@@ -31,7 +31,7 @@ def serves() -> bool:
 
 
 def exports() -> bool:
-    """Return whether ``serve_metrics`` responds, if only with a 401, which asks for a token."""
+    """Return whether ``serve_metrics`` responds, with metrics or with the 401 that it sends if a token is missing."""
     try:
         with urllib.request.urlopen("http://127.0.0.1:9101/metrics", timeout=_TIMEOUT):
             return True

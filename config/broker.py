@@ -1,7 +1,7 @@
 """Celery's transport over Redis, changed to reject an unreadable message, which would otherwise crash the task worker.
 
-The worker would crash again after each restart, until somebody removes the message from the queue. All messages belong
-to periodic tasks, so the next run does the work of a rejected one.
+The worker would crash again after each restart, until somebody removes the message from the queue. No work is lost with
+a rejected message: all messages start periodic tasks, so the next run of the task does the same work.
 """
 
 import logging
@@ -65,7 +65,7 @@ class _Tolerant(redis.Channel):  # type: ignore[misc]
     QoS = QoS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Open the channel, and delete keys of Kombu's queue that do not have the Redis type that Kombu expects."""
+        """Open the channel, and delete keys of Kombu's queue whose Redis type is not the one that Kombu expects."""
         super().__init__(*args, **kwargs)
         types = dict.fromkeys((self._q_for_pri("celery", step) for step in self.priority_steps), b"list")
         types |= {self.unacked_key: b"hash", self.unacked_index_key: b"zset"}
@@ -99,7 +99,10 @@ class SentinelChannel(_Tolerant, redis.SentinelChannel):  # type: ignore[misc]
 
 class Consumer(CeleryConsumer):
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Acknowledge a message with a refused content type or an undecodable body; Celery would log the body."""
+        """Remove a message from the queue if its content type is refused or its body cannot be decoded.
+
+        Celery's own method would write the body to the log.
+        """
         reject("undecodable", type(exc).__name__)
         message.ack()
 

@@ -91,7 +91,10 @@ def stop_heartbeat(**_: object) -> None:
 @signals.beat_init.connect
 @signals.beat_embedded_init.connect
 def start_scheduler(**_: object) -> None:
-    """Start beat's heartbeat, and send a check of the alerts at once, also while another beat sends the tasks."""
+    """Start the heartbeat of this beat process, and send a check of the alerts at once.
+
+    The check is sent even if this process is on standby because another beat process sends the scheduled tasks.
+    """
     _start_heartbeat("beat")
     check = app.conf.beat_schedule["monitoring.tasks.check_alerts"]
     app.send_task(check["task"], retry=False, **check["options"])

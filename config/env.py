@@ -68,7 +68,7 @@ class Env(DjangoEnv):  # type: ignore[misc]
         return value
 
     def list(self, var: str, cast: Any = str.strip, default: Any = ()) -> Any:
-        """Return the comma-separated items, by default stripped of whitespace, without empty ones."""
+        """Return the comma-separated items without empty ones; by default, remove white space around each item."""
         return [item for item in super().list(var, cast, default) if item]
 
 
@@ -111,7 +111,10 @@ _KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_coun
 
 
 def database(url: str) -> dict[str, Any]:
-    """Return the DATABASES entry for a PostgreSQL URL, whose query may set a socket directory (host) and options."""
+    """Return the DATABASES entry for a PostgreSQL URL.
+
+    The query of the URL may set connection options, and the directory of a Unix socket as ``host``.
+    """
     if url.partition("://")[0] not in Env.DB_SCHEMES:
         raise ValueError(f"not {_DESCRIPTIONS[database]}")
     entry: dict[str, Any] = Env.db_url_config(url)
@@ -141,7 +144,10 @@ def database(url: str) -> dict[str, Any]:
 
 
 def _hosts(url: str) -> dict[str, str]:
-    """Return the hosts and their ports as libpq reads them; django-environ shifts the ports if one is left out."""
+    """Return the hosts and ports in a PostgreSQL URL as libpq reads them.
+
+    If one of several hosts has no port, django-environ would assign the ports to the wrong hosts.
+    """
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
@@ -160,14 +166,14 @@ def redis_address(address: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """Return the URL if it leads to Redis or to another broker that Celery supports; otherwise raise ValueError."""
+    """Return the URL if its broker is Redis or another one that Celery supports; otherwise raise ValueError."""
     scheme, is_url, _ = url.partition("://")
     is_other = is_url and scheme in TRANSPORT_ALIASES and not scheme.startswith(("redis", "sentinel"))
     return url if is_other else redis_url(url)
 
 
 def issuer(url: str) -> str:
-    """Return the URL if it is empty or may belong to an OpenID Connect provider; otherwise raise ValueError."""
+    """Return the URL if it is empty or may be the URL of an OpenID Connect provider; otherwise raise ValueError."""
     parts = urlsplit(url)
     if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
         raise ValueError(f"not {_DESCRIPTIONS[issuer]}")
@@ -191,7 +197,10 @@ _DESCRIPTIONS: dict[Any, str] = {
 
 
 def single_sign_on(oidc_issuer: str, client_id: str, client_secret: str, scopes: list[str]) -> dict[str, Any]:
-    """Return SOCIALACCOUNT_PROVIDERS, empty without an issuer; raise ImproperlyConfigured if ID or secret is unset."""
+    """Return the setting SOCIALACCOUNT_PROVIDERS, which is empty if ``oidc_issuer`` is empty.
+
+    Raise ImproperlyConfigured if there is an issuer, but no client ID or client secret.
+    """
     if not oidc_issuer:
         return {}
     for name, value in (("OIDC_CLIENT_ID", client_id), ("OIDC_CLIENT_SECRET", client_secret)):

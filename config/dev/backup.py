@@ -1,6 +1,6 @@
 """Back up and restore the database of a running system: ``python -m config.dev.backup create|restore``.
 
-PostgreSQL holds everything permanent: the cache is refilled from it, and tasks are scheduled again.
+Nothing else needs a backup: the cache is refilled from PostgreSQL, and tasks are scheduled again.
 """
 
 import os
@@ -24,7 +24,10 @@ _FILLED = "SELECT EXISTS (SELECT FROM employees) OR EXISTS (SELECT FROM webhook_
 
 
 def create(launch: Launch) -> str:
-    """Write a dump that only its owner can read to FILE, by default a file in DATA_DIR/backups; return a message."""
+    """Write a dump to the path in the variable FILE, by default to a new file in DATA_DIR/backups; return a message.
+
+    Only the owner of the file can read it.
+    """
     now = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}"
     file = _file() or launch.data_dir / "backups" / f"directory-{now}.dump"
     if file.exists():
@@ -47,9 +50,9 @@ def create(launch: Launch) -> str:
 
 
 def restore(launch: Launch) -> str:
-    """Replace the database with the dump FILE in one transaction; return a message with the next steps.
+    """Replace the database with the dump in FILE, in one transaction; return a message with the next steps.
 
-    Raise StartError if the database has employees or updates, unless REPLACE=yes.
+    If the database has employees or updates, raise StartError unless the variable REPLACE is “yes”.
     """
     file = _file()
     if not file or not file.is_file():
@@ -105,7 +108,7 @@ def _is_filled(url: str) -> bool:
 
 
 def _run(command: list[str], script: bytes | None = None) -> bytes:
-    """Run a PostgreSQL program and return its output; raise StartError with its error message if it fails."""
+    """Run a PostgreSQL program and return its output; if the program fails, raise StartError with its error message."""
     done = subprocess.run(command, input=script, capture_output=True, check=False)  # noqa: S603 (ours)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]

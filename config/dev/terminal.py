@@ -102,12 +102,12 @@ class Terminal:
         return self.has_one and _foreground_group() is None
 
     def is_stop_wanted(self) -> bool:
-        """Return whether the terminal was closed, or make received a stop signal; make does not forward the signal."""
+        """Return whether the terminal was closed, or make received a stop signal, which make does not forward."""
         return (self.is_in_foreground and self.is_gone()) or (self.has_make and not _parent_handles_interrupt())
 
 
 def _parent_handles_interrupt() -> bool:
-    """Return whether the parent process, make, still handles SIGINT; it stops doing so after its first stop signal."""
+    """Return whether the parent process, make, still handles SIGINT; after its first stop signal, it no longer does."""
     try:
         status = Path(f"/proc/{os.getppid()}/status").read_text()
     except OSError:

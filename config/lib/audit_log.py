@@ -61,7 +61,7 @@ def message_of(row: LogEntry) -> Message | None:
 
 
 def display_change(row: LogEntry) -> str:
-    """Return the row's change message in the active language, including field names, which Django leaves as stored."""
+    """Return the row's change message in the active language; Django itself would not translate the field names."""
     if message := message_of(row):
         return str(message)
     try:

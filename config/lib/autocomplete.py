@@ -1,4 +1,4 @@
-"""Autocompletion in the admin, for any value that a request contains."""
+"""Autocompletion in the admin, without Django's errors for invalid values in a request."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 
 class _ReadableValues:
-    """Show no option for a value that the key of the related table cannot have; Django would fail."""
+    """Show no option for a value that cannot be a key of the related table; Django would raise an error."""
 
     field: Any
 

@@ -28,9 +28,9 @@ def distance(at: datetime) -> timedelta:
 
 
 def is_due(field: str, longest_pause: timedelta) -> Q:
-    """Return the condition that the time in a column has come, or is further in the future than the longest pause.
+    """Return the condition that the time in a column has come, or is more than ``longest_pause`` in the future.
 
-    A time so far in the future was stored while a clock was ahead, or the clock has been set back since.
+    No time is planned so far ahead. Such a time was stored while a clock was ahead, or the clock was set back later.
     """
     now = timezone.now()
     return Q((f"{field}__lte", now)) | Q((f"{field}__gt", now + longest_pause))
@@ -57,7 +57,7 @@ def agreed() -> datetime | None:
 def is_older(field: str, age: timedelta) -> Q:
     """Return the condition that the time in a column is older than ``age``, for rows that are to be deleted.
 
-    If the clocks do not agree, it is true for no row.
+    If the clocks do not agree, the condition is true for no row.
     """
     now = agreed()
     return Q((f"{field}__lt", now - age)) if now else Q(pk__in=[])

@@ -6,7 +6,10 @@ from config.lib.text import for_terminal
 
 
 class TerminalOutput:
-    """Write text to a stream without the characters that would control a terminal, except colours on a terminal."""
+    """Write text to a stream without the control characters that a terminal would interpret.
+
+    If the stream is a terminal, colour codes are kept.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -60,9 +60,9 @@ def start_line(_logger: WrappedLogger, _method: str, record_fields: EventDict) -
 def mask(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     """Remove personal data from a log line; no other code masks log lines.
 
-    Errors are reduced to class and traceback, because their text may quote names and phones. Other structures and
-    objects are reduced to their class, because they may contain a payload. Query strings, and phones except for their
-    last two digits, are replaced by “…”.
+    An error is logged with its class and traceback but without its text, which may quote names and phones. Structures
+    and objects are replaced by the name of their class, because they may contain a payload. Query strings, and all
+    digits of a phone but the last two, are replaced by “…”.
     """
     _, error, _ = line.pop("exc_info", None) or (None, None, None)
     if error is not None:

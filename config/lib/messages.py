@@ -52,7 +52,11 @@ def join_messages(messages: Iterable[Message]) -> Message:
 
 
 def title_message(title: str | Promise) -> Message:
-    """Return a title as a Message, so that a stored message with this parameter is translated for each reader."""
+    """Return a title as a Message, which is translated for each reader.
+
+    Use it as a parameter of a stored message; a string would be stored in the language of the user who causes the
+    message.
+    """
     with translation.override(None):
         return Message(str(title))
 
@@ -60,7 +64,7 @@ def title_message(title: str | Promise) -> Message:
 def to_columns(text: Text, limit: int) -> tuple[str, StoredMessage | None]:
     """Return the values of the text column and of the JSON column, which is None for plain text.
 
-    The text column serves searches and the previous release.
+    The text column is for searches, and for the previous release, which does not read the JSON column.
     """
     with translation.override(settings.LANGUAGE_CODE):
         shown = str(text).strip()[:limit]
@@ -103,12 +107,12 @@ def percent_of(share: float) -> str:
 
 
 def shown_number(number: float) -> str:
-    """Return a whole number in the format of the active language, in English 3,348."""
+    """Return a whole number in the format of the active language, for example 3,348 in English."""
     return localize(thousands(number))
 
 
 def shown_percent(share: float) -> str:
-    """Return a share from 0 to 1 as a percentage in the format of the active language, in English 98.5%."""
+    """Return a share from 0 to 1 as a percentage in the format of the active language, for example 98.5% in English."""
     return localize(percent_of(share))
 
 

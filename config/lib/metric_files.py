@@ -27,7 +27,8 @@ _RETRY_SECONDS = 60.0
 def create(path: Path, size: int, content: bytes = b"") -> None:
     """Create or replace a file with this content and blocks for ``size`` bytes; raise OSError if that fails.
 
-    The file gets its name only when it is complete: the process may be killed, or the disk be full, before that.
+    The file gets its final name only when it is complete, because the process may be killed while it writes, and the
+    disk may be full.
     """
     new = path.with_suffix(".new")
     try:
@@ -42,10 +43,10 @@ def create(path: Path, size: int, content: bytes = b"") -> None:
 
 
 def allocate(path: Path, size: int) -> None:
-    """Give a file, which need not exist, blocks for at least ``size`` bytes; raise OSError if there is no room.
+    """Allocate at least ``size`` bytes on disk for a file; raise OSError if there is no room.
 
-    prometheus_client maps sparse files. A process that writes to a block for which a full disk has no room is killed
-    (SIGBUS).
+    The file is created if it does not exist. prometheus_client itself would map a file whose space is not allocated. If
+    the disk is full, the kernel kills a process that writes to such a file (SIGBUS).
     """
     try:
         # Without O_APPEND, which posix_fallocate refuses on file systems that cannot allocate blocks.
@@ -62,8 +63,8 @@ def allocate(path: Path, size: int) -> None:
 class _AllocatedDict(MmapedDict):
     """Values in a mapped file whose blocks are allocated before they are written, or in memory if there is no room.
 
-    What a process counts in memory is missing in `/metrics` until there is room again; its file, if it had one already,
-    keeps its last values.
+    Values in memory are missing from `/metrics` until there is room again. If the process had a file before, the file
+    keeps its last values until then.
     """
 
     _share_at = 0.0

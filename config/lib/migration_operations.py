@@ -82,7 +82,10 @@ def _run_with_retries(app_label: str, schema_editor: Any, steps: list[Any]) -> N
 
 
 class Call(Operation):
-    """Call a function when migrating or reversing. RunPython would first render models, which is slow under a lock."""
+    """Call a function when migrating or reversing.
+
+    RunPython would render models first, which is too slow while a table is locked.
+    """
 
     reduces_to_sql = False
 

@@ -1,6 +1,6 @@
-"""Outgoing connections with one deadline for all that takes time: the host's addresses, connecting, TLS and reading.
+"""Outgoing connections with one deadline for everything: looking up the host, connecting, TLS and reading.
 
-Python by itself looks up a host without a limit, and restarts the timeout of a socket for each address and each read.
+By default, Python sets no limit for looking up a host, and restarts a socket's timeout for each address and each read.
 """
 
 import http.client
@@ -62,7 +62,7 @@ def _in_time(ask: Callable[[], _T], ends_at: float) -> _T:
 
 
 def own_name(ends_at: float) -> str | None:
-    """Return this host's full name; None if the resolver has not answered at ``ends_at`` (monotonic), or fails."""
+    """Return this host's full name; None if the resolver fails or has not answered by ``ends_at`` (monotonic time)."""
     try:
         name, others, _ = _in_time(lambda: socket.gethostbyaddr(socket.gethostname()), ends_at)
     except OSError:
@@ -74,7 +74,7 @@ def own_name(ends_at: float) -> str | None:
 def connect(
     host: str, port: int, ends_at: float, source: tuple[str, int] | None = None, options: Iterable[Any] = ()
 ) -> socket.socket:
-    """Return a socket that is connected to the first address that answers; raise OSError, at ``ends_at`` at the latest.
+    """Return a socket connected to the first address that answers; raise OSError if none answers by ``ends_at``.
 
     Each address gets an equal share of the time that is left.
     """
@@ -136,7 +136,10 @@ class _Connection(HTTPConnection):
     response_class = _Response
 
     def _new_conn(self) -> socket.socket:
-        """Connect within the connect timeout; urllib3 by itself uses it for each address, and not for the lookup."""
+        """Connect within the connect timeout, which includes looking up the host.
+
+        urllib3's own method restarts the timeout for each address and does not limit the lookup.
+        """
         seconds: Any = self.timeout
         try:
             # urllib3 stores the host here without a final dot.
@@ -166,7 +169,8 @@ class _Adapter(HTTPAdapter):
 def within(seconds: float) -> Any:
     """Return the ``timeout`` of a request that takes at most ``seconds``.
 
-    Lookup and connecting together get half of the time, and the TLS handshake may take the other half.
+    Looking up the host and connecting may together take half of this time, and the TLS handshake may take the other
+    half.
     """
     return urllib3.Timeout(connect=seconds / 2, total=seconds)
 

@@ -33,7 +33,7 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 
 
 def mask_phones(text: str) -> str:
-    """Return the text with “…” in place of each phone except for its last two digits.
+    """Return the text with each phone replaced by “…” and the phone's last two digits.
 
     A phone has at least ten digits, or eight after a plus sign; up to three characters of punctuation may separate
     groups of digits. These are not phones: UUIDs, dates, times, IPv4 addresses, decimal numbers, and digits next to a
@@ -45,8 +45,8 @@ def mask_phones(text: str) -> str:
 def has_phone(text: str) -> bool:
     """Return whether an ID contains a phone, with any separators and also next to letters: ``id7.916___1234567``.
 
-    These are not phones: UUIDs, dates, times, IPv4 addresses, 16 or more digits, 32 hexadecimal digits, and 16 or more
-    hexadecimal digits without a Russian mobile number between letters.
+    These are not phones: UUIDs, dates, times, IPv4 addresses, 16 or more digits, and 32 hexadecimal digits. In other
+    groups of 16 or more hexadecimal digits, only a Russian mobile number counts as a phone.
     """
     text = _REPEATED_SEPARATORS.sub(r"\1", text)
     # A comma separates the digits on both sides.

@@ -39,10 +39,10 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def time_limit(seconds: float, *, is_extra: bool = False) -> Iterator[None]:
-    """Limit the time that all commands of the block wait for Redis together, including for new connections.
+    """Limit the total time that the commands in the block wait for Redis, including the time to open connections.
 
-    Without this limit, each round trip may take as long as the timeout of its connection. The limit of an outer block
-    applies too, unless ``is_extra``.
+    Without this limit, each round trip may take as long as the timeout of its connection. Within another block, the
+    limit of the outer block applies too, unless ``is_extra`` is true.
     """
     outer, ends_at = None if is_extra else _deadline.get(), time.monotonic() + seconds
     token = _deadline.set(ends_at if outer is None else min(outer, ends_at))
@@ -53,7 +53,7 @@ def time_limit(seconds: float, *, is_extra: bool = False) -> Iterator[None]:
 
 
 def _at_most(timeout: float) -> float:
-    """Return the timeout, but at most the time until the deadline; after it, raise exceptions.TimeoutError."""
+    """Return the timeout, but at most the time until the deadline; raise exceptions.TimeoutError after the deadline."""
     deadline = _deadline.get()
     if deadline is None:
         return timeout
@@ -65,7 +65,7 @@ def _at_most(timeout: float) -> float:
 
 @cache
 def _within_time_limit(connection_class: type[Any]) -> type[Any]:
-    """Return the class of connections with ``time_limit`` applied to them."""
+    """Return a subclass of the connection class that obeys ``time_limit``."""
 
     class Connection(connection_class):  # type: ignore[misc]
         socket_connect_timeout: float
@@ -119,12 +119,12 @@ def values(client: Redis, keys: Iterable[str]) -> tuple[bytes, list[bytes]]:
 
 
 def get(key: str) -> tuple[Any, ...]:
-    """Return the command to read a value as ``values`` does."""
+    """Return the Redis command with which ``values`` reads a key."""
     return "GETRANGE", key, 0, _LONGEST
 
 
 def send(client: Redis, commands: Iterable[tuple[Any, ...]]) -> tuple[bytes, list[Any]]:
-    """Send the commands to one server at once; return its run ID and its replies."""
+    """Send the commands to one server in a single round trip; return the server's run ID and its replies."""
     commands = list(commands)
     # The client's pipeline costs more, and hides the connection.
     connection: Any = client.connection_pool.get_connection()
@@ -195,7 +195,7 @@ def plain(url: str) -> str:
 
 
 def address(url: str) -> tuple[object, ...]:
-    """Return the address in a URL, equal for two URLs of the same server: service and Sentinels, or host and port."""
+    """Return a tuple that is equal for URLs of the same server: the service and its Sentinels, or the host and port."""
     if found := sentinels(url):
         return found.service, *sorted(found.hosts)
     parts = parse_url(plain(url))  # type: ignore[no-untyped-call]
@@ -203,7 +203,10 @@ def address(url: str) -> tuple[object, ...]:
 
 
 def pool(url: str, **options: Any) -> ConnectionPool:
-    """Return a pool of connections to the server of a URL. With Sentinel, each new connection asks for the primary."""
+    """Return a pool of connections to the server of a URL.
+
+    With Sentinel, each new connection first asks Sentinel for the address of the primary.
+    """
     # By default, each new connection sends the client library's name and version, in two round trips.
     options = {"driver_info": None} | options
     found = sentinels(url)
@@ -260,6 +263,6 @@ def celery_settings(url: str, seconds: float) -> dict[str, Any]:
 
 
 def error_name(error: BaseException) -> str:
-    """Return the class name of an error, or of its cause if that is an untrusted certificate or a missing file."""
+    """Return the class name of an error, or of its cause if the cause is an untrusted certificate or a missing file."""
     cause = error.__cause__ or error.__context__
     return type(cause if isinstance(cause, _CAUSES) else error).__name__

@@ -1,4 +1,7 @@
-"""The request ID. It links a response, the log lines of its request, and those of later work on the update."""
+"""The ID of a request.
+
+It is in the response, in the log lines of the request, and in the log lines of later work that the request caused.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ def begin(given: str = "") -> str:
 
 @contextmanager
 def continued(earlier: str) -> Iterator[None]:
-    """Within the block, use ``earlier`` as request ID, unless it is empty: the ID of the request behind this work."""
+    """Within the block, use ``earlier`` as the request ID, unless it is empty.
+
+    ``earlier`` is the ID of the request that caused the work in the block.
+    """
     token = current.set(earlier or current.get())
     try:
         yield

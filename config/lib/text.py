@@ -76,11 +76,11 @@ _COMMANDS_BUT_COLOURS = regex.compile(rf"(?V1)\x1b\[[0-9;]*m(*SKIP)(*FAIL)|{_COM
 
 
 def clean(text: str) -> str:
-    """Return the text in NFC on one line, without control, escape, bidirectional and invisible characters
-    and without Unicode's noncharacters, which files cannot contain.
+    """Return the text in NFC, on one line, without invisible characters and characters that files cannot contain.
 
-    White space is collapsed, a lone surrogate becomes U+FFFD, and of more than 30 combining marks in a row, 30 are
-    kept. Cleaning twice has no further effect. The time is linear in the length.
+    Control, escape and bidirectional characters and Unicode's noncharacters are removed. White space is collapsed, and
+    a lone surrogate becomes U+FFFD. Of more than 30 combining marks in a row, the first 30 are kept. Cleaning twice has
+    no further effect. The time is linear in the length.
     """
     # This check costs a twentieth of the steps below.
     if _PLAIN.fullmatch(text):
@@ -104,7 +104,7 @@ def composed(text: str) -> str:
 
 
 def is_visible(text: str) -> bool:
-    """Return whether the text contains a letter, digit or emoji that is not blank, by Unicode's properties."""
+    """Return whether the text contains at least one visible letter, digit or emoji, by Unicode's properties."""
     return _VISIBLE.search(text) is not None
 
 
@@ -116,9 +116,10 @@ def is_blank(text: str) -> bool:
 # Large enough for the names of all universities: each lookup of a new name compares their keys.
 @lru_cache(16_384)
 def look_alike_key(text: str) -> str:
-    """Return a key that is equal for texts that look the same, except for case and the kinds of dashes and quotes.
+    """Return a key that is the same for all texts that look alike.
 
-    Invisible characters do not count. Latin and Greek letters count as the Cyrillic letters that they look like.
+    Differences in case, between kinds of dashes, between kinds of quotes, and in invisible characters do not count.
+    Latin and Greek letters count as the Cyrillic letters that they look like.
     """
     visible = clean(_IGNORABLE.sub("", text)).translate(_LUNATE_SIGMA)
     decomposed = unicodedata.normalize("NFKD", visible)

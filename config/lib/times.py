@@ -30,7 +30,7 @@ def for_terminal() -> Iterator[None]:
 
 
 def text(at: datetime, *, has_seconds: bool = True) -> str:
-    """Return a datetime as plain text in the active language; planned times need no seconds."""
+    """Return a datetime as plain text in the active language; with ``has_seconds=False``, leave out the seconds."""
     if _is_for_terminal.get():
         return stamp(at)
     return _format(timezone.localtime(at), "DATETIME_FORMAT" if has_seconds else "SHORT_DATETIME_FORMAT")
@@ -65,8 +65,8 @@ def stamp(at: datetime) -> str:
 def page_format() -> dict[str, Any]:
     """Return what screens.js needs to find the site's times in a page and to show them in the reader's time zone.
 
-    ``months`` are the short names of the 12 months, as texts have them. ``zones`` maps each name that the site's zone
-    has this year to its offset from UTC in minutes.
+    ``months`` are the short names of the 12 months, as the page's dates contain them. ``zones`` maps each name that the
+    site's time zone has this year, such as MSK, to its offset from UTC in minutes.
     """
     year = timezone.localtime().year
     days = [timezone.make_aware(datetime(year, month, 1)) for month in range(1, 13)]  # noqa: DTZ001 (made aware)

@@ -44,7 +44,7 @@ class NotEmpty(ImproperlyConfigured):
 
 
 def generate(*, employees: int = EMPLOYEES, seed: int = SEED, now: datetime | None = None) -> Simulation:
-    """Fill the empty database with users and two weeks of history that end now, and compute the pages' statistics.
+    """Fill the empty database with users and two weeks of history until now, and compute the statistics for the pages.
 
     Return the simulation, which contains the rows that were written.
     """
@@ -95,7 +95,10 @@ def measure() -> None:
 
 
 def _backdate(table: str, column: str, moments: Iterable[tuple[int, datetime]]) -> None:
-    """Set a timestamp column that Django fills in or that a trigger protects; ``moments`` are pairs of ID and time."""
+    """Set the times in a column that Django normally fills in itself or that a trigger protects.
+
+    ``moments`` are pairs of ID and time.
+    """
     ids, times = map(list, zip(*moments, strict=True))
     with connection.cursor() as cursor:
         # In any other role, the triggers of the audit tables would refuse the change.
@@ -120,7 +123,10 @@ def _directory(lived: Simulation) -> None:
 
 
 def _backfill(lived: Simulation, ids: Sequence[int]) -> None:
-    """Record the one backfill of the two weeks, which filled in missing names, with each batch's old and new values."""
+    """Write the only backfill run of the two weeks, which filled in missing names.
+
+    Each of its batches has the old and the new values.
+    """
     at = lived.story.backfilled_at
     then = [pk for pk, created_at in zip(ids, lived.created_at, strict=True) if created_at < at]
     run = BackfillRun.objects.create(

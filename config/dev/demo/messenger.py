@@ -1,7 +1,7 @@
-"""A simulated MAX for the demo: the direct API, switches for its faults, and traffic of people and the HR service.
+"""A simulated MAX for the demo: its direct API with switchable faults, and the traffic of people and of an HR service.
 
-The page at / shows the switches; ``POST /switch/direct_api/slow`` works from a terminal too. The demo's supervisor
-passes the options in DEMO_MESSENGER.
+The page at / shows the switches; ``POST /switch/direct_api/slow`` sets one from a terminal. The demo's supervisor
+passes the options as JSON in the environment variable DEMO_MESSENGER.
 """
 
 import html
@@ -176,7 +176,10 @@ class Traffic:
             time.sleep(0.05)
 
     def _writer(self) -> Person:
-        """Return the next person to write; once names are right again, start with those whose last name was wrong."""
+        """Return the person who writes the next update.
+
+        When names are switched from wrong to right, the people whose last update had a wrong name write first.
+        """
         if self.wrong and self.messenger.switches["names"] == "right":
             return person(self.wrong.pop())
         who = person(random.randrange(self.messenger.hired))  # noqa: S311 (no secret)
@@ -206,9 +209,9 @@ class Traffic:
 
 
 def start_scene(messenger: Messenger, scene: str) -> None:
-    """Set the switches of the scene.
+    """Set the switches for the scene, which is “calm” or “incident”.
 
-    If the scene has wrong names, they start INCIDENT_AFTER seconds later, so that the normal state can be seen first.
+    In an incident, wrong names begin only after INCIDENT_AFTER seconds, so that the normal state can be seen first.
     """
     changes = SCENES[scene]
     messenger.switches["traffic"] = changes.get("traffic", "calm")

@@ -51,9 +51,9 @@ _FATHERS = (  # noqa: SIM905 (names, not a list of quotes)
 class Person:
     """A person of the demo; first, last and middle name are the official ones.
 
-    ``account`` is the first and last name in MAX; None if the person does not use MAX. An empty last name there means
-    that the person has entered none. ``writes`` is whether the person sends messages to the bot. ``own_name`` is the
-    name that they write in a message, or ``""``. The direct API does not find people with ``hides_phone``.
+    ``account`` is the first and last name that the person entered in MAX, where the last name may be empty; None if the
+    person does not use MAX. With ``hides_phone``, the direct API does not find the person. With ``writes``, the person
+    sends messages to the bot. ``own_name`` is the name that the person writes in a message, or ``""``.
     """
 
     number: int
@@ -82,7 +82,10 @@ class Person:
         return self.account[0].replace("ё", "е"), self.account[1].replace("ё", "е")
 
     def other_name(self) -> tuple[str, str]:
-        """Return the person's name in MAX with a different last name, for a source that is wrong or out of date."""
+        """Return the person's name in MAX, but with another last name.
+
+        It simulates the name in a source that is wrong or out of date.
+        """
         first, last = self.account or (self.first_name, self.last_name)
         is_woman, random_ = self.first_name in _WOMEN, random.Random(f"other {self.number}")  # noqa: S311 (names)
         others = [name for surname in _SURNAMES if (name := _of_gender(surname, is_woman)) not in (last, "")]
@@ -105,7 +108,10 @@ def person(number: int) -> Person:
 
 
 def person_of(phone: str) -> Person | None:
-    """Return the person with this phone number, in any format with the country code; None if there is none."""
+    """Return the person with this phone number; None if nobody has it.
+
+    The number needs the country code, and may begin with a plus.
+    """
     digits = "+" + phone.lstrip("+")
     if not digits.startswith(_CODE) or not digits[len(_CODE) :].isdecimal():
         return None

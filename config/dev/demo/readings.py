@@ -34,7 +34,7 @@ def readings(lived: Simulation) -> Iterator[IndicatorReading]:
 
 
 def gate_checks(lived: Simulation) -> Iterator[GateCheck]:
-    """Yield the checks of the next step's gates and of the tripwire, and the breaches that held the rollout."""
+    """Yield the checks of the gates and of the tripwire, including the failures that caused a hold of the rollout."""
     for photo in lived.snapshots:
         if photo.at < lived.story.collecting_since:
             continue
@@ -55,7 +55,10 @@ def gate_checks(lived: Simulation) -> Iterator[GateCheck]:
 
 
 def _of_the_step(lived: Simulation, photo: Snapshot) -> Iterator[GateCheck]:
-    """Yield the checks of the gates of the present step, as monitoring.rollout_control.gates measures them."""
+    """Yield the checks of gates that are measured during the current step, such as dwell time and cohort agreement.
+
+    They are measured as in monitoring.rollout_control.gates.
+    """
     since, percent, _reason = lived.story.steps[-1]
     rows = lived.comparisons[: photo.compared_until]
     week, low = photo.at - comparison_stats.WINDOW, percent * BUCKETS // 100

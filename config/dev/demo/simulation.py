@@ -50,7 +50,8 @@ django.db.utils.OperationalError: canceling statement due to lock timeout"""
 class Snapshot:
     """Row counts of the tables at one time; ``compared`` counts the comparison outcomes of the preceding seven days.
 
-    ``updated_at`` is the time of the last update, ``compared_until`` the number of all comparisons so far.
+    ``updated_at`` is the time of the last update. ``compared_until`` is the number of comparisons from the start
+    of the simulation to this snapshot.
     """
 
     at: datetime
@@ -122,7 +123,10 @@ class Simulation:
                 yield at, last + self.count, self._photograph
 
     def _recent_events(self, writers: list[Person]) -> Iterator[tuple[Any, ...]]:
-        """Yield the dead letters, and updates of the last hour even if that hour is outside working hours."""
+        """Yield the updates that become dead letters, and updates of the last hour.
+
+        The last hour always has updates, even outside working hours.
+        """
         now, order = self.story.now, 2 * self.count
         for number in range(max(self.count // 400, 2)):
             yield now - _DEAD_AGE + number * timedelta(minutes=6), order, self._fail, self.random.choice(writers)
@@ -272,7 +276,10 @@ class Simulation:
     def _compare(
         self, at: datetime, employee: Employee, stage: int, answer: Answer, choice: NameChoice, *, was_asked: bool
     ) -> None:
-        """Record the comparison of a lookup's names, which the task worker makes after the response."""
+        """Record the comparison of the two names of a lookup: the cache's and the direct API's.
+
+        In the real system, the task worker makes the comparison after the response.
+        """
         api_name = ""
         if isinstance(answer, UserFound):
             api_name = f"{answer.first_name} {answer.last_name}".strip()
@@ -315,10 +322,10 @@ class Simulation:
             self._set_name(employee, self._choose(employee.max_id, self._direct_answer(who, at), policy, at)[0], at)
 
     def _backfill(self, at: datetime) -> None:
-        """Fill in, as of ``at``, the names of unnamed employees whose profile is known.
+        """Fill in the names of employees who have none, from the profiles that are known at the time ``at``.
 
-        As in employees.backfill.candidates.choose, a denied university keeps its names. Record the values before and
-        after.
+        Employees of a denied university are left out, as in employees.backfill.candidates.choose. Record the old and
+        new values.
         """
         denied = self.story.state_at(at, self.universities, self.salt).denied
         for place, employee in enumerate(self.employees):

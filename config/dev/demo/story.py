@@ -37,7 +37,7 @@ class Story:
     def delivery_gap(self) -> tuple[datetime, datetime]:
         """Return the start and the end of a period without updates.
 
-        Because of it, the rollout was held until the operator resumed it.
+        Because of this gap, the rollout was held until the operator resumed it.
         """
         return self.at(10, 13, 30), self.at(10, 14, 25)
 

@@ -68,7 +68,8 @@ vars(unfold_list)["display_for_value"] = _shown_value
 def _with_filters(context: dict[str, Any], url: str) -> str:
     """Return the address of a row's page, with the filters of the list, so that the page can lead back to the list.
 
-    Django's function resolves the address of each row first, which is a seventh of a page's calls.
+    Django's own function would also look up the view of each row's address, which takes a seventh of all function calls
+    for a list page.
     """
     filters = context["preserved_filters"]
     return f"{url}?{filters}" if filters else url
@@ -79,13 +80,16 @@ vars(unfold_list)["add_preserved_filters"] = _with_filters
 
 @cache
 def _checkbox(language: str) -> tuple[SafeString, SafeString]:
-    """Return the HTML before and after the value of a row's checkbox, whose label is in the active language."""
+    """Return the HTML of a row's checkbox before and after the value; the label is in the active language."""
     before, _value, after = unfold.checkbox.render(ACTION_CHECKBOX_NAME, "the value").partition("the value")
     return SafeString(before), SafeString(after)
 
 
 class ModelAdmin(unfold.ModelAdmin):
-    """The base class of all model pages. URLs can filter lists only by lookups that raise no error for any value."""
+    """The base class of all model pages.
+
+    The query string of a list can contain only those lookups that raise no error for any value.
+    """
 
     list_per_page = 50
     # The theme's template reads this twice for each row; without it, each read takes a tenth of a millisecond.
@@ -93,7 +97,7 @@ class ModelAdmin(unfold.ModelAdmin):
 
     @admin.display(description=unfold.ModelAdmin.action_checkbox.short_description)
     def action_checkbox(self, obj: Model) -> str:
-        """Return the theme's checkbox for a row; the theme would render a template for each."""
+        """Return the checkbox of a row as the theme shows it, but without rendering a template for each row."""
         before, after = _checkbox(get_language() or "")
         return format_html("{}{}{}", before, obj.pk, after)
 
@@ -105,13 +109,17 @@ class ModelAdmin(unfold.ModelAdmin):
         return _LOOKUPS.issuperset(lookups) and bool(super().lookup_allowed(lookup, value, request))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the list under its own name; Django's title is “Select alert to view”."""
+        """Show the list under its own name, such as “Alerts”; Django's title would be “Select alert to view”."""
         title = {"title": capfirst(self.opts.verbose_name_plural)}
         response: HttpResponse = super().changelist_view(request, title | (extra_context or {}))
         return response
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """Log without waiting for a standby: a failed wait would prevent the deletion, whose commit waits for both."""
+        """Write the log entries without waiting for a standby to confirm them.
+
+        Django logs a deletion before it deletes. If the wait for the standby failed here, nothing would be deleted. The
+        commit of the deletion waits for the standby, and then the log entries are confirmed too.
+        """
         with without_standby():
             return super().log_deletions(request, queryset)
 
@@ -123,7 +131,7 @@ class ModelAdmin(unfold.ModelAdmin):
         return field
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Parse the datetimes in the address for the inputs of date and time; leave out invalid ones."""
+        """Convert the datetimes in the query string to initial values of the form's inputs; leave out invalid ones."""
         initial: dict[str, Any] = super().get_changeform_initial_data(request)
         for field in self.opts.fields:
             if isinstance(field, DateTimeField) and field.name in initial:
@@ -149,9 +157,10 @@ class ModelAdmin(unfold.ModelAdmin):
         return bool(super().has_delete_permission(request, obj) and self.has_view_permission(request, obj))
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """Omit the new row's name from the message if the user may not view the row: the system may have set the name.
+        """Omit the new row's name from the message if the user may not view the row.
 
-        The responses of Unfold and Django, also to a popup for a related row, contain the name.
+        The name may have been found by the system rather than entered by the user. The responses of Unfold and Django
+        contain the name, and so do their responses to a popup in which a related row was added.
         """
         if self.has_view_permission(request, obj):
             return super().response_add(request, obj, post_url_continue)  # type: ignore[no-any-return]
@@ -232,7 +241,7 @@ class VisibleRowsFilter(AutocompleteSelectFilter):
 
 
 class GlobalScopeAdmin(ModelAdmin):
-    """Limit the pages to users who see all universities, because these rows are not linked to a university."""
+    """Limit the pages to users who see all universities, because the models' rows belong to no university."""
 
     def get_urls(self) -> list[Any]:
         urls: list[Any] = super().get_urls()
@@ -266,7 +275,7 @@ class SharedRowsAdmin(ModelAdmin):
 
 
 class RenamedModelAdmin(ModelAdmin):
-    """Check the permissions of the model's former name, ``permission_name``, because groups have been granted those."""
+    """Check the permissions of the model's former name, ``permission_name``, because groups hold those permissions."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self._has_permission(request, "add")

@@ -1,7 +1,8 @@
 """Forms that were opened before someone else saved the same row: only the fields that the user changed are saved.
 
-The page sends back the values that it showed; a field counts as changed if it differs from these values, whatever is
-stored by now. If someone else has changed the field too, the form is refused; saving again uses the user's value.
+The page sends back the values that it showed. A field counts as changed if the user's value differs from the shown one.
+If someone else has changed the same field in the meantime, the form is refused; if the user saves it once more, the
+user's value is stored.
 """
 
 import json
@@ -99,7 +100,8 @@ class MergingForm(_Form):
     def _is_overtaken(self, name: str, value: Any) -> bool:
         """Return whether the value in the database differs from the value that the page showed.
 
-        If it differs, put the value of the database into the form as the shown one, so that saving again succeeds.
+        If so, the form that is shown next contains the database's value as the shown value, so that saving again
+        succeeds.
         """
         bound = self[name]
         if not bound.field.show_hidden_initial:

@@ -47,10 +47,10 @@ not_found = partial(_refuse, 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Return the response to an unhandled error: 503 if the database is unavailable, otherwise 500.
+    """Return the response to an unhandled error: 503 if the request did not cause it, otherwise 500.
 
-    The 503 is for errors outside views, for example in the session middleware; FailureMiddleware handles those in
-    views.
+    This function handles errors outside views, for example in the session middleware. For errors inside views,
+    FailureMiddleware responds with 503.
     """
     failed = errors.failure(sys.exception())
     return unavailable(request, failed) if failed else _refuse(500, request)

@@ -130,9 +130,9 @@ class Failure(NamedTuple):
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Return the response to an error in the API's format: 503 if the database is unavailable or has another schema.
+    """Return the response to an error in the API's format: 503 if the request did not cause it (see ``failure``).
 
-    Return None for an error that is neither REST framework's nor handled here.
+    Return None for an error that neither this function nor REST framework handles.
     """
     if isinstance(error, RecursionError):
         return Response(body(400, _("The JSON body is nested too deeply.")), 400)
@@ -168,9 +168,10 @@ def is_refused_by_database(error: Exception) -> bool:
 
 
 def failure(error: BaseException | None) -> Failure | None:
-    """Return the failure if the request did not cause the error: the database is unavailable or has another schema.
+    """Return the Failure for an error that the request did not cause; None for other errors.
 
-    Also for too many open files, and for a commit that is not confirmed or not answered. Return None for other errors.
+    These are: the database is unavailable, is read-only, or has the schema of another release; the server has too many
+    open files; a standby did not confirm a commit, or the connection was closed during a commit.
     """
     if isinstance(error, CommitNotConfirmed):
         # Without Retry-After: a client that repeats the request may make the change twice.

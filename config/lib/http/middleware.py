@@ -24,7 +24,10 @@ class ClientAddressMiddleware(MiddlewareMixin):
 
 
 class PolicyMiddleware(CSPMiddleware):
-    """Send the content security policy; in the admin, allow eval, with which Alpine runs the theme's attributes."""
+    """Send the content security policy.
+
+    The policy of the admin allows eval, because the theme uses Alpine, which runs JavaScript in HTML attributes.
+    """
 
     def get_policy_parts(
         self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
@@ -36,7 +39,7 @@ class PolicyMiddleware(CSPMiddleware):
 
 
 class CanonicalPathMiddleware(MiddlewareMixin):
-    """Route a path with or without a trailing slash or ``/api/v1`` to the same URL pattern, without a redirect.
+    """Make a trailing slash and the prefix ``/api/v1`` optional in the API's paths, without redirects.
 
     ``request.path`` remains as the client sent it, so links in responses have the client's prefix.
     """
@@ -53,7 +56,10 @@ class CanonicalPathMiddleware(MiddlewareMixin):
 
 
 class PrivacyMiddleware(MiddlewareMixin):
-    """Forbid caching, because most responses contain names and phones; deny pages camera, location and microphone."""
+    """Forbid caching, because most responses contain names and phones.
+
+    Also deny pages the use of the camera, the location and the microphone.
+    """
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         response.headers.setdefault("Cache-Control", "no-store")
@@ -86,11 +92,11 @@ class FailureMiddleware(MiddlewareMixin):
 
 
 class InputMiddleware(MiddlewareMixin):
-    """Clean the text in the query of every request and in the forms of the admin.
+    """Clean the text in the query string of every request and in the forms of the admin.
 
-    In the admin, also respond with 400 to values that PostgreSQL would refuse, such as NUL characters. The notes of
-    flags, phones and IDs keep their line breaks. Fields in AS_GIVEN and NUMBERS are not cleaned, and neither are the
-    hidden fields with the values that a form originally showed, which are only compared with the new values.
+    In the admin, also respond with 400 to values that PostgreSQL would refuse, such as NUL characters. Phones, IDs and
+    the notes of flags keep their line breaks. Fields in AS_GIVEN and NUMBERS are not cleaned. Neither are hidden fields
+    with the values that a form showed at first, because they are only compared with the new values.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:

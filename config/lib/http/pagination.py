@@ -59,7 +59,7 @@ def _number(request: Request, name: str, smallest: int) -> int:
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     """Count up to 10,000 rows exactly and estimate larger numbers.
 
-    Only the first 10,000 rows have pages, because a page costs more the deeper it is.
+    Only the first 10,000 rows can be paged through, because each page takes longer than the one before.
     """
 
     @cached_property
@@ -75,7 +75,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
     @property
     def reach(self) -> int:
-        """Return the maximum number of rows that have pages."""
+        """Return the maximum number of rows that can be paged through."""
         return EXACT
 
     @cached_property
@@ -89,6 +89,6 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 def estimate(rows: Any) -> int:
-    """Return the planner's estimate of the number of rows; 0 if Django knows that no row can match."""
+    """Return PostgreSQL's estimate of the number of rows; 0 if Django knows that no row can match."""
     plan = rows.values("pk").explain(format="json")
     return int(json.loads(plan)[0]["Plan"]["Plan Rows"]) if plan else 0

@@ -1,7 +1,8 @@
 """Rate limits, counted in Redis for all processes and hosts together; without Redis, each process counts separately.
 
-Without this fallback, nobody could log in for an emergency stop during an outage of Redis. Libraries such as ``limits``
-have no such fallback, and they store a key for each caller, which would count as a cached profile.
+Without this fallback, nobody could log in for an emergency stop while Redis is down. Libraries such as ``limits`` have
+no such fallback. They also store a Redis key for each caller, and this project would count each of these keys as a
+cached profile.
 """
 
 from __future__ import annotations
@@ -63,9 +64,11 @@ def _take_in_redis() -> Callable[..., bytes]:
 class TokenBuckets:
     """A token bucket for each caller.
 
-    With a ``name``, the buckets are stored in Redis and shared by all processes. Without one, and while Redis fails,
-    they are in the memory of this process, for its 10,000 most recent callers only. A bucket begins with its tokens in
-    Redis: if each process began with a full bucket after a slow answer of Redis, the limit would be far from exact.
+    With a ``name``, the buckets are stored in Redis and shared by all processes. Without a name, and while Redis fails,
+    each process has its own buckets in memory, for its 10,000 most recent callers only.
+
+    The process also remembers the number of tokens that each bucket has in Redis, and starts from this number when
+    Redis fails. If every process started with a full bucket instead, callers could exceed the limit many times over.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -140,9 +143,9 @@ class LogInRate(_BucketThrottle):
 
 
 def lockout_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
-    """Return the user name of a log-in, cut to the length of the column in which axes counts failures, or None.
+    """Return the user name of a log-in, or None if the log-in has none.
 
-    No user has a longer name.
+    The name is cut to the length of the column in which axes counts failures. No user has a longer name.
     """
     name = (credentials or request.POST).get("username")
     return None if name is None else str(name)[:255]

@@ -1,7 +1,7 @@
 """Traces (docs/how-to/traces.md). Unless OTEL_EXPORTER_OTLP_ENDPOINT is set, OpenTelemetry is not imported.
 
-The request ID is enough to find a trace. It is stored with the work that a request queues, and is itself the trace ID
-if it has 32 hexadecimal digits; if not, the trace ID is a hash of it.
+The request ID is enough to find a trace: if it has 32 hexadecimal digits, it is the trace ID, otherwise the trace ID is
+a hash of it. The request ID is also stored with the work that a request queues, so that this work joins the trace.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ def receipt() -> AbstractContextManager[Any]:
 def batch(name: str, messages: Sequence[M], describe: Callable[[M], dict[str, Any]]) -> AbstractContextManager[Any]:
     """Return the span of work on stored messages, in the trace of the request that stored them.
 
-    If several requests stored them, the span has a trace of its own, with links to theirs. After the work, ``describe``
-    is called for the span attributes of each message; they must not contain personal data.
+    If several requests stored them, the span has a trace of its own, with links to the traces of the requests. After
+    the work, ``describe`` is called for the span attributes of each message; they must not contain personal data.
     """
     return _spans.batch(name, messages, describe) if _spans else _OFF
 
 
 def statement(sql: str) -> AbstractContextManager[Any]:
-    """Return the span of a statement on a cursor that psycopg's instrumentation does not see."""
+    """Return the span of an SQL statement on a cursor that psycopg's instrumentation does not see."""
     return _spans.statement(sql) if _spans else _OFF
 
 
 def redis_commands(names: Sequence[str]) -> AbstractContextManager[Any]:
-    """Return the span of commands that are sent to Redis without its client, which redis' instrumentation sees."""
+    """Return the span of Redis commands that the instrumentation does not see, as they bypass redis-py's methods."""
     return _spans.redis_commands(names) if _spans else _OFF
 
 

@@ -1,4 +1,4 @@
-"""Spans by OpenTelemetry, exported without personal data; config.lib.tracing imports this when traces are on."""
+"""OpenTelemetry spans, exported without personal data; config.lib.tracing imports this module when traces are on."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class _OwnRoots(Sampler):
 
 
 class _Apart(TextMapPropagator):
-    """Ignore trace headers and send none: the pages are public, and MAX belongs to another company."""
+    """Ignore trace headers, because anyone can send requests, and send none, because MAX belongs to another company."""
 
     fields: set[str] = set()
 
@@ -215,7 +215,10 @@ def ids() -> dict[str, str]:
 
 
 def _anonymous(span: ReadableSpan) -> ReadableSpan:
-    """Return a span without possibly personal data: error messages, and attributes neither in _KEPT nor our own."""
+    """Return the span without anything that may be personal data.
+
+    Error messages are removed. So are all attributes except those in _KEPT and our own, which begin with _OWN.
+    """
     given = span.attributes or {}
     attributes = {name: value for name, value in given.items() if name in _KEPT or name.startswith(_OWN)}
     if span.kind == SpanKind.SERVER:
@@ -243,7 +246,10 @@ def _anonymous(span: ReadableSpan) -> ReadableSpan:
 
 
 def _name(name: str, attributes: Mapping[str, Any]) -> str:
-    """Return a span name built only from SQL and Redis commands, our models' tables, routes and names in our code."""
+    """Return a span name that contains no personal data.
+
+    It consists only of SQL and Redis commands, tables of our models, URL routes, and names in our code.
+    """
     statement = str(attributes.get("db.query.text") or "")
     if attributes.get("db.system.name") == "postgresql":
         operation = name if name.isalpha() and name.isupper() else "SQL"
