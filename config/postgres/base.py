@@ -133,8 +133,7 @@ class DeadlineConnection(psycopg.Connection):
         """Cancel the statement that is running; if it does not end in time, close the connection.
 
         If it were not cancelled, the server would continue to wait for a lock or to compute, although nobody waits for
-        the result.
-        If the statement ends with an error of its own, raise that error.
+        the result. If the statement ends with an error of its own, raise that error.
         """
         try:
             self.cancel_safe(timeout=max(_CANCEL_SECONDS, self.cancel_seconds))
@@ -247,7 +246,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     def _execute(self, execute: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
         """Run a statement, and start a transaction for it if necessary.
 
-        Settings such as lock_timeout apply only within a transaction.
+        Settings such as lock_timeout are always set for a transaction, never for the session.
         """
         text = str(sql)
         if COMMIT_LOCALLY in text:

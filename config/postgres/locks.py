@@ -83,7 +83,7 @@ def blocking_session() -> Session | None:
 
 
 def standby_wait() -> Session | None:
-    """Return the session whose commit has waited longest for a synchronous standby; None if there is none."""
+    """Return the session whose commit has waited longest for a standby; None if none has waited _STANDBY_SECONDS."""
     with connection.cursor() as cursor:
         cursor.execute(_STANDBY, [_STANDBY_SECONDS])
         row = cursor.fetchone()
@@ -150,8 +150,8 @@ def confirmed_together() -> Iterator[None]:
     """Commit the block's transactions without waiting for a standby; wait for all of them at the end of the block.
 
     If no standby confirms them within COMMIT_SECONDS, raise CommitNotConfirmed, even inside a block without_standby().
-    It replaces any other exception that ends the block, because that one would hide that earlier transactions are
-    stored. If each transaction waited on its own, the first one that is not confirmed would end the block.
+    CommitNotConfirmed replaces any other exception that ends the block, because that one would hide that earlier
+    transactions are stored. If each transaction waited on its own, the first unconfirmed one would end the block.
     """
     current: Any = connection
     current.is_unconfirmed = False

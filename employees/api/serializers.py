@@ -82,7 +82,7 @@ class TextField(serializers.CharField):
 
 
 def created(serializer: Any, row: Any) -> dict[str, Any]:
-    """Return the response to a creation: the row or, without the permission to view it, its ID and the values sent."""
+    """Return the response for a new row: the row or, without the permission to view it, its ID and the values sent."""
     if may_view(serializer.context["view"], serializer.context["request"].user):
         whole: dict[str, Any] = serializer.to_representation(row)
         return whole

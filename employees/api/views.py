@@ -116,7 +116,7 @@ class EstimatedPages(Pages):
 
 
 def _created(component: str) -> dict[str, Any]:
-    """Return the schema of the response to a creation: all fields or, without the permission to view, some of them."""
+    """Return the schema of the response for a new row: all fields or, without the permission to view, some of them."""
     limited = {
         "type": "object",
         "description": "Without the permission to view: the id, and the fields that the request contained.",
@@ -262,7 +262,7 @@ class ScopedProfileViewSet(ProfileViewSet):
 
     @property
     def scope(self) -> UserScope:
-        """Return the scope of the user's permissions; without the permission to view profiles, the scope of the group.
+        """Return the scope of the user's permissions or, without the permission to view profiles, of the user's group.
 
         An erasure shows no data, so for a DELETE the permission to view is not needed.
         """
