@@ -120,7 +120,7 @@ def _garbled_utf8() -> re.Pattern[str]:
 
 
 def _cyrillic_of_east_asia() -> re.Pattern[str]:
-    """Return a pattern for text in UTF-8 that could also be read as ASCII and Russian letters in Big5 or Johab."""
+    """Return a pattern for text in UTF-8 that could also be read as ASCII and Russian capitals in Big5 or Johab."""
     alternatives = []
     for encoding in ("big5", "johab"):
         characters = (letter.encode(encoding, "ignore").decode(errors="replace") for letter in _L)
