@@ -13,7 +13,7 @@ _INBOX, _DEAD_LETTERS = "admin:webhooks_inboxupdate_changelist", "admin:webhooks
 
 
 def _entry(title: Any, icon: str, url_name: str, permission: str, *, is_global: bool = False) -> dict[str, Any]:
-    """Return an entry; a global one is shown only to users who see all universities."""
+    """Return an entry of the sidebar; with ``is_global``, it is shown only to users who see all universities."""
 
     def may_open(request: HttpRequest) -> bool:
         return (not is_global or scope_of(request).sees_all) and request.user.has_perm(permission)
@@ -22,13 +22,13 @@ def _entry(title: Any, icon: str, url_name: str, permission: str, *, is_global: 
 
 
 def _table_entry(title: Any, icon: str, table: str) -> dict[str, Any]:
-    """Return an entry for the admin list of a model; ``table`` has the form ``app_model``."""
+    """Return an entry of the sidebar for the admin list of a model; ``table`` has the form ``app_model``."""
     app, _underscore, model = table.partition("_")
     return _entry(title, icon, f"admin:{table}_changelist", f"{app}.view_{model}")
 
 
 def _is_in_inbox(request: HttpRequest) -> bool:
-    """Return whether the page belongs to the inbox but not to dead letters, whose URLs begin like the inbox's."""
+    """Return whether the page belongs to the inbox. Dead letters do not, although their URLs begin with the inbox's."""
     path = request.path
     return path.startswith(reverse(_INBOX)) and not path.startswith(reverse(_DEAD_LETTERS))
 
@@ -73,7 +73,7 @@ _GROUPS: dict[Any, list[dict[str, Any]]] = {
 
 @cache
 def _groups() -> list[dict[str, Any]]:
-    """Return the groups with URLs in place of URL names; the theme would reverse lazy URLs a hundred times per page."""
+    """Return the sidebar's groups with resolved URLs: the theme would resolve lazy URLs a hundred times per page."""
     return [
         {"title": title, "items": [item | {"link": reverse(item["link"])} for item in items]}
         for title, items in _GROUPS.items()

@@ -1,4 +1,4 @@
-"""Count requests in django-prometheus's metrics, with a limited number of label values whatever clients send."""
+"""Count requests in django-prometheus's metrics. Whatever clients send, the number of label values is limited."""
 
 import time
 from collections.abc import Callable
@@ -55,9 +55,10 @@ class RequestMetricsMiddleware:
 
 
 def _view_of(request: HttpRequest) -> str:
-    """Return the name of the URL; for an admin page, only the kind of page, because every model has the same kinds.
+    """Return the label of the view: the name of its URL, or a label that similar pages share.
 
-    The log-in pages share one label, and the pages that change the rollout share another.
+    An admin page has the label of its kind, such as ``admin:changelist``, whatever its model. The log-in pages share
+    one label, and the pages that change the rollout share another.
     """
     match = request.resolver_match
     if match is None:

@@ -1,4 +1,7 @@
-"""Celery beat's scheduler: of several beat processes, only one sends tasks, and it copes with changes of the clock."""
+"""Celery beat's scheduler. Of several beat processes, only one sends tasks.
+
+If the clock is set back, tasks are still sent at their intervals.
+"""
 
 import logging
 from contextlib import suppress
@@ -21,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class Scheduler(beat.Scheduler):
-    """Send the tasks that are due while this process holds the lock; keep no state, so all tasks are due at first."""
+    """Send the tasks that are due while this process holds the lock.
+
+    No state is stored, so all tasks are due when the scheduler starts.
+    """
 
     _is_leader = False
 
@@ -45,7 +51,10 @@ class Scheduler(beat.Scheduler):
         return float(super().tick(*args, **kwargs))
 
     def _follow_clock(self) -> None:
-        """If the clock was set back, count intervals from now, because no task would be due until it catches up."""
+        """If the clock was set back, count the intervals of the tasks from now.
+
+        Otherwise, no task would be due until the clock reaches the time of its last run again.
+        """
         now = self.app.now()
         ahead = [entry for entry in self.schedule.values() if entry.last_run_at and entry.last_run_at > now]
         for entry in ahead:

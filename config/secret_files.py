@@ -1,4 +1,7 @@
-"""Secrets from files, as Docker, Kubernetes and systemd provide them: ``SECRET_KEY_FILE`` names the file."""
+"""Read secrets from files, as Docker, Kubernetes and systemd provide them.
+
+For example, ``SECRET_KEY_FILE`` is the path of the file that contains SECRET_KEY.
+"""
 
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -27,10 +30,11 @@ NAMES = (
 
 
 def read_into(environ: MutableMapping[str, str]) -> None:
-    """Set each variable of NAMES whose ``…_FILE`` is set to the content of that file, without the final line break.
+    """For each variable in NAMES that has a ``…_FILE``, read that file into the variable, without the final line break.
 
     The file takes precedence over the variable: a child process inherits the value that its parent has read, and the
-    file may have changed since. A blank file counts as unset. Raise ImproperlyConfigured if a file cannot be read.
+    file may have changed since. A blank file counts as an unset variable. Raise ImproperlyConfigured if a file cannot
+    be read.
     """
     for name in NAMES:
         path = environ.get(f"{name}_FILE", "").strip()

@@ -79,14 +79,14 @@ class WebServer:
 
 
 class _Readiness:
-    """Check the stores in a thread, one check at a time; all requests that arrive during a check share its answer."""
+    """Check PostgreSQL and Redis in a thread, one check at a time; requests that arrive meanwhile share its answer."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "ready")
         self._check: asyncio.Future[Answer] | None = None
 
     async def answer(self) -> Answer:
-        """Return the answer within READY_SECONDS: 503 if a store fails or the check takes longer."""
+        """Return the answer to /ready within READY_SECONDS: 503 if a store fails or the check takes longer."""
         check = self._check
         if check is None or check.done():
             check = self._check = asyncio.get_running_loop().run_in_executor(self._thread, _check_stores)
@@ -105,7 +105,10 @@ def _check_stores() -> Answer:
 
 
 def _limit_unread_answers() -> None:
-    """Disconnect clients that do not read, by TCP_USER_TIMEOUT on the listening socket; granian has no such option."""
+    """Set TCP_USER_TIMEOUT on the listening socket, so that clients that do not read their answers are disconnected.
+
+    granian has no option for this.
+    """
     for descriptor in Path("/dev/fd").iterdir():
         try:
             candidate = socket.socket(fileno=int(descriptor.name))

@@ -1,7 +1,8 @@
 """``python -m config.web_server``: the granian command, with workers that can be stopped while they start.
 
-Until a forked worker serves requests, it has the signal handlers of granian's main process. A SIGTERM would then only
-set a flag that the worker never reads: it would start serving, and be killed seconds later in the middle of requests.
+A forked worker inherits the signal handlers of granian's main process, and keeps them until it serves requests. With
+them, a SIGTERM would only set a flag that the worker never reads: the worker would start serving, and be killed seconds
+later in the middle of requests. This module therefore resets the handlers in each worker.
 """
 
 import os

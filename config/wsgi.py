@@ -1,4 +1,4 @@
-"""The WSGI application, which is Django; config.web receives its requests."""
+"""The WSGI application, which is Django; config.web passes requests to it."""
 
 import gc
 import os

@@ -113,9 +113,9 @@ def user_scope(user: Any) -> UserScope:
 def permission_scope(user: Any) -> UserScope:
     """Return the scope within which the user's permissions apply, in the admin and in APIs that require a permission.
 
-    A membership limits users to its university, whatever their groups; members who are neither curators nor operators
-    have the scope of operators. Without a membership, curators see nothing, and other users see everything that their
-    permissions allow.
+    Superusers see everything. Other users with a membership are limited to its university, whatever their groups; all
+    members except curators have the scope of operators. Without a membership, curators see nothing, and other users see
+    everything that their permissions allow.
     """
     scope, everything = user_scope(user), UserScope(Group.SUPERADMIN)
     if user.is_superuser:
@@ -137,15 +137,18 @@ _VERBS = {"GET": "view", "HEAD": "view", "OPTIONS": "view", "PUT": "change", "PA
 def verbs_of(view: Any, method: str) -> set[str]:
     """Return the kinds of permission that a request to an API view needs: ``view``, ``add``, ``change``, ``delete``.
 
-    A change also needs ``view``, because its response shows the row. An ``add`` does not: without the permission to
-    view, its response has only the ID and the values sent.
+    A change also needs ``view``, because its response shows the row. An ``add`` does not need it: without the
+    permission to view, its response has only the ID and the values sent.
     """
     verb = _VERBS.get(method) or ("change" if view.kwargs else "add")
     return {verb, "view"} if verb == "change" else {verb}
 
 
 class RowPermission(BasePermission):
-    """Allow a request if ``may``, which subclasses define, returns True for each of the request's ``verbs_of``."""
+    """Allow a request if ``may``, which subclasses define, returns True for each verb that the request needs.
+
+    See ``verbs_of`` for the verbs.
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return all(self.may(verb, request.user) for verb in verbs_of(view, str(request.method)))
@@ -176,7 +179,10 @@ def may_erase(user: Any) -> bool:
 
 
 class ProfilePermission(RowPermission):
-    """Require the same permission as the admin; superadmins need none, and any directory group may read."""
+    """Require the same permission as the admin for the same action.
+
+    Superadmins need no permission. Users in any directory group need none to read.
+    """
 
     def may(self, verb: str, user: Any) -> bool:
         if verb == "delete":

@@ -39,9 +39,9 @@ WHERE NOT i.indisvalid AND t.relname IN ('employees', 'profile_cache')
 def assess() -> dict[str, Any]:
     """Return totals, employees by source, configuration, cache sizes in bytes, and the reasons not to start phase 1.
 
-    ``look_alike_universities`` holds groups of IDs of universities with look-alike names, and ``no_max_ids`` the IDs of
-    employees whose MAX ID would be refused today, such as TBD. For each secret, the
-    configuration contains only whether it is set.
+    ``look_alike_universities`` has groups of universities, by ID, whose names look alike. ``no_max_ids`` has the IDs of
+    employees whose stored MAX ID, such as TBD, would be refused today. For each secret, the configuration shows only
+    whether it is set.
     """
     totals: dict[str, int] = Employee.objects.aggregate(
         total_employees=Count("pk"),
@@ -107,6 +107,6 @@ def unapplied_migrations() -> list[str]:
 
 @cache_result
 def _migrations() -> list[tuple[str, str]]:
-    """Return app label and name of the code's migrations, in order; cached, because reading them takes 40 ms."""
+    """Return the app label and name of each migration in the code, in order; cached, as reading them takes 40 ms."""
     graph = MigrationLoader(None).graph
     return list(dict.fromkeys(node for leaf in graph.leaf_nodes() for node in graph.forwards_plan(leaf)))

@@ -1,4 +1,4 @@
-"""System checks of the database's locale, which ``migrate`` runs before anything else, and of the open-files limit."""
+"""System checks: of the database's locale, also at the start of ``migrate``, and of the limit on open files."""
 
 import resource
 from collections.abc import Sequence

@@ -116,7 +116,7 @@ def erase(person: ErasedPerson, **_: Any) -> None:
 
 
 def _remove_names(person: ErasedPerson, model: type[Model], key: str, **also: Any) -> None:
-    """Remove the names from the person's rows in a table, and add their employee IDs to the person.
+    """Remove the names from the person's rows in a table, and add the employee IDs of these rows to ``person``.
 
     ``key`` is the column with the employee's ID, and ``also`` are further values to set.
     """

@@ -13,13 +13,14 @@ from profiles.personal_data import Person, rows_of
 
 
 def complete(person: Person, *, with_other_ids: bool = True) -> None:
-    """Add to the person all employees, phones and MAX IDs that are connected with the person in the stored data.
+    """Add to the person all employees, phones and MAX IDs that the stored data connect with the person.
 
-    The data are the directory, its history, shared phones and responses of the direct API. An earlier phone or MAX ID
-    of an employee counts unless somebody else has it now; a MAX ID that was entered by hand and never confirmed does
-    not count. If the person is limited to universities, only the phones of their employees there are kept. Without
-    ``with_other_ids``, as for an erasure, the search does not continue from other MAX IDs that it finds: they may
-    belong to other people.
+    Search the directory, its history, shared phones and responses of the direct API. Include earlier phones and MAX IDs
+    of an employee, unless somebody else has them now; ignore MAX IDs that were entered by hand and never confirmed.
+
+    If ``person.universities`` is set, add only employees of these universities, and first remove phones that none of
+    their employees has. Without ``with_other_ids``, as for an erasure, do not continue the search from other MAX IDs
+    that it finds, because they may belong to other people.
     """
     if person.universities is not None:
         own = _holders("phone", person.phones).items()
@@ -52,9 +53,10 @@ def _add_ids(person: Person, ids: Iterable[str]) -> None:
 
 
 def _holders(column: str, values: set[str]) -> dict[str, set[int]]:
-    """Return, by value, the IDs of the employees who have it; if nobody has it now, the ID of the last who had it.
+    """Return, for each value, the IDs of the employees who have it in ``column``.
 
-    The last one may have been deleted. A MAX ID that was entered by hand and never confirmed does not count.
+    If nobody has a value now, return the ID of the employee who had it last, even if that employee has been deleted. A
+    MAX ID that was entered by hand and never confirmed does not count.
     """
     holders: dict[str, set[int]] = {}
     employees = Employee.objects.filter(**{f"{column}__in": values})
@@ -79,10 +81,10 @@ def _in_scope(ids: set[int], person: Person) -> set[int]:
 
 
 def _add_earlier(person: Person) -> None:
-    """Add the earlier phones and MAX IDs of the employees, unless somebody else has them now.
+    """Add the earlier phones and MAX IDs of the person's employees, unless another employee has them now.
 
-    Leave out an earlier phone that is linked to another MAX ID, because it was mistyped or has a new owner, and an
-    earlier MAX ID that is linked to another phone.
+    Leave out an earlier phone that is linked to somebody else's MAX ID: it was mistyped, or has a new owner. Leave out
+    an earlier MAX ID that is linked only to other phones.
     """
     versions = EmployeeVersion.objects.filter(id__in=person.employee_ids)
     if person.universities is not None:

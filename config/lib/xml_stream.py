@@ -22,12 +22,12 @@ class LimitExceeded(ValueError):
 
 
 class DoctypeError(ValueError):
-    """Raised for a document with a document type declaration, which could define entities."""
+    """Raised for a document with a document type declaration: its entities could expand to gigabytes of text."""
 
 
 @dataclass
 class Budget:
-    """The number of elements that may still be parsed; parsing two million takes several seconds."""
+    """The number of elements that may still be parsed: at first two million, which take several seconds."""
 
     elements: int = 2_000_000
 
@@ -66,9 +66,10 @@ class _Handler:
 
 
 def stream(file: IO[bytes], start: Start, end: End, budget: Budget) -> Iterator[None]:
-    """Parse the file, calling ``start`` and ``end`` for each element; yield after each chunk.
+    """Parse the file in chunks: call ``start`` and ``end`` for each element, and yield after each chunk.
 
-    ``end`` is called with the text since the previous tag. Raise LimitExceeded, DoctypeError or ExpatError.
+    After each chunk, the caller can process what ``start`` and ``end`` have collected. ``end`` receives the text since
+    the previous tag. Raise LimitExceeded, DoctypeError or ExpatError.
     """
     handler = _Handler(start, end, budget)
     parser = expat.ParserCreate(namespace_separator=" ")

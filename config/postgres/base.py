@@ -1,7 +1,7 @@
 """Django's PostgreSQL backend with deadlines for blocks of statements, commits that a crash does not undo, and metrics.
 
-The client enforces deadlines by cancelling statements. They leave no state in a session, so they also work through a
-connection pooler that gives each transaction another session.
+The client enforces the deadlines by cancelling statements. It changes no setting of the session for this, so the
+deadlines also work through a connection pooler that gives each transaction another session.
 """
 
 import time
@@ -78,7 +78,10 @@ class DeadlineConnection(psycopg.Connection):
         return opened
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Raise _NotReplicated if anybody ended a commit's wait for a standby: it then succeeds on this server only."""
+        """Wait for the server; raise _NotReplicated if a commit's wait for a standby was ended early.
+
+        Such a commit is stored on this server only.
+        """
         try:
             return self._wait(gen, interval, timeout)
         finally:
@@ -87,7 +90,7 @@ class DeadlineConnection(psycopg.Connection):
                 raise _NotReplicated("the commit is not on the standby")
 
     def commit(self) -> None:
-        """Raise _Unanswered if the connection is closed before PostgreSQL has answered."""
+        """Commit; raise _Unanswered if the connection is closed before PostgreSQL has answered."""
         self.cancel_seconds = _COMMIT_CANCEL_SECONDS
         was_open = not self.closed
         try:
@@ -127,10 +130,10 @@ class DeadlineConnection(psycopg.Connection):
             raise psycopg.errors.QueryCanceled("canceling statement at the deadline") from None
 
     def _cancel_statement(self, gen: Any) -> None:
-        """Cancel the statement that is running, and close the connection if it does not end in time.
+        """Cancel the statement that is running; if it does not end in time, close the connection.
 
-        Without this, the server would continue to wait for a lock or to compute, although nobody waits for the result.
-        If the statement ends with an error of its own, raise that error.
+        If it were not cancelled, the server would continue to wait for a lock or to compute, although nobody waits for
+        the result. If the statement ends with an error of its own, raise that error.
         """
         try:
             self.cancel_safe(timeout=max(_CANCEL_SECONDS, self.cancel_seconds))
@@ -160,10 +163,10 @@ class DeadlineConnection(psycopg.Connection):
 
 
 def _cancel_late(cancellation: PGcancelConn) -> None:
-    """Send a request to cancel a statement, for at most _LATE_CANCEL_SECONDS.
+    """Ask PostgreSQL to cancel a statement whose connection is already closed; give up after _LATE_CANCEL_SECONDS.
 
-    A commit that waits for a lost standby does not notice that its client has left, and keeps its locks until the
-    cancellation.
+    This is necessary for a commit that waits for a lost standby: it does not notice that its connection is closed, and
+    keeps its locks until it is cancelled.
     """
     with suppress(psycopg.Error):
         cancellation.start()
@@ -184,7 +187,7 @@ class CommitNotConfirmed(OperationalError):
 
 
 class CommitUnanswered(OperationalError):
-    """Raised for a transaction that may be stored or not, as the connection was closed during its commit."""
+    """Raised for a transaction that may or may not be stored, because the connection was closed during its commit."""
 
 
 class _ErrorWrapper(DatabaseErrorWrapper):
@@ -241,7 +244,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         return _ErrorWrapper(self)
 
     def _execute(self, execute: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
-        """Run a statement, in a transaction if it needs a setting that is set per transaction."""
+        """Run a statement, and start a transaction for it if necessary.
+
+        Settings such as lock_timeout are always set for a transaction, never for the session.
+        """
         text = str(sql)
         if COMMIT_LOCALLY in text:
             return execute(text.replace(COMMIT_LOCALLY, "true") if self.in_atomic_block else sql, *arguments)
@@ -284,7 +290,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
             self._confirm(self.confirm_seconds)
 
     def _confirm(self, seconds: float) -> None:
-        """Wait until a standby has confirmed the last commit; raise CommitNotConfirmed if it takes longer."""
+        """Wait until a standby has confirmed the last commit; after ``seconds``, raise CommitNotConfirmed."""
         try:
             with statement_deadline(seconds, grace=GRACE_SECONDS):
                 self.connection.execute("; ".join([*self._commit_setting(), WRITE_TO_LOG]))
@@ -306,7 +312,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         return [*statements, *self._commit_setting()]
 
     def _commit_setting(self) -> list[str]:
-        """Return the statement that sets the transaction's synchronous_commit; none if the session has set it."""
+        """Return a list with the statement that sets synchronous_commit; [] if the session's setting is sufficient."""
         if _waits_for_standby.get():
             return [f"SELECT {durable('true')}"] if self.connection.pooling.is_pooled else []
         return ["SET LOCAL synchronous_commit = local"]
@@ -342,9 +348,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 
 
 def parameters(database: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the connection parameters of a DATABASES entry, by default Django's, but without Django's cursor class.
+    """Return psycopg's parameters for a connection to ``database``, by default to the database that Django uses.
 
-    That class would bind parameters as text.
+    ``database`` has the form of an entry in DATABASES. Django's cursor class is left out, because it would bind
+    parameters as text.
     """
     settings = DatabaseWrapper(connection.settings_dict | database) if database else connection
     return {name: value for name, value in settings.get_connection_params().items() if name != "cursor_factory"}
@@ -352,12 +359,12 @@ def parameters(database: dict[str, Any] | None = None) -> dict[str, Any]:
 
 @contextmanager
 def statement_deadline(seconds: float, *, grace: float = 0.0) -> Iterator[None]:
-    """Limit the time that the block waits for PostgreSQL; raise OperationalError for waits after the deadline.
-
-    The deadline of an outer block applies too, but ``grace`` seconds later.
+    """Set a deadline for the statements of the block, ``seconds`` from now; late statements raise OperationalError.
 
     A statement that is still running at the deadline is cancelled. If the server does not react to the cancellation
-    within _CANCEL_SECONDS, the connection is closed, and the cancellation goes on without the caller.
+    within _CANCEL_SECONDS, the connection is closed, and a thread continues the cancellation.
+
+    If there is an outer block, its deadline applies too, but ``grace`` seconds later.
     """
     outer = _deadline.get()
     ends_at = time.monotonic() + seconds
@@ -372,10 +379,10 @@ def statement_deadline(seconds: float, *, grace: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def without_standby(is_lost: bool = True) -> Iterator[None]:
-    """Commit the transactions of the block without waiting for a synchronous standby; they survive a crash.
+    """Commit the transactions of the block without waiting for a synchronous standby.
 
-    A failover may lose them, so they must not acknowledge anything. With ``is_lost=False``, wait for the standby
-    even inside another such block.
+    They survive a crash of the server, but a failover may lose them. Use this only for data that may be lost, or that a
+    standby confirms later. With ``is_lost=False``, wait for the standby, even inside another such block.
     """
     token = _waits_for_standby.set(not is_lost)
     try:

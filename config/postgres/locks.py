@@ -72,7 +72,10 @@ class Session(NamedTuple):
 
 
 def blocking_session() -> Session | None:
-    """Return the session that blocks others, or may soon, and has the oldest transaction; None if there is none."""
+    """Return the session that blocks others or may soon block them; None if there is none.
+
+    If there are several, return the one with the oldest transaction.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_HOLDER)
         row = cursor.fetchone()
@@ -80,7 +83,7 @@ def blocking_session() -> Session | None:
 
 
 def standby_wait() -> Session | None:
-    """Return the session whose commit waits longest for a synchronous standby; None if none waits noticeably."""
+    """Return the session whose commit has waited longest for a standby; None if none has waited _STANDBY_SECONDS."""
     with connection.cursor() as cursor:
         cursor.execute(_STANDBY, [_STANDBY_SECONDS])
         row = cursor.fetchone()
@@ -88,7 +91,7 @@ def standby_wait() -> Session | None:
 
 
 def limit_lock_waits() -> None:
-    """Limit the time that the statements of this process wait for a lock to LOCK_TIMEOUT_MS.
+    """Let each statement of this process wait for a lock for at most LOCK_TIMEOUT_MS.
 
     A statement that waits longer raises OperationalError, which is_lock_timeout() recognises.
     """
@@ -115,16 +118,16 @@ def limit_idle_transactions() -> None:
 
 
 def limit_commits() -> None:
-    """Limit the time that each commit of this process waits for a synchronous standby to COMMIT_SECONDS.
+    """Let each commit of this process wait for a synchronous standby for at most COMMIT_SECONDS.
 
-    A commit that waits longer raises CommitNotConfirmed, as it is stored on this server. A transaction that has taken
-    longer may wait as long as it has taken.
+    A commit that would wait longer raises CommitNotConfirmed, because it is stored on this server only. If the
+    transaction has already taken longer than COMMIT_SECONDS, its commit may wait for as long as the transaction took.
     """
     DatabaseWrapper.commit_seconds = COMMIT_SECONDS
 
 
 def commit_here() -> bool:
-    """Let the current transaction commit without waiting for a synchronous standby, and so release its locks at once.
+    """Let the current transaction commit, and release its locks, without waiting for a synchronous standby.
 
     A failover may lose the transaction. Return whether a synchronous standby is configured.
     """
@@ -134,7 +137,7 @@ def commit_here() -> bool:
 
 
 def limit_commit() -> None:
-    """Let the current transaction commit as after commit_here(), and then wait for a standby, without its locks.
+    """Let the current transaction wait for a standby only after its commit, when it has released its locks.
 
     If no standby confirms the commit within COMMIT_SECONDS, the end of the transaction raises CommitNotConfirmed.
     """
@@ -144,11 +147,11 @@ def limit_commit() -> None:
 
 @contextmanager
 def confirmed_together() -> Iterator[None]:
-    """Within the block, commit without waiting for a standby; at its end, wait once for all its transactions.
+    """Commit the block's transactions without waiting for a standby; wait for all of them at the end of the block.
 
-    Otherwise, the first transaction that is not confirmed would end the block. Raise CommitNotConfirmed as after
-    limit_commit(), even inside a block without_standby(). It replaces an error that ends the block, because that error
-    would hide that earlier transactions are stored.
+    If no standby confirms them within COMMIT_SECONDS, raise CommitNotConfirmed, even inside a block without_standby().
+    CommitNotConfirmed replaces any other exception that ends the block, because that one would hide that earlier
+    transactions are stored. If each transaction waited on its own, the first unconfirmed one would end the block.
     """
     current: Any = connection
     current.is_unconfirmed = False

@@ -32,7 +32,7 @@ _Step = Generator[Wait, Ready, PGresult]
 
 @contextmanager
 def closed_on_error(connection: Any) -> Iterator[None]:
-    """Close the new connection if the block fails, also if it fails before its first query, such as at a deadline."""
+    """Close the new connection if the block raises an exception, for example because its deadline has passed."""
     try:
         yield
     except BaseException:
@@ -41,7 +41,9 @@ def closed_on_error(connection: Any) -> Iterator[None]:
 
 
 def recognise(connection: Any) -> Generator[Wait, Ready, None]:
-    """Store in ``connection.pooling`` whether there is a pooler; disable prepared statements if it does not keep them.
+    """Find out whether the connection goes through a pooler, and store the result in ``connection.pooling``.
+
+    Disable prepared statements if the pooler does not keep them.
 
     This is a generator, because the ``wait`` of the connection may be asynchronous.
     """
@@ -53,9 +55,10 @@ def recognise(connection: Any) -> Generator[Wait, Ready, None]:
 def durable(is_local: str) -> str:
     """Return the SQL call that makes commits survive a crash of this server, even if synchronous_commit is off.
 
-    The call sets it for the session or, if ``is_local`` is "true", for the transaction. Only ``off`` loses commits in a
-    crash, so any other value is kept, and a later ``off`` of an administrator has no effect. ``local`` and
-    ``remote_write`` may lose commits in a failover, as asynchronous standbys do; the administrator decides about that.
+    The call sets synchronous_commit for the session or, if ``is_local`` is "true", for the transaction. It replaces
+    ``off`` and keeps any other value, because a crash loses commits only with ``off``. If an administrator sets ``off``
+    later, this has no effect. With ``local`` and ``remote_write``, a failover may lose commits, as with asynchronous
+    standbys; the administrator decides whether to accept that.
     """
     setting = "current_setting('synchronous_commit')"
     durable_setting = f"CASE {setting} WHEN 'off' THEN 'on' ELSE {setting} END"

@@ -1,7 +1,7 @@
 """Run Django's WSGI application in threads, for requests whose body the event loop has read.
 
-Each thread keeps a connection to PostgreSQL. The threads are divided into pools: while all requests that create
-employees wait for a lock, an operator can still stop the rollout, and monitoring still works.
+Each thread keeps a connection to PostgreSQL. The threads are divided into pools, so that an operator can stop the
+rollout, and monitoring works, even while all requests that create employees wait for a lock.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class ThreadPool:
     async def run(self, call: Callable[[float], _Response], protocol: HTTPProtocol) -> _Response:
         """Run ``call`` in a thread and return its result; ``call`` receives the seconds that remain for the request.
 
-        Raise TimeoutError if the queue is full or no thread becomes free within ``seconds``, and _Gone if the
-        client disconnects before that.
+        Raise TimeoutError if the queue is full, or if no thread becomes free within the pool's ``seconds``. Raise _Gone
+        if the client disconnects while the request waits for a thread.
         """
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self.seconds

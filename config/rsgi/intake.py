@@ -40,7 +40,7 @@ class NotRead(Exception):
 
 
 class Intake:
-    """Read bodies of at most ``largest_total`` bytes in total; ``held`` is the number of bytes not yet released."""
+    """Read bodies, together of at most ``largest_total`` bytes; ``held`` is the number of bytes not yet released."""
 
     def __init__(self, largest_total: int) -> None:
         self.held, self.largest_total = 0, largest_total
@@ -50,8 +50,8 @@ class Intake:
     async def read(self, protocol: HTTPProtocol, headers: Headers, limit: int, refusal: Answer | None = None) -> bytes:
         """Return the body, of at most ``limit`` bytes; the caller has to pass its length to release() afterwards.
 
-        Raise NotRead, with the answer to send, if the body is not accepted. With a ``refusal``, discard the body and
-        raise NotRead with that answer.
+        Raise NotRead, with the answer to send, if the body is not accepted. If a ``refusal`` is given, discard
+        the body and raise NotRead with that refusal.
         """
         announced = headers.get("content-length")
         if announced == "0" or (announced is None and "transfer-encoding" not in headers):

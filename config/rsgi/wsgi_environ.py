@@ -36,24 +36,25 @@ _ACCEPT = re.compile(rf"[ \t]*+(?:{_RANGE})?+[ \t]*+(?:,[ \t]*+(?:{_RANGE})?+[ \
 
 
 def lost_headers(scope: Scope) -> set[str]:
-    """Return the names of the headers that the server leaves out because a value is not ASCII, except harmless ones.
+    """Return the names of the headers that granian drops because a value is not ASCII.
 
-    A request without its X-Forwarded-For, for example, would seem to come from the proxy.
+    A request without its X-Forwarded-For, for example, would seem to come from the proxy. Headers that may be lost
+    without harm, such as Cookie, are not returned.
     """
     return set(scope.headers.keys()) - {name for name, _value in scope.headers.items()} - _LOSSLESS
 
 
 class _ContentType(HttpRequest):
-    """The part of a request that Django reads from the Content-Type."""
+    """A request that has only what Django reads from the Content-Type, such as the charset."""
 
     def __init__(self, wsgi: WSGIEnvironment) -> None:
         self._set_content_type_params(wsgi)  # type: ignore[attr-defined]
 
 
 def unreadable_part(wsgi: WSGIEnvironment) -> str:
-    """Return what is wrong if Django cannot read the Content-Type, or the query in its charset; otherwise, "".
+    """Return an error message if Django cannot read the Content-Type, or decode the query in the charset named there.
 
-    Django would fail before any of its error handlers.
+    If there is no error, return "". Django itself would fail before any of its error handlers could respond.
     """
     malformed = "The Content-Type is malformed or too long."
     if len(wsgi["CONTENT_TYPE"]) > LONGEST_PARSED:
@@ -75,7 +76,7 @@ def wsgi_environ(scope: Scope) -> WSGIEnvironment:
     """Return the WSGI environment of a request without a body, with the current request ID as its X-Request-ID.
 
     Headers whose names have underscores are left out: WSGI cannot distinguish X_Forwarded_For from the proxy's
-    X-Forwarded-For. An Accept that is long or malformed is left out too. Repeated headers are joined, as RFC 9110 (5.3)
+    X-Forwarded-For. A long or malformed Accept is left out too. Repeated headers are joined, as RFC 9110 (5.3)
     and RFC 6265 (cookies) say.
     """
     host, _, port = scope.server.rpartition(":")

@@ -204,7 +204,10 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         return _may_start(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Limit users with a membership to their university and require a choice, because an empty one means all."""
+        """Offer users with a membership only their university, and require them to choose it.
+
+        An empty field would mean all universities.
+        """
         form = super().get_form(request, obj, change, **kwargs)
         scope = admin_scope(request)
         if scope is not None and (field := form.base_fields.get("university")):
@@ -217,10 +220,10 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         batches.begin(obj)
 
     def log_addition(self, *args: Any) -> None:
-        """Write no log entry: the audit log lists the run itself with its reason, however it was started."""
+        """Write no log entry: the audit log already lists each run with its reason, however it was started."""
 
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Refuse to start a run while one is open; redirect to the open run, or to the list if it is out of scope."""
+        """While a run is open, redirect to it, or to the list if the user may not see it; otherwise, show the form."""
         if _may_start(request) and not self.has_add_permission(request):
             text = _("Only one backfill can be open at a time. Finish or undo the current one first.")
             messages.error(request, text)

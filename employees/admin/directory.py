@@ -98,7 +98,10 @@ class VersionedAdmin(SimpleHistoryAdmin, MergingAdmin, ScopedAdmin):
         return super().history_view(request, object_id, extra_context)
 
     def get_history_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
-        """Return the versions; limited users get only those from their university, as the employee may have moved."""
+        """Return the versions of the row; to a user who is limited to a university, only those of that university.
+
+        Other versions exist if the employee has moved from one university to another.
+        """
         versions: QuerySet[Any] = super().get_history_queryset(request, *args, **kwargs)
         limits = admin_scope(request)
         if limits is None or not hasattr(versions.model, "university_id"):

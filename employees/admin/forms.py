@@ -74,7 +74,7 @@ class UniversityForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.fields[name].validators.append(validator)
 
     def clean(self) -> dict[str, Any]:
-        """Report a duplicate university in a readable message: Django's own would show the constraint's name."""
+        """Report a duplicate university in a readable message: Django's message would name the constraint."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if not self.errors and cleaned.keys() >= {"name", "inn", "kpp"}:
             others = University.objects.exclude(pk=self.instance.pk)

@@ -56,7 +56,7 @@ def _unique(constraint: str, field: str, message: Promise) -> Iterator[None]:
 
 @contextmanager
 def _unambiguous() -> Iterator[None]:
-    """Convert AmbiguousUniversity to a ValidationError for its field."""
+    """Convert AmbiguousUniversity to a ValidationError for the field that it names."""
     try:
         yield
     except AmbiguousUniversity as error:
@@ -82,7 +82,7 @@ class TextField(serializers.CharField):
 
 
 def created(serializer: Any, row: Any) -> dict[str, Any]:
-    """Return a create's response: the row or, without the permission to view it, its ID and the values sent."""
+    """Return the response for a new row: the row or, without the permission to view it, its ID and the values sent."""
     if may_view(serializer.context["view"], serializer.context["request"].user):
         whole: dict[str, Any] = serializer.to_representation(row)
         return whole
@@ -90,9 +90,10 @@ def created(serializer: Any, row: Any) -> dict[str, Any]:
 
 
 def repeated(serializer: Any, answer: Any) -> Any:
-    """Return the stored response of ``created``; if the user may no longer view the row, its ID and the values sent.
+    """Return the response to a repeated request to create a row: the stored response to the first request.
 
-    If the request would be refused today, for example because of its university, return the ID only.
+    If the user may no longer view the row, return its ID and the values sent. If the request itself would be refused
+    now, for example because of its university, return only the ID.
     """
     ids, user = serializer.scope.university_ids(), serializer.context["request"].user
     if may_view(serializer.context["view"], user) and (ids is None or answer.get("university_id") in ids):
@@ -197,9 +198,10 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         return role
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Find the university by ID or description; raise ValidationError if none is given or found.
+        """Find the university by its ID, or by INN, KPP and name; raise ValidationError if it is missing or not found.
 
-        If the user may add universities, one that is described but not found is created after validation.
+        Users who may add universities may describe a new one, which is created after the validation. Users who are
+        limited to a university may leave it out.
         """
         described = {name: attrs.pop(name, "") for name in ("inn", "kpp", "university_name")}
         if "university" in attrs:
@@ -231,7 +233,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
     def create(self, validated_data: dict[str, Any]) -> Employee:
         """Look up the name, then insert the employee.
 
-        If several requests create the same phone at the same time, all but one get 409.
+        If several requests create an employee with the same phone at the same time, all but one get 409.
         """
         idempotent_request = validated_data.pop("idempotent_request", None)
         if described := validated_data.pop("described", None):

@@ -62,14 +62,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
-    """Yield the row of the request's Idempotency-Key, a new one if the key is unused; None without a key.
+    """Yield the row of the request's Idempotency-Key, which is created for a new key; yield None if there is no key.
 
     If the row has a status, the request was answered before: the ``with`` block must return the stored response.
-    Otherwise the block must store its response in the row, in the transaction of what it creates. If the block raises
-    an APIException, the key can be used again.
+    Otherwise, the block must store its response in the row, in the transaction that creates the object. If the block
+    raises an APIException, the row is deleted, so that the key can be used again.
 
-    Raise ValidationError for an invalid key, IdempotencyMismatch if it has been used with another body, and
-    IdempotencyInFlight if the first request with it is still in progress.
+    Raise ValidationError for an invalid key, IdempotencyMismatch if the key has been used with another body, and
+    IdempotencyInFlight if the first request with the key is still in progress.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
@@ -100,7 +100,7 @@ def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
 
 
 class EstimatedPages(Pages):
-    """Paginate with a ``count`` that is exact up to 10,000 and an estimate of PostgreSQL's planner above that."""
+    """Paginate with a ``count`` that is exact up to 10,000; above that, it is an estimate by PostgreSQL's planner."""
 
     total: int
 
@@ -116,7 +116,7 @@ class EstimatedPages(Pages):
 
 
 def _created(component: str) -> dict[str, Any]:
-    """Return the schema of a create's response: all fields or, without the permission to view, some of them."""
+    """Return the schema of the response for a new row: all fields or, without the permission to view, some of them."""
     limited = {
         "type": "object",
         "description": "Without the permission to view: the id, and the fields that the request contained.",
@@ -231,7 +231,7 @@ class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[Univers
     retrieve=extend_schema(description="Return a search for missing MAX IDs."),
 )
 class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJob]):
-    """Background searches for missing MAX IDs in the direct API."""
+    """Background searches that ask the direct API for missing MAX IDs."""
 
     queryset = MaxIdJob.objects.all()
     serializer_class = MaxIdJobSerializer
@@ -262,9 +262,9 @@ class ScopedProfileViewSet(ProfileViewSet):
 
     @property
     def scope(self) -> UserScope:
-        """Return the scope of the user's permissions; for users without the permission to view, their group's scope.
+        """Return the scope of the user's permissions or, without the permission to view profiles, of the user's group.
 
-        An erasure shows no data, so it does not need that permission.
+        An erasure shows no data, so for a DELETE the permission to view is not needed.
         """
         user = self.request.user
         has_permission = self.request.method == "DELETE" or user.has_perm(VIEW_PROFILE)

@@ -95,9 +95,9 @@ class NameChange(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """The changes a run would make: tuples (university, current source, new source, row count), and some examples.
+    """The changes that a run would make, by university: tuples (university, current source, new source, row count).
 
-    ``counts`` has the same rows with the universities' IDs instead of their names.
+    ``counts`` has the same tuples with the universities' IDs instead of their names. ``examples`` has some changes.
     """
 
     rows: list[tuple[str, str, str, int]]
@@ -144,8 +144,8 @@ def _refuse_second_run() -> Iterator[None]:
 def act(name: str, run: BackfillRun, reason: str) -> None:
     """Pause, resume or undo a run; ``name`` is the action.
 
-    Raise ChangeRefused for a resume while the rollout is paused or stopped, and for an undo that is no longer possible
-    or while another run is open.
+    A resume raises ChangeRefused while the rollout is paused or stopped. An undo raises ChangeRefused while another run
+    is open, or if the run can no longer be undone.
     """
     if name == "pause":
         BackfillRun.objects.filter(pk=run.pk).pause(reason)
@@ -195,7 +195,7 @@ def reason_to_wait(context: DecisionContext) -> str:
 
 
 def start(*, university: University | None = None, **options: Any) -> BackfillRun:
-    """Start a run over the current employees; raise IntegrityError if a run is open.
+    """Start a run over the current employees; raise IntegrityError if another run is open.
 
     ``options`` are fields of BackfillRun.
     """
@@ -295,8 +295,8 @@ def _next_range(run: BackfillRun) -> tuple[int, int]:
 def _fill(run: BackfillRun, context: DecisionContext, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
     """Set the names of the employees with IDs above ``after_id`` and up to ``until_id``, and record the batch.
 
-    The batch stores their previous values and ``seen``, the number of employees in the range. Return the batch's ID and
-    the number of employees changed.
+    The batch stores the employees' previous values and ``seen``, the number of employees in the range. Return the
+    batch's ID and the number of employees changed.
     """
     where: dict[str, Any] = {"after_id": after_id, "until_id": until_id, "university_id": run.university_id}
     rows = [

@@ -2,8 +2,8 @@
 
 The backfill, its dry run, the quality report and the refresh of one employee use this module. Employees without a name
 (source ``default``, or ``manual`` with the name ``Неизвестно``) get a name at any percentage. Names from the cache or
-the direct API are replaced only on request, and only for people that the rollout admits to the cache. No name changes
-while the cache is off, or at a university if a rule denies it the cache.
+the direct API are replaced only on request, and only for people that the rollout admits to the cache. While the cache
+is off, no name changes. At a university to which a rule denies the cache, no name changes either.
 """
 
 from collections.abc import Iterator
@@ -49,7 +49,10 @@ ORDER BY e.id LIMIT %b::bigint
 
 
 class Candidate(NamedTuple):
-    """An employee and the profile found by the MAX ID in the employee's row or, without one, by the phone link."""
+    """An employee and the employee's profile.
+
+    The profile is found by the employee's MAX ID or, if there is none, by the MAX ID that is linked to the phone.
+    """
 
     id: int
     phone: str
@@ -82,7 +85,7 @@ class DecisionContext:
     def read(cls, *, replaces_names: bool = False, is_fresh: bool = False) -> "DecisionContext":
         """Return a context with the current rollout state.
 
-        ``is_fresh`` bypasses the cached state, which may miss an emergency stop for a second.
+        ``is_fresh`` bypasses the cached state, which may be a second old and so miss an emergency stop.
         """
         if is_fresh:
             with connection.cursor() as cursor:
@@ -104,8 +107,8 @@ def choices(
     """Yield, in ID order, each employee in the ID range whose name would change, with the new name.
 
     The range begins after ``after_id`` and includes ``until_id``. ``is_locked`` locks the employees until the
-    transaction ends. It also keeps their profiles from being deleted, so that a simultaneous erasure finds the names
-    that were copied; the profiles can still be updated.
+    transaction ends. Until then, their profiles can be updated but not deleted. A simultaneous erasure therefore waits,
+    and finds the names that were copied.
     """
     if context.obstacle is not None:
         return

@@ -1,4 +1,4 @@
-"""Adapt django-allauth where its defaults do not fit: one kind of account, no e-mail, encrypted secrets."""
+"""Change django-allauth's defaults: the steps of a log-in, allowed redirects, messages, and encryption of secrets."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ class TokenObtainPairSerializer(serializers.Serializer[Any]):
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         """Return an access and a refresh token for a user name, a password and, if needed, a code.
 
-        Raise AuthenticationFailed if one is wrong or missing, and Throttled while axes locks out the name and address.
+        Raise AuthenticationFailed if one of them is wrong or missing, and Throttled while axes locks out the user name
+        at this address.
         """
         request, code = self.context["request"], attrs.pop("code", "")
         user = authenticate(request, **attrs)

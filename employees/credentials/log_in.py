@@ -47,9 +47,9 @@ _SECRET = "second_factor_secret"  # noqa: S105 (the name of a value in the sessi
 
 class LogInForm(AuthenticationForm):
     def confirm_login_allowed(self, user: User) -> None:
-        """Raise ValidationError, and log it, unless the user may log in here.
+        """Raise ValidationError, and log the refusal, unless the user may log in on this page.
 
-        Users of the admin may, and users of the API who need a second factor, because they set it up on these pages.
+        Users of the admin may. Users of the API may if they need a second factor, which they set up on these pages.
         """
         if not user.is_staff and not second_factor.is_needed(user):
             environ, name = self.request.META, user.get_username()

@@ -18,9 +18,10 @@ _OPEN = {
 
 
 class SecondFactorMiddleware(MiddlewareMixin):
-    """Redirect sessions that lack a required second factor to the page to enter a code or to set up the factor.
+    """In the admin, redirect users whose session lacks a required second factor to the page where they enter a code.
 
-    Outside the admin, treat the user of such a session as anonymous.
+    Users who have not set up a second factor are redirected to the page where they set it up. Outside the admin, treat
+    the user of such a session as anonymous.
     """
 
     def process_view(

@@ -42,16 +42,16 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
         return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True).select_related("user")
 
     def revoke(self) -> int:
-        """Revoke the log-ins, which makes their tokens invalid at once; return how many were not revoked before."""
+        """Revoke the log-ins, which makes their tokens invalid at once; return how many had not been revoked before."""
         return self.filter(revoked_at=None).update(revoked_at=timezone.now())
 
     def start(
         self, user: User, length: timedelta = LONGEST_LOG_IN, session_key: str = "", *, has_second_factor: bool = False
     ) -> LogIn:
-        """Create a log-in; raise AuthenticationFailed if the user's password or status differs from that in ``user``.
+        """Create a log-in; raise AuthenticationFailed if the user's password has changed, or the user is deactivated.
 
-        Lock the user's row to wait for a concurrent change of the password: the trigger that revokes log-ins would miss
-        a log-in that is not committed yet.
+        Lock the user's row, so that nobody can change the password at the same time: the trigger that then revokes the
+        log-ins would miss this one, which is not committed yet.
         """
         unchanged = get_user_model().objects.filter(pk=user.pk, password=user.password, is_active=True)
         with transaction.atomic():
@@ -68,8 +68,9 @@ class LogIn(models.Model):
 
     Triggers (migrations 0002, 0004 and 0005) revoke a user's log-ins and delete their sessions when the password
     changes, or when the user is deactivated or loses a status, group, permission or second factor. If a group loses a
-    permission, this happens to all its users. It does not matter which program makes the change. ``has_second_factor``
-    is for tokens; a session itself records that a code was entered later.
+    permission, this happens to all its users. It also happens if another program changes the database.
+
+    ``has_second_factor`` applies to the tokens; a session itself records whether a code has been entered.
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
@@ -155,7 +156,8 @@ class ApiKey(models.Model):
     def record_use(self) -> None:
         """Record the time of use, at most once a minute. While the database is read-only, do nothing.
 
-        Do not wait for a standby: the request, which may be an emergency stop, would have no time left.
+        Do not wait for a standby: while it is lost, the wait would use up the time of the request, which may be an
+        emergency stop.
         """
         now = timezone.now()
         if self.last_used_at is None or self.last_used_at < now - USE_RECORDED_EVERY:

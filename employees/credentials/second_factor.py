@@ -33,8 +33,8 @@ _APPS_WITH_FIGURES = ("monitoring", "rollout", "waffle")
 def is_needed(user: Any) -> bool:
     """Return whether the user needs a second factor; False for everybody if ADMIN_MFA_REQUIRED is off.
 
-    Users in a directory group need one, and users with any permission other than to view the rollout and statistics.
-    This includes permissions that a later release adds.
+    Users in a directory group need one. So do users with any permission other than to view the rollout and statistics,
+    including permissions that a later release adds.
     """
     if not settings.ADMIN_MFA_REQUIRED:
         return False
@@ -51,7 +51,10 @@ def is_set_up(user: Any) -> bool:
 
 
 def is_proven(request: Any, user: Any) -> bool:
-    """Return whether a code was given in this session; False for sessions of an older release, which asked for none."""
+    """Return whether a code was entered in this session.
+
+    Return False for a session that began under an older release without codes.
+    """
     return any(record["method"] == "mfa" for record in get_authentication_records(request, user))
 
 
@@ -60,7 +63,9 @@ def record_proof(request: Any, user: User, factor: Authenticator, **more: bool) 
 
 
 def use_code(request: Any, user: User, code: str) -> Authenticator | None:
-    """Use up a code of the authenticator app, or a recovery code, and return its factor; None if the code is refused.
+    """Use up a code of the authenticator app, or a recovery code; return the factor to which the code belongs.
+
+    Return None if the code is refused.
 
     A code is refused if it is wrong or has been used before, or if the user name is locked out from this address. A
     refusal counts as a failed log-in, as a wrong password does. Concurrent attempts wait for a lock, so that they
@@ -106,7 +111,7 @@ def _accepts(factor: Authenticator, code: str) -> bool:
 
 
 def step_of(secret: str, code: str, after: int = 0) -> int | None:
-    """Return the TOTP time step of the code, if it is close to now and later than ``after``; None otherwise."""
+    """Return the TOTP time step of the code; None if no step close to now and later than ``after`` has this code."""
     for step in yield_hotp_counters_from_time():
         if step > after and compare_user_code(actual=code, expected=format_hotp_value(hotp_value(secret, step))):
             return int(step)

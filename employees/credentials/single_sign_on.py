@@ -94,15 +94,16 @@ class _Provider(OpenIDConnectOAuth2Adapter):
 
 class SingleSignOnAdapter(DefaultSocialAccountAdapter):
     def list_apps(self, request: HttpRequest, provider: str | None = None, client_id: str | None = None) -> list[Any]:
-        """Return the provider of the settings. Providers in the database are not used."""
+        """Return the provider from the settings; providers in the database are ignored."""
         apps = settings.SOCIALACCOUNT_PROVIDERS.get("openid_connect", {}).get("APPS", [])
         return [SocialApp(provider="openid_connect", **app) for app in apps]
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
         """Find or create the account, set its groups, and log in; raise ImmediateHttpResponse with the next page.
 
-        If a group is removed, a trigger ends the account's sessions and tokens, so the log-in starts after the groups
-        are set. allauth's own log-in would keep the provider's tokens in the session while it waits for a code.
+        If a group is removed, a trigger ends the account's sessions and tokens, so the groups are set before the log-in
+        starts. allauth's own log-in is not used, because it would keep the provider's tokens in the session while the
+        user enters the code of the second factor.
         """
         claims = sociallogin.claims
         user = sociallogin.user if sociallogin.is_existing else _connect(request, sociallogin, claims)
@@ -125,10 +126,10 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
 
 
 def _connect(request: HttpRequest, sociallogin: Any, claims: dict[str, Any]) -> User:
-    """Connect the identity to the account with the same verified e-mail address, or to a new one; return the account.
+    """Connect the identity to the account with the same verified e-mail address, or to a new account; return it.
 
-    Raise the exception of ``refuse`` if several accounts have the address, or if the account is a superuser's or is
-    connected to another identity.
+    Refuse the log-in if several accounts have the address, or if the account is a superuser's or is already connected
+    to another identity.
     """
     email = claims.get("email") if claims.get("email_verified") is True else ""
     # Text that PostgreSQL does not store, as NUL and half a surrogate pair, is not printable either.
@@ -161,7 +162,10 @@ def _is_same(address: str, other: str) -> bool:
 
 
 def _create(request: HttpRequest, claims: dict[str, Any], email: str) -> User:
-    """Create an account; refuse if the settings forbid it, the claim names none of our groups, or the name is taken."""
+    """Create an account, and return it.
+
+    Refuse the log-in if the settings forbid new accounts, the claim names none of our groups, or the name is taken.
+    """
     texts = {key: clean(str(claims.get(key) or "")) for key in ("preferred_username", "given_name", "family_name")}
     name = User.normalize_username(texts["preferred_username"] or email)
     if not settings.OIDC_CREATE_USERS or not _groups(claims):

@@ -1,4 +1,4 @@
-"""The tokens of a log-in. The log-in's row decides whether they are valid; their claims only identify the row."""
+"""The tokens of a log-in. The log-in's row decides whether they are valid; a token's claims only identify the row."""
 
 import re
 from datetime import timedelta
@@ -21,7 +21,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 class RefreshToken(BlacklistedOnUse):
     def check_blacklist(self) -> None:
-        """Accept used tokens: ``refresh`` detects reuse, because two concurrent uses could both pass this check."""
+        """Accept any token: two simultaneous uses could both pass a check here, so ``refresh`` detects the reuse."""
 
 
 class TokenReused(InvalidToken):
@@ -50,9 +50,9 @@ def log_in_of(token: Any) -> LogIn:
 def refresh(text: str) -> dict[str, str]:
     """Exchange a refresh token for a new pair.
 
-    If a token is used several times at once, the request whose INSERT succeeds gets the pair. Each of the others
-    revokes the log-in, because somebody else may have stolen the token, and raises TokenReused. Raise TokenError or
-    InvalidToken for an invalid token.
+    A refresh token can be used once. If it is used again, it may be stolen, so revoke the log-in and raise
+    TokenReused. Of simultaneous requests, only the one whose INSERT succeeds gets the pair. Raise TokenError
+    or InvalidToken for an invalid token.
     """
     token = RefreshToken(text)  # type: ignore[arg-type]
     log_in = log_in_of(token)

@@ -1,4 +1,4 @@
-"""The available pages of django-allauth, under its own URL names; those for sign-up, resets and e-mail are left out."""
+"""URLs for those pages of django-allauth that are used, with its URL names; there is no sign-up or password reset."""
 
 from django.urls import path, re_path
 

@@ -34,9 +34,10 @@ UniversityVersion = get_history_model_for_model(University)
 
 
 class FormerMaxIdClaim(models.Model):
-    """A MAX ID claim that was never confirmed, and that ended when the ID was replaced or the employee was deleted.
+    """A MAX ID that was once entered by hand for an employee and never confirmed.
 
-    Versions of the employee with this ID are the employee's data, and not those of the MAX user with the ID.
+    The ID has been replaced since, or the employee has been deleted. Versions of the employee with this ID are data of
+    the employee, not of the MAX user who has the ID.
     """
 
     employee_id = models.BigIntegerField(_("employee"))
@@ -82,7 +83,7 @@ def backfilled_names(employee_id: int) -> list[BackfilledName]:
 
 
 def record_original(employee: Employee) -> None:
-    """Before a change, record a first version of an employee who is older than the history and has none."""
+    """Before a change, record the employee's present values as the first version, if the history has no version yet."""
     versions = EmployeeVersion.objects.filter(id=employee.pk)
     if not versions.exists():
         values = {field.attname: getattr(employee, field.attname) for field in EmployeeVersion.tracked_fields}

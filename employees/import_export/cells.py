@@ -32,14 +32,14 @@ def read_phone(cell: Cell) -> str:
 
 
 def read_id(cell: Cell) -> str:
-    """Return an ID; ``""`` for a word that means no ID, such as NULL. Raise ValueError as ``read_code`` does."""
+    """Return the ID; ``""`` for a word that means “no ID”, such as NULL. Raise ValueError as ``read_code`` does."""
     value = read_code(cell)
     typed_values.refuse_logical_values(value)
     return "" if typed_values.is_no_id(value) else value
 
 
 def read_code(cell: Cell) -> str:
-    """Return a code; ``""`` for a placeholder such as NULL. Raise ValueError for a date or another type."""
+    """Return the code in a cell; ``""`` for a placeholder such as NULL. Raise ValueError for a date or another type."""
     value = typed_values.plain(_checked(cell))
     typed_values.refuse_other_types(value)
     typed_values.refuse_numbers(value)

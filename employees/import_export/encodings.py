@@ -106,9 +106,10 @@ _LETTERS_ONLY = regex.compile(r"[\p{M}\p{P}\p{Zs}]*+\p{L}[\p{L}\p{M}\p{P}\p{Zs}]
 
 
 def _garbled_utf8() -> re.Pattern[str]:
-    """Return a pattern for two Russian letters in UTF-8 that another program has decoded as an 8-bit encoding.
+    """Return a pattern for Russian text in UTF-8 that another program has read in an 8-bit encoding.
 
-    At least one resulting character must be outside our alphabets: DOS 855 gives “лили”, which is also in “Лилия”.
+    It matches what becomes of two letters, if at least one of the four characters is not in our alphabets. Otherwise,
+    it would also match the beginning of “Лилия”, because “зз” becomes “лили” in DOS 855.
     """
     pairs = []
     for encoding in ("latin_1", "cp1252", "cp1251", *_OTHER_ENCODINGS):
@@ -119,7 +120,7 @@ def _garbled_utf8() -> re.Pattern[str]:
 
 
 def _cyrillic_of_east_asia() -> re.Pattern[str]:
-    """Return a pattern for text in UTF-8 whose bytes may all be ASCII or Russian capitals in Big5 or Johab."""
+    """Return a pattern for text in UTF-8 that could also be read as ASCII and Russian capitals in Big5 or Johab."""
     alternatives = []
     for encoding in ("big5", "johab"):
         characters = (letter.encode(encoding, "ignore").decode(errors="replace") for letter in _L)
@@ -129,9 +130,10 @@ def _cyrillic_of_east_asia() -> re.Pattern[str]:
 
 
 def _garbled_words() -> Iterator[regex.Pattern[str]]:
-    """Yield patterns for words that consist only of Russian letters decoded with one wrong encoding.
+    """Yield, for each wrong encoding, a pattern for words in which all characters are garbled Russian letters.
 
-    Some of these letters become signs, before which a word may begin, so that all signs in a row are skipped at once.
+    Some letters become signs, and a match may begin after any sign. To keep the search fast, a run of such characters
+    that does not match is skipped as a whole.
     """
     # In Windows-1250 and Windows-1257, words of three such letters may be names.
     for source, encoding, fewest in (
@@ -182,8 +184,8 @@ def is_garbled(text: str) -> bool:
 def has_swapped_case(text: str) -> bool:
     """Return whether capitals and small letters are swapped, as in misread KOI8 (``йБЮМНБ``) or with Caps Lock.
 
-    At least one Cyrillic word is a small letter followed by three or more capitals; each other one is a small letter
-    followed by capitals, all capitals, or a single letter.
+    At least one Cyrillic word must be a small letter followed by three or more capitals. Each other Cyrillic word must
+    be a small letter followed by capitals, a word in capitals, or a single letter.
     """
     words = _CYRILLIC_WORD.findall(text)
     is_swapped = [_SWAPPED.fullmatch(word) is not None for word in words]
@@ -193,7 +195,7 @@ def has_swapped_case(text: str) -> bool:
 
 
 def decode(content: bytes) -> str:
-    """Return the text of a file in UTF-8, UTF-16 or Windows-1251; raise UndecodableFile for any other."""
+    """Return the text of a file in UTF-8, UTF-16 or Windows-1251; raise UndecodableFile for other encodings."""
     if content[:2] in _MARKS:
         encoding = "utf-16"
     elif len(content) > 1 and not {0, 4}.isdisjoint(content[:2]):
@@ -239,9 +241,9 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
 
 
 def _may_be_small_russian(content: bytes) -> bool:
-    """Return whether all words consist of small Russian letters if the file is read as DOS 866.
+    """Return whether, if the file is read as DOS 866, all letters of its non-ASCII cells are small Russian letters.
 
-    Only one in 16 characters of UTF-8 would by accident consist of such letters.
+    This is rarely an accident: only one in 16 characters of UTF-8 has bytes that are all such letters.
     """
     cells = [cell[0].decode("cp866") for cell in _CELL.finditer(content) if not cell[0].isascii()]
     return all(map(_SMALL_RUSSIAN.fullmatch, cells))
@@ -258,7 +260,7 @@ def _is_east_asian(cell: str) -> bool:
 
 
 def _shift_in(text: str) -> regex.Match[str] | None:
-    """Find the first sequence in ASCII text that stands for other letters, as in UTF-7; None if there is none."""
+    """Find the first sequence in ASCII text that encodes other letters, as in UTF-7; None if there is none."""
     if not text.isascii():
         return None
     # The whole text is decoded, because phones with a plus sign are hardly ever valid UTF-7.
@@ -295,11 +297,11 @@ def _decode_cp1251(content: bytes) -> str:
 
 
 def _may_be(encoding: str, sample: bytes, own: str) -> bool:
-    """Return whether the sample, read in the other encoding, may be Russian words that differ from ``own``.
+    """Return whether the sample may be in this encoding: it then has Russian words that differ from ``own``.
 
-    ``own`` is the sample's text in Windows-1251. MacCyrillic has the same bytes for small Russian letters except ё and
-    я, so the score of letter pairs cannot distinguish the two encodings. The sample may therefore be in MacCyrillic as
-    soon as all its words are written like Russian ones.
+    ``own`` is the sample's text in Windows-1251. The score of letter pairs decides, except for MacCyrillic: it has the
+    same bytes for small Russian letters except ё and я, so the two scores hardly differ. The sample may be in
+    MacCyrillic if nothing in it is impossible in Russian.
     """
     text, own = (_PAIR.sub(r"\1", each) for each in (sample.decode(encoding, errors="replace"), own))
     if text == own or {"«", "»"} & set(text) or _not_cyrillic(text) is not None:
@@ -308,7 +310,10 @@ def _may_be(encoding: str, sample: bytes, own: str) -> bool:
 
 
 def _may_be_turkic(own: str) -> bool:
-    """Return whether most words with є, ї, ґ or ў may be Turkic: PT154 and KZ-1048 have other letters there."""
+    """Return whether most words with є, ї, ґ or ў may be Turkic words in PT154 or KZ-1048.
+
+    In these encodings, the bytes of the four letters are letters of Kazakh, Tatar and Bashkir.
+    """
     words = set(_AMBIGUOUS_WORD.findall(own.lower()))
     return 2 * sum(_UNAMBIGUOUS.search(word) is not None for word in words) < len(words)
 
@@ -342,7 +347,7 @@ def _not_cyrillic(text: str) -> int | None:
 
 
 def _without_quotes(text: str) -> str:
-    """Replace paired quotation marks and apostrophes by spaces, which keeps the positions of all other characters."""
+    """Replace paired quotation marks and apostrophes with spaces, so that all other characters keep their positions."""
     if not any(mark in text for mark in "“„‘’"):
         return text
     return _QUOTED.sub(lambda quoted: f" {quoted[0][1:-1]} "[: len(quoted[0])], text)

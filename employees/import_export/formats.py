@@ -20,7 +20,7 @@ MAX_ROWS = 10_000
 
 
 class CSV(base_formats.CSV):
-    """Export CSV with a byte order mark."""
+    """Export CSV with a byte order mark, so that Excel reads it as UTF-8."""
 
     CONTENT_TYPE = "text/csv; charset=utf-8"
 

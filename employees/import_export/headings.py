@@ -129,7 +129,7 @@ def example() -> dict[str, str]:
 def is_example(row: Mapping[str, object]) -> bool:
     """Return whether the row is the unchanged example of a template.
 
-    A real row never matches: its phone has no letters.
+    A real row never matches, because the phone in the example begins with a word.
     """
     return any(all(texts.clean(str(row[name])) == shown[name] for name in row) for shown in _examples())
 

@@ -68,7 +68,7 @@ def _role(cell: Cell) -> str:
 
 @cache
 def _roles() -> dict[str, str]:
-    """Return the role codes by their normalised codes, and by their normalised labels in each language."""
+    """Return the code of each role, by its normalised code and by its normalised label in each language."""
     roles = {texts.look_alike_key(role): str(role.value) for role in Role}
     for language, _name in settings.LANGUAGES:
         with override(language):
@@ -110,7 +110,7 @@ _TEXTS = {*NAMES, "university_name"}
 
 
 class NumberedResult(Result):
-    """The result of an import, with errors numbered by the file's rows: the table itself leaves out blank rows.
+    """The result of an import, whose errors have the row numbers of the file, which also count blank rows.
 
     ``headings`` holds the headings of the file by column. ``warning`` names the filled columns of the file that are not
     imported; it is empty if there are none.
@@ -173,7 +173,7 @@ class DisplayDiff(Diff):
         self.right = self._values(resource, instance)
 
     def as_html(self) -> list[str]:
-        """Return the new values; a changed value follows the old one, as in “Федор → Фёдор”."""
+        """Return the new values as HTML, each changed value after the old one, as in “Федор → Фёдор”."""
         return [
             escape(new)
             if self.new or new == old
@@ -222,9 +222,8 @@ class EmployeeResource(ModelResource):
         """Create a resource for one import or export.
 
         ``university`` is the default university of new employees, and with ``is_limited`` the only one allowed. Without
-        ``may_add_universities``, a row whose university does not exist is refused.
-        ``on_row`` is called after each row. ``scope`` limits the roles that may be granted; without a scope, as in the
-        command, all roles may be granted.
+        ``may_add_universities``, a row whose university does not exist is refused. ``on_row`` is called after each row.
+        ``scope`` limits the roles that may be granted; without a scope, as in the command, all roles may be granted.
         """
         super().__init__(**kwargs)
         self.university, self.on_row, self.scope, self.is_limited = university, on_row, scope, is_limited
@@ -293,7 +292,7 @@ class EmployeeResource(ModelResource):
             self.row_errors["phone"] = [text % first]
 
     def get_instance(self, instance_loader: Any, row: Any) -> Employee | None:
-        """Return the employee with the row's phone; None if there is none, or none that the user may see."""
+        """Return the employee with the row's phone; None if nobody has it, or if the user may not see the employee."""
         if "phone" in self.row_errors:
             return None
         found: Employee | None = super().get_instance(instance_loader, row)
@@ -348,7 +347,7 @@ class EmployeeResource(ModelResource):
         return values
 
     def _university_errors(self, instance: Employee, values: dict[str, str]) -> dict[str, list[str]]:
-        """Find the university of the row; return the error by column, empty if the row can be imported."""
+        """Find the row's university; return a dict of error messages by column, which is empty if there are none."""
         described = {name: values[name] for name in ("inn", "kpp", "university_name")}
         if not (described["inn"] or described["university_name"]):
             own = instance.university if instance.university_id else self.university

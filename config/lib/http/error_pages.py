@@ -73,7 +73,7 @@ def too_many_log_ins(seconds: float) -> HttpResponse:
 
 
 def locked_out(request: HttpRequest, response: HttpResponse | None, credentials: Any) -> HttpResponse:
-    """Return the page for a locked-out user of the admin; in the API, return the response from ``config.login``."""
+    """Return the “too many log-ins” page if the locked-out user is in the admin; in the API, return ``response``."""
     if response is not None and not is_for_people(request.path_info):
         return response
     return too_many_log_ins(settings.AXES_COOLOFF_TIME.total_seconds())
