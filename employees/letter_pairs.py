@@ -57,6 +57,6 @@ _GAINS = {
 
 
 def gain(word: str) -> int:
-    """Return how many bits more probable the word is in these languages than as a sequence of random letters."""
+    """Return how many bits more probable the word is in Russian, Ukrainian or Belarusian than as random letters."""
     padded = f" {word.lower()} "
     return sum(_GAINS[padded[index : index + 2]] for index in range(len(padded) - 1))

@@ -31,7 +31,10 @@ def drop_log() -> None:
 
 
 def restore() -> None:
-    """Fill the columns from the file that the table's comment names, if any; raise CommandError if it is not found."""
+    """Fill the columns from the CSV file that the table's comment names; raise CommandError if the file is missing.
+
+    Do nothing if the comment names no file.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT obj_description('employees'::regclass), (SELECT max(id) FROM employees)")
         comment, last_id = cursor.fetchone()
