@@ -1,4 +1,4 @@
-"""Score words by the pairs of their letters, which shows whether text is Russian, Ukrainian or Belarusian.
+"""Score words by their pairs of adjacent letters, to detect text in Russian, Ukrainian or Belarusian.
 
 The pairs were counted in 8,000 names, among them names of Central Asia and the Caucasus, and in 17,000 words of
 translated texts.

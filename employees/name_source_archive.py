@@ -67,7 +67,7 @@ def rollback_plan(executor: MigrationExecutor) -> list[Migration]:
 
 
 def roll_back() -> None:
-    """Archive the columns and drop their index; the rest of the directory's schema is kept."""
+    """Archive the columns and drop their index; keep the rest of the database schema."""
     executor = MigrationExecutor(connection)
     executor.loader.check_consistent_history(connection)
     executor.migrate(None, plan=[(step, True) for step in rollback_plan(executor)])

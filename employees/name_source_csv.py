@@ -1,7 +1,7 @@
 """Restore the columns that ``rollback schema`` of earlier releases dropped after writing them to a CSV file.
 
-The comment of the employees table names the file. Remove this module in the next release, with both calls in migration
-0003 and tests/employees/test_name_source_csv.py.
+The comment of the employees table names the file. Remove this module in the next release, together with its two calls
+in migration 0003 and with tests/employees/test_name_source_csv.py.
 """
 
 import json

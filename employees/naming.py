@@ -45,7 +45,7 @@ def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields:
 
 
 def _unless_erased(name: NameChoice) -> NameChoice:
-    """Return the name or, if the person was erased after the cache was read, the name without data from the cache.
+    """Return the name; without data from the cache if the person was erased after the cache was read.
 
     An erasure that begins later waits until this transaction ends, and then finds the stored name.
     """

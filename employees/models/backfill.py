@@ -35,7 +35,7 @@ OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
 
 class BackfillRunQuerySet(models.QuerySet["BackfillRun"]):
     def pause(self, reason: str) -> int:
-        """Pause the runs that are in progress, each before its next batch; return the number of paused runs."""
+        """Pause the runs that are in progress: they stop before the next batch. Return the number of paused runs."""
         return self.filter(status=RunStatus.RUNNING).update(status=RunStatus.PAUSED, paused_because=reason[:200])
 
 

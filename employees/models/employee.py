@@ -51,7 +51,7 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         return self.filter(university_id=Cast(Value(pk), models.BigIntegerField()))
 
     def matching(self, text: str) -> EmployeeQuerySet:
-        """Filter by a complete phone, or by parts of names and phone, ignoring case; all words must match.
+        """Filter by a complete phone, or by parts of the names and the phone, ignoring case; all words must match.
 
         Words of fewer than three characters match only at the start of a word.
         """

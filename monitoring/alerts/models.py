@@ -133,7 +133,10 @@ class Alert(models.Model):
         return f"{settings.RUNBOOK_URL}#{self.kind}" if settings.RUNBOOK_URL else f"{self.dashboard_url}#steps"
 
     def acknowledge(self, user: AbstractBaseUser) -> None:
-        """Record who takes care of the alert; raise AcknowledgementRefused unless it is open and unacknowledged."""
+        """Record that the user takes care of the alert.
+
+        Raise AcknowledgementRefused if the alert is resolved or already acknowledged.
+        """
         if not self.is_open:
             raise AcknowledgementRefused(gettext("The alert is already resolved."))
         unacknowledged = Alert.objects.filter(pk=self.pk, acknowledged_at=None)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def put(alert: Alert, event: str, *, skipped: Collection[str] = ()) -> None:
-    """Queue a notification for every configured channel but ``skipped``, in the transaction that changes the alert."""
+    """Queue a notification per configured channel except ``skipped``, in the transaction that changes the alert."""
     Delivery.objects.bulk_create(
         Delivery(alert=alert, channel=channel, event=event, payload=alert.as_json())
         for channel in channels.configured()

@@ -32,7 +32,7 @@ ALERTS_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A name source with its count and its share of the total, from 0 to 100."""
+    """A name source with the number of employees and their share of all employees, from 0 to 100."""
 
     key: str
     label: str

@@ -1,4 +1,4 @@
-"""The page about one person: what each store has, and which name a lookup would serve now."""
+"""The page about one person: what each store contains about the person, and which name a lookup would return now."""
 
 from __future__ import annotations
 
