@@ -1,4 +1,7 @@
-"""Distinguish an employee's MAX ID from a claim, entered by hand and unconfirmed (docs/reference/permissions.md)."""
+"""Distinguish confirmed MAX IDs of employees from claims, which are IDs that were entered by hand and never confirmed.
+
+See docs/reference/permissions.md.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from profiles.models import DirectAnswer, PhoneLink
 def with_max_id(
     employees: EmployeeQuerySet, user_id: str | OuterRef, *, with_vouched: bool = False
 ) -> EmployeeQuerySet:
-    """Return those of the employees who have the MAX ID, except those for which it is an unconfirmed claim.
+    """Return those of the employees who have the MAX ID, except those whose ID is an unconfirmed claim.
 
     With ``with_vouched``, include claims that were entered by a user who sees all universities and so vouches for them.
     """
@@ -28,7 +31,10 @@ def with_max_id(
 
 
 def is_of_others(user_id: str, *, phone: str, university_id: int) -> bool:
-    """Return whether the MAX ID belongs to another university's employee, and no phone link ties it to the phone."""
+    """Return whether the MAX ID belongs to an employee of another university.
+
+    Return False if the ID is already linked to the phone.
+    """
     if PhoneLink.objects.filter(phone=phone, user_id=user_id).exists():
         return False
     others = Employee.objects.exclude(university=university_id)
@@ -42,10 +48,11 @@ def is_of_others(user_id: str, *, phone: str, university_id: int) -> bool:
 def only_claimed(model: type[Model]) -> Q:
     """Return a Q for rows of Employee or EmployeeVersion whose MAX ID was entered by hand and never confirmed.
 
-    Such an ID gives the employee no name from the cache. An ID with which the employee was created counts only if it
-    belongs to another university's employee. An ID that was entered later counts until the person shares the phone, or
-    the direct API returns the ID. An ID that was entered by a user who sees all universities never counts. For
-    versions, IDs also count if they were replaced later, or the employee was deleted.
+    Such an ID is not used to look up the employee's name in the cache. An ID is confirmed when the person shares the
+    phone, or when the direct API returns the ID for the phone. An ID that was entered by a user who sees all
+    universities needs no confirmation. An ID with which the employee was created is included only if it belongs to an
+    employee of another university. Versions are also included if the ID was replaced later, or the employee was
+    deleted.
     """
     is_version = model is EmployeeVersion
     pair = {"employee_id": OuterRef("id"), "max_id": OuterRef("max_id")}
@@ -78,8 +85,8 @@ def claimants(user_ids: set[str]) -> set[int]:
 def record(employee: Employee, *, is_limited: bool) -> None:
     """Record the employee's newly entered MAX ID as a claim, unless the direct API returned it for the phone.
 
-    If ``is_limited`` is False, the user sees all universities and vouches for the ID: it gives the employee the
-    person's name, but does not make the person's profile visible to anybody.
+    If ``is_limited`` is False, the user sees all universities and vouches for the ID. The employee then gets the name
+    of the ID's owner, but the owner's profile does not become visible to anybody.
     """
     claims = MaxIdClaim.objects.filter(employee=employee)
     claims.exclude(max_id=employee.max_id or "").delete()
@@ -92,14 +99,17 @@ def record(employee: Employee, *, is_limited: bool) -> None:
 
 
 def forget_confirmed(employee: Employee) -> None:
-    """Delete the claim if the direct API returned the ID for the phone: that response is stored only for minutes."""
+    """Delete the employee's claim if the direct API has just returned the claimed MAX ID for the phone.
+
+    Call this function right after a lookup: responses of the direct API are stored only for minutes.
+    """
     if employee.max_id and _is_confirmed(employee.phone, employee.max_id):
         MaxIdClaim.objects.filter(employee=employee, max_id=employee.max_id).delete()
 
 
 @receiver(pre_delete, sender=MaxIdClaim)
 def _keep(instance: MaxIdClaim, **_: Any) -> None:
-    """Save an unconfirmed claim as a FormerMaxIdClaim when it is deleted: versions in the history keep the ID."""
+    """Save an unconfirmed claim as a FormerMaxIdClaim before it is deleted, because the history keeps the MAX ID."""
     if not instance.is_vouched and not _is_confirmed(instance.employee.phone, instance.max_id):
         FormerMaxIdClaim.objects.get_or_create(employee_id=instance.pk, max_id=instance.max_id)
 

@@ -1,4 +1,7 @@
-"""Search for missing MAX IDs, a hundred phones per request; results and progress are stored in one transaction."""
+"""Search the direct API for missing MAX IDs of employees, a hundred phones per request.
+
+The MAX IDs found by a request and the position of the job are stored in one transaction.
+"""
 
 import logging
 import time
@@ -65,7 +68,7 @@ def _lease() -> MaxIdJob | None:
 
 @transaction.atomic
 def _store(leased: MaxIdJob, batch: list[Employee], users: dict[str, DirectUser]) -> bool:
-    """Store the results and the progress; return whether there may be more phones.
+    """Store the MAX IDs that were found and the position of the job; return whether there may be more phones.
 
     Store nothing if another worker has already continued the job.
     """

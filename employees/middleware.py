@@ -7,7 +7,7 @@ from employees.accounts import permission_scope
 
 
 class ScopeMiddleware:
-    """Set ``request.scope`` to the scope of the session's user; it is read from the database on first use."""
+    """Set ``request.scope`` to the UserScope of the session's user; it is read from the database on first use."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

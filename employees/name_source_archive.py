@@ -1,4 +1,4 @@
-"""Archive and restore the columns that record where a name came from, by renaming the columns: no row is rewritten."""
+"""Archive and restore the columns that record where a name came from, by renaming them, so that no row is rewritten."""
 
 from django.core.management.base import CommandError
 from django.db import connection
@@ -44,7 +44,7 @@ ALTER TABLE employees RENAME COLUMN archived_profile_last_updated TO profile_las
 def refuse_unless_idle() -> None:
     """Raise CommandError unless all percentages are 0 and no backfill is in progress.
 
-    ``migrate`` prints the error as one line.
+    Other errors would make ``migrate`` print a traceback instead of one line.
     """
     percents = RolloutSettings.read(Rollout.current()).percents
     busy = [
@@ -67,7 +67,7 @@ def rollback_plan(executor: MigrationExecutor) -> list[Migration]:
 
 
 def roll_back() -> None:
-    """Archive the columns and drop their index; the rest of the directory's schema is kept."""
+    """Archive the columns and drop their index; keep the rest of the database schema."""
     executor = MigrationExecutor(connection)
     executor.loader.check_consistent_history(connection)
     executor.migrate(None, plan=[(step, True) for step in rollback_plan(executor)])
@@ -76,7 +76,7 @@ def roll_back() -> None:
 def has_column(name: str = "profile_source") -> bool:
     """Return whether the employees table has the column.
 
-    After a crash, the migration records may be wrong about this.
+    Ask PostgreSQL, because the migration records may be wrong after a crash.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,7 +1,7 @@
 """Restore the columns that ``rollback schema`` of earlier releases dropped after writing them to a CSV file.
 
-The comment of the employees table names the file. Remove this module in the next release, with both calls in migration
-0003 and tests/employees/test_name_source_csv.py.
+The comment of the employees table names the file. Remove this module in the next release, together with its two calls
+in migration 0003 and with tests/employees/test_name_source_csv.py.
 """
 
 import json
@@ -31,7 +31,10 @@ def drop_log() -> None:
 
 
 def restore() -> None:
-    """Fill the columns from the file that the table's comment names, if any; raise CommandError if it is not found."""
+    """Fill the columns from the CSV file that the table's comment names; raise CommandError if the file is missing.
+
+    Do nothing if the comment names no file.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT obj_description('employees'::regclass), (SELECT max(id) FROM employees)")
         comment, last_id = cursor.fetchone()

@@ -45,7 +45,7 @@ def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields:
 
 
 def _unless_erased(name: NameChoice) -> NameChoice:
-    """Return the name or, if the person was erased after the cache was read, the name without data from the cache.
+    """Return the name; without data from the cache if the person was erased after the cache was read.
 
     An erasure that begins later waits until this transaction ends, and then finds the stored name.
     """
@@ -61,8 +61,9 @@ def update_employee(
 ) -> None:
     """Apply values entered by hand to a row that the caller has locked; a changed name gets the source ``manual``.
 
-    Unless ``may_clear`` is set, an empty name or MAX ID changes nothing, because API clients send whole objects.
-    ``is_limited`` means that the user does not see all universities, and so cannot vouch for a new MAX ID.
+    Unless ``may_clear`` is set, ignore an empty name or MAX ID: API clients send all fields, including those that they
+    do not mean to clear. ``is_limited`` means that the user does not see all universities, and so cannot vouch for a
+    new MAX ID.
     """
     changed = {
         field: value

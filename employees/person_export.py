@@ -53,9 +53,10 @@ class Table:
 
 
 def _facts(label: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield (label, value); for JSON, such as an update's body, a pair for each value in it, labelled with its path.
+    """Yield (label, value) pairs: one for a simple value, or one for each value in JSON, such as an update's body.
 
-    Data nested more than _DEEPEST levels deep stays one value. Empty objects and lists become None.
+    For JSON, the label is the path to the value. Data nested more than _DEEPEST levels deep is not split. Empty objects
+    and lists become None.
     """
     label = capfirst(gettext(label.replace("_", " ")))
     if isinstance(value, str):
@@ -69,7 +70,7 @@ def _facts(label: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 
 def _parsed(text: str) -> Any:
-    """Return the text parsed as a JSON object or a datetime; the text unchanged if it is neither."""
+    """Parse the text as a JSON object or a datetime; return the text unchanged if it is neither."""
     try:
         return json.loads(text) if text.startswith("{") else parse_datetime(text) or text
     except (RecursionError, ValueError):
@@ -79,8 +80,7 @@ def _parsed(text: str) -> Any:
 def identify(scope: UserScope, *, phone: str = "", user_id: str = "") -> Person | None:
     """Return the person with this canonical phone or MAX ID; None if the scope does not contain such a person.
 
-    For a user who is limited to one university, only its employees are found; a MAX ID counts only if it is confirmed
-    for one of them.
+    A user who is limited to one university finds only its employees, and by MAX ID only if the ID is confirmed.
     """
     person = Person(user_id, {phone} - {""}, universities=scope.university_ids())
     identities.complete(person)
@@ -107,7 +107,10 @@ def export(person: Person, *, by: str) -> list[Table]:
 
 
 def _cached(person: Person) -> list[Table]:
-    """Return the person's entries in Redis as a list of at most one table; if Redis fails, its row is the error."""
+    """Return a list with one table, the person's entries in Redis; an empty list if there are none.
+
+    If Redis fails, the table has one row, which contains the error.
+    """
     try:
         entries = filter(None, map(cache.read, sorted(person.user_ids)))
         rows = [json.loads(entry.to_json()) for entry in entries]

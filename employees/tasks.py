@@ -1,4 +1,4 @@
-"""Tasks that do long work in slices of a few seconds, so that one worker can run all and be killed at any time."""
+"""Tasks that do long work in slices of a few seconds, so that one worker can run them all and be killed at any time."""
 
 import time
 
@@ -37,7 +37,7 @@ def forget_import_files() -> int:
 
 @shared_task(ignore_result=True)
 def forget_prior_values() -> int:
-    """Delete the previous names stored by runs that are too old to be undone; return the number of batches changed."""
+    """Delete the previous names stored by backfills that are too old to be undone; return how many batches changed."""
     idle = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
     old = BackfillBatch.objects.filter(clock.is_older("run__created_at", UNDO_FOR), run__status__in=idle)
     return old.exclude(changes=[]).update(changes=[])

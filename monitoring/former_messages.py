@@ -1,6 +1,7 @@
-"""List the messages that rows of the previous release contain and this release no longer writes.
+"""List the messages that this release no longer writes, but that rows of the previous release still contain.
 
-They are in plans, audit rows, gate checks, readings and alerts, and keep their translation. No code uses the list.
+Such rows are plans, audit rows, gate checks, readings and alerts. No code uses the list: it only keeps the messages in
+the translation files.
 """
 
 from django.utils.translation import gettext_lazy as _

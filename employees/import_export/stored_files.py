@@ -41,7 +41,7 @@ class ImportFile(models.Model):
 
 
 class PreviewStorage(BaseStorage):
-    """Store files between preview and import."""
+    """Store uploaded files as ImportFile rows between preview and import."""
 
     def save(self, data: bytes) -> None:
         ImportFile.objects.outdated().delete()
@@ -54,7 +54,7 @@ class PreviewStorage(BaseStorage):
         self._file().delete()
 
     def _file(self) -> ImportFile:
-        """Return the stored file; raise FileNotFoundError if it was deleted, or if its name in the form is invalid."""
+        """Return the stored file; raise FileNotFoundError if it was deleted, or the form submitted an invalid name."""
         file = ImportFile.objects.filter(name=self.name).first() if _NAME.fullmatch(self.name) else None
         if file is None:
             raise FileNotFoundError(self.name)

@@ -53,10 +53,11 @@ _LAST_LETTERS = 18_278
 
 
 class Table(Dataset):
-    """The rows of a file, with the names of the columns as headers.
+    """The filled rows of a file; the headers are field names, such as ``last_name``.
 
-    ``headings`` holds the file's headings by column name, ``ignored`` the headings of filled columns that are not read,
-    by column letter, and ``errors`` the errors of rows that do not fit the headings, by row number.
+    ``headings`` holds the headings in the file by field name. ``ignored`` holds the headings of columns that have
+    values but are not imported, by column letter. ``errors`` holds the errors of rows whose cells do not fit the
+    header, by row number.
     """
 
     def __init__(self, headers: list[str]) -> None:
@@ -84,10 +85,10 @@ def read_csv(content: bytes, *, max_rows: int | None = None) -> Table:
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
-    """Yield the number of each filled row, and its cells by column; raise UnreadableFile for broken quotes.
+    """Yield the number of each filled row and its cells by column number; raise UnreadableFile for invalid CSV.
 
-    If a quote of a row is not closed, or the row has a filled cell beyond the last column of the header, its cell 0 is
-    a ValueError.
+    Column numbers begin at 1. If a quotation mark of the row seems not to be closed, or the row has a filled cell
+    beyond the last heading, key 0 holds a ValueError with the reason.
     """
     named = _DELIMITER_LINE.match(text)
     delimiter = named[2] if named else _delimiter(text)
@@ -123,7 +124,10 @@ def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
 
 
 class _OpenQuotes:
-    """Find whole rows in a cell whose quote is not closed; a line that may be a row or a note counts as a row."""
+    """Detect an unclosed quotation mark by the rows that it has swallowed as lines of a cell.
+
+    A cell may also contain notes with several lines. A line that may be either a row or a note counts as a row.
+    """
 
     def __init__(self, header: list[str], delimiter: str) -> None:
         self._header, self._delimiter = header, delimiter
@@ -131,7 +135,10 @@ class _OpenQuotes:
         self._phone = self._columns.index("phone") if "phone" in self._columns else len(header)
 
     def error_of(self, row: list[str]) -> str:
-        """Return an error if two lines of a row have a phone in its place, or one line is a whole row; else ``""``."""
+        """Return an error if an unclosed quotation mark seems to have swallowed other rows; otherwise ``""``.
+
+        This is so if two lines of the row have a phone in the phone's column, or one line is a complete row.
+        """
         if not any("\n" in cell or "\r" in cell for cell in row):
             return ""
         lines = self._lines(row)
@@ -155,7 +162,11 @@ class _OpenQuotes:
         return ""
 
     def _lines(self, row: list[str]) -> Iterator[_Line]:
-        """Yield the lines of the row without its quotes, and without the numbers in columns other than the phone's."""
+        """Yield the lines of the row as if it had no quotation marks; each line is split at the delimiter.
+
+        A cell with another number, such as a work phone or an INN, becomes empty if it has only one line: its digits
+        must not be mistaken for a phone.
+        """
         line: _Line = []
         for position, cell in enumerate(row[: len(self._columns)]):
             first, *others = _LINE_BREAKS.split(cell if self._delimiter in cell else cell.rstrip("\r\n"))
@@ -178,9 +189,10 @@ class _OpenQuotes:
             return False
 
     def _is_note(self, line: _Line, own: int) -> bool:
-        """Return whether the line is a note: only a phone, text in place of the phone, or a name with digits.
+        """Return whether the line is a note rather than a row.
 
-        ``own`` is the number of parts in the line's first cell. A line in the cell of a name is no note.
+        A note consists only of a phone, has text in place of the phone, or has digits in a name. A line in the cell of
+        a name is never a note. ``own`` is the number of parts that the line has in its first cell.
         """
         if self._columns[line[0][0]].endswith("name"):
             return False
@@ -201,7 +213,7 @@ def _may_have_phone(line: str) -> bool:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter of the first record that is not blank; raise UnreadableFile if two are equally likely."""
+    """Return the delimiter of the header, the first row that is not blank; raise UnreadableFile if that is unclear."""
     for record in _RECORD.finditer(text):
         unquoted = _QUOTED.sub(lambda quoted: "" if _is_blank(quoted[1]) else "x", record[0])
         if not _is_blank(unquoted.strip(_DELIMITERS)):
@@ -210,12 +222,11 @@ def _delimiter(text: str) -> str:
 
 
 def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
-    """Return the delimiter that splits the record into the most known headings.
+    """Return the delimiter that splits the header into the most known headings.
 
-    If several do, prefer one with which a heading of the phone is found, then one that occurs in the rows. Of those
-    that remain, prefer the one with which more known headings contain no other known heading, as “Phone;personal”
-    does, and then the one whose headings contain the other delimiters least often. Raise UnreadableFile if the file may
-    mean another delimiter.
+    If several delimiters find equally many, prefer one that finds the phone's heading, then one that the rows contain.
+    If several are left, prefer the one that finds the fewest combined headings, such as “Phone;personal”, then the one
+    whose headings contain the other delimiters least often. Raise UnreadableFile if another delimiter may be meant.
     """
     ranks = {one: _known_headings(record, one) for one in _DELIMITERS}
     most = max(rank[:2] for rank in ranks.values())
@@ -232,7 +243,11 @@ def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
 
 
 class _Rank(NamedTuple):
-    """The number of known headings, whether the phone is among them, and how many contain no other known heading."""
+    """How well a delimiter suits the header.
+
+    ``known`` is the number of known headings, ``has_phone`` whether the phone's heading is one of them, and ``whole``
+    how many of them are not combined headings, such as “Phone;personal”.
+    """
 
     known: int
     has_phone: bool
@@ -240,7 +255,7 @@ class _Rank(NamedTuple):
 
 
 def _known_headings(record: str, delimiter: str) -> _Rank:
-    """Return what is known of a record's headings; nothing if its quotes are broken."""
+    """Return how well the delimiter suits the header; the lowest rank if the header's quotation marks are broken."""
     try:
         cells = next(_reader(record, delimiter), [])
     except csv.Error:
@@ -255,31 +270,33 @@ def _is_known(heading: str) -> bool:
 
 
 def _is_known_in_part(heading: str) -> bool:
-    """Return whether a known heading, such as “Phone;personal”, means the same as one of its parts, here “Phone”."""
+    """Return whether the heading is a combined one: “Phone;personal”, for example, means the same as “Phone”."""
     parts = re.split(f"[{_DELIMITERS}]", heading)
     return len(parts) > 1 and column_of(heading) in map(column_of, filter(None, parts))
 
 
 def _headings_with(other: str, unquoted: str, delimiter: str) -> list[str]:
-    """Return the headings, as far as they are read, that contain another delimiter without quotes.
+    """Return the headings that contain the ``other`` delimiter outside quotation marks.
 
-    A tab before or after a heading is white space.
+    Only the first columns are checked, and only the beginning of long headings. A tab before or after a heading is
+    white space, not a delimiter.
     """
     cells = (cell[:LONGEST].strip() for cell in unquoted.split(delimiter, _MOST_COLUMNS)[:_MOST_COLUMNS])
     return [cell for cell in cells if other in cell]
 
 
 def _mixed(unquoted: str, delimiter: str) -> int:
-    """Return how often a heading contains another delimiter without quotes."""
+    """Return how many headings contain another delimiter outside quotation marks; those with two others count twice."""
     return sum(len(_headings_with(other, unquoted, delimiter)) for other in _DELIMITERS.replace(delimiter, ""))
 
 
 def _refuse_others(delimiter: str, likely: list[str], ranks: dict[str, _Rank], unquoted: str, rows: str) -> None:
-    """Raise UnreadableFile if another delimiter may be meant: one in a heading without quotes and in the rows.
+    """Raise UnreadableFile if another delimiter may be meant: it occurs in a heading and in the rows, outside quotes.
 
-    No known heading has a semicolon or a tab. Headings with a comma, such as “Phone, personal” and “Position,
-    department”, are common. They are accepted if the comma is not ``likely`` and, if they are unknown, only beside
-    enough known headings. Fewer known headings are enough if no phone is found with the comma as delimiter.
+    If that delimiter is ``likely`` too, the file is always refused. It is also refused for a semicolon or a tab in a
+    known heading, because no known heading is written with them. A comma in a known heading, such as “Phone, personal”,
+    is common and accepted. Any delimiter in an unknown heading, such as “Position, department”, is accepted if the
+    header has enough known headings; fewer are enough for a comma if splitting at commas finds no phone.
     """
     known = ranks[delimiter].known
     for other in _DELIMITERS.replace(delimiter, ""):
@@ -299,19 +316,20 @@ def _refuse_others(delimiter: str, likely: list[str], ranks: dict[str, _Rank], u
 
 
 def _is_mere_comma(headings: list[str], known: int, known_by_comma: int) -> bool:
-    """Return whether the commas in these headings are no delimiters.
+    """Return whether the commas in these headings are punctuation rather than delimiters.
 
-    This is so if all are in brackets, or if the other delimiter finds at least two known headings, and more than twice
-    as many as the comma.
+    This is so if every comma is in brackets, or if the chosen delimiter finds at least two known headings (``known``)
+    and more than twice as many as the comma (``known_by_comma``).
     """
     is_bracketed = not any("," in _BRACKETED.sub("", heading) for heading in headings)
     return is_bracketed or _CLEARLY_KNOWN <= known > 2 * known_by_comma
 
 
 def _parted_by_comma(delimiter: str, other: str, unquoted: str) -> list[str]:
-    """Return the headings that the comma as delimiter would split, unless the other delimiter only fills up the row.
+    """Return the headings that contain a comma if ``other`` is the delimiter; ``[]`` if the comma was not chosen.
 
-    Many texts contain a comma, so it is the delimiter that is most likely a part of a heading.
+    The error names these headings first, because a comma is more often a part of a heading than a semicolon or a tab.
+    Return ``[]`` also if the header contains ``other`` only at its ends, where it separates nothing.
     """
     is_within = delimiter == "," and other in unquoted.strip(f"{other} \r\n")
     return _headings_with(delimiter, unquoted, other) if is_within else []
@@ -328,7 +346,7 @@ def _unclear(delimiter: str, other: str, headings: list[str]) -> UnreadableFile:
 
 
 def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:
-    """Read the only filled sheet of a workbook; raise UnreadableFile for several filled sheets or other content."""
+    """Read the only filled sheet of a workbook; raise UnreadableFile for several filled sheets or an invalid file."""
     try:
         filled = ((name, _filled(rows)) for name, rows in Workbook(content).sheets())
         sheets = [(name, first, rows) for name, rows in filled if (first := next(rows, None))]

@@ -1,7 +1,7 @@
 """Read the cells of an XLSX workbook with bounded memory.
 
-Libraries fill the declared range of a sheet with empty cells, so that a file of 1 kB takes gigabytes. Here the XML is
-streamed, only cells with a value are kept, and every size is limited before the memory is used.
+Libraries fill the declared range of a sheet with empty cells, so a file of 1 kB can take gigabytes of memory. Here, the
+XML is streamed, only cells with a value are kept, and every size is limited before the memory is used.
 """
 
 import posixpath
@@ -91,7 +91,8 @@ _DAMAGES = (
 class Workbook:
     """A workbook that is read sheet by sheet and row by row.
 
-    Raise InvalidWorkbook for content that is not a workbook or exceeds the limits, also later, while rows are read.
+    Raise InvalidWorkbook for content that is not a workbook or exceeds the limits. Some errors are found only later,
+    while rows are read.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -126,7 +127,7 @@ class Workbook:
                 yield self._names[relation.id], self._rows(relation.path)
 
     def _stream(self, path: str, start: Start, end: End = _ignore) -> Iterator[None]:
-        """Parse a file of the workbook in steps; yield after each, for the caller to process the parsed data."""
+        """Parse a file of the workbook in steps; yield after each step for the caller to process the parsed data."""
         try:
             with self._archive.open(self._parts[path.lower()]) as part:
                 yield from stream(part, start, end, self._budget)
@@ -169,7 +170,7 @@ class Workbook:
         return names
 
     def _styles(self) -> tuple[frozenset[int], dict[int, int | None]]:
-        """Return the indexes of the cell styles that show dates or times, and the ``_width`` of the others by index."""
+        """Return the indexes of the cell styles for dates and times, and the ``_width`` of other styles by index."""
         codes: dict[str, str] = {str(number): code for number, code in BUILTIN_FORMATS.items()}
         formats: list[str] = []
         is_cell_style = False
@@ -244,7 +245,7 @@ class _Runs:
 
 
 class _SheetReader:
-    """Collect the rows that have a filled cell in ``finished``, which the caller empties after each parsing step."""
+    """Collect in ``finished`` the rows that have a filled cell; the caller empties this list after each step."""
 
     def __init__(self, strings: list[str], dates: frozenset[int], widths: dict[int, int | None]) -> None:
         self.finished: list[Row] = []
@@ -288,7 +289,10 @@ class _SheetReader:
                 self._cells[self._column] = cell
 
     def _note_merged(self, reference: str) -> None:
-        """Record merged cells below the first row, because one value would stand for several cells."""
+        """Record a range of merged cells below the header, for which the workbook is refused.
+
+        The one value of the range would stand for several cells.
+        """
         rows = _MERGED.fullmatch(reference)
         if rows and int(rows[2]) > self._first > 0 and int(rows[1]) <= self._last:
             self.merged.append(reference)
@@ -331,8 +335,8 @@ _READERS: dict[str, Callable[[_SheetReader, str], Cell]] = {
 def _width(code: str) -> int | None:
     """Return the number of digits to which a number format pads a number with zeros.
 
-    Return None if the format may show something other than the number's digits, as with a comma after the last digit,
-    which divides by a thousand. A # after a 0 counts as a 0.
+    Return None if the format may show something other than the number's digits: for example, a comma after the last
+    digit divides the number by a thousand. A # to the right of a 0 counts as a 0.
     """
     if not _PLAIN_FORMAT.fullmatch(code):
         return None
@@ -349,7 +353,7 @@ def _width(code: str) -> int | None:
 
 
 def _integer(value: str) -> Cell:
-    """Return a whole number as a string; a ValueError for decimals or more than 15 digits, which Excel has rounded."""
+    """Return a whole number as text, or a ValueError for a decimal or for more than 15 digits, which Excel rounds."""
     try:
         number = Decimal(value)
     except InvalidOperation:

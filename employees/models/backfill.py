@@ -35,7 +35,7 @@ OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
 
 class BackfillRunQuerySet(models.QuerySet["BackfillRun"]):
     def pause(self, reason: str) -> int:
-        """Pause the runs that are in progress, each before its next batch; return the number of paused runs."""
+        """Pause the runs that are in progress: they stop before the next batch. Return the number of paused runs."""
         return self.filter(status=RunStatus.RUNNING).update(status=RunStatus.PAUSED, paused_because=reason[:200])
 
 
@@ -93,7 +93,7 @@ class BackfillRun(models.Model):
         return f"{self.pk}: {self.get_status_display()}"
 
     def progress(self) -> tuple[int, int]:
-        """Return the number done and the total: of batches during an undo, otherwise of employees."""
+        """Return how many items are done and how many there are: batches during an undo, otherwise employees."""
         if self.status == RunStatus.UNDOING:
             batches = self.batches.exclude(status=BatchStatus.FAILED)
             return batches.filter(status=BatchStatus.UNDONE).count(), batches.count()
@@ -118,7 +118,10 @@ class BackfillRun(models.Model):
 
     @property
     def pause_reason(self) -> str:
-        """Return why the run is paused, translated if the system gave the reason; an empty string if there is none."""
+        """Return the reason for the pause; an empty string if there is none.
+
+        A reason that the system gave is translated; a reason that a user entered is not.
+        """
         return gettext(self.paused_because) if self.paused_because else ""
 
     @property
@@ -135,7 +138,10 @@ class BackfillRun(models.Model):
 
 
 class BackfillBatch(models.Model):
-    """A range of employee IDs processed in one transaction; ``changes`` holds each changed row before and after."""
+    """A range of employee IDs processed in one transaction.
+
+    ``changes`` holds each changed row as it was before and after the change.
+    """
 
     run = models.ForeignKey(BackfillRun, models.CASCADE, related_name="batches", verbose_name=_("backfill"))
     status = models.CharField(_("status"), max_length=10, choices=BatchStatus, default=BatchStatus.DONE)

@@ -51,7 +51,7 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         return self.filter(university_id=Cast(Value(pk), models.BigIntegerField()))
 
     def matching(self, text: str) -> EmployeeQuerySet:
-        """Filter by a complete phone, or by parts of names and phone, ignoring case; all words must match.
+        """Filter by a complete phone, or by parts of the names and the phone, ignoring case; all words must match.
 
         Words of fewer than three characters match only at the start of a word.
         """
@@ -86,7 +86,8 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
     def sorted_by_id(self, count: int) -> EmployeeQuerySet:
         """Order by ID; ``count`` is the number of matches.
 
-        If there are few, make PostgreSQL sort them instead of scanning the table in ID order until a page is full.
+        If there are few matches, make PostgreSQL sort them instead of scanning the table in ID order until a page is
+        full.
         """
         return self.order_by(F("pk") + 0 if count <= _MAX_SORTED else F("pk"))
 
@@ -162,8 +163,9 @@ class Employee(models.Model):
 class MaxIdClaim(models.Model):
     """A MAX ID that was entered by hand for an employee, and that the direct API did not return for the phone.
 
-    It does not make the person's profile visible to users who are limited to the employee's university. ``is_vouched``
-    means that a user who sees all universities entered it; the employee may then get the person's name.
+    It does not make the profile of the ID's owner visible to users who are limited to the employee's university.
+    ``is_vouched`` means that a user who sees all universities entered the ID; the employee may then get the owner's
+    name.
     """
 
     employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))

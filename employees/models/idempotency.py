@@ -19,7 +19,10 @@ _ABANDONED_AFTER = timedelta(seconds=60)
 
 class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
     def outdated(self) -> IdempotentRequestQuerySet:
-        """Filter requests that are too old to be repeated, or whose process died before it stored a response."""
+        """Filter the requests that are no longer needed.
+
+        A request is too old to be repeated by the client, or its process died before it stored a response.
+        """
         # PostgreSQL's clock: one host must not delete the requests of all others.
         is_abandoned = Q(status=None, created_at__lt=Now() - _ABANDONED_AFTER)
         return self.filter(Q(created_at__lt=Now() - _REPEATED_FOR) | is_abandoned)

@@ -1,4 +1,4 @@
-"""Pending lookups in the direct API: searches for missing MAX IDs, and unresolved names."""
+"""Pending lookups in the direct API: jobs that search for missing MAX IDs, and employees with an unresolved name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class JobStatus(models.TextChoices):
 
 
 class MaxIdJob(models.Model):
-    """A search for missing MAX IDs in the direct API; the transaction that stores results also updates ``last_id``."""
+    """A job that searches the direct API for missing MAX IDs.
+
+    ``last_id`` is the ID of the last employee that was processed; the transaction that stores results updates it.
+    """
 
     status = models.CharField(_("status"), max_length=10, choices=JobStatus, default=JobStatus.PENDING)
     total = models.PositiveIntegerField(_("total"), default=0)

@@ -43,11 +43,11 @@ class AmbiguousUniversity(ValueError):
 
 class UniversityQuerySet(models.QuerySet["University"]):
     def described(self, **description: str) -> University:
-        """Return the university that ``find`` finds; create it if there is none."""
+        """Return the university that ``find()`` returns for the description; create it if there is none."""
         return self.find(**description) or self.create_described(**description)
 
     def create_described(self, *, inn: str, kpp: str, university_name: str) -> University:
-        """Create the university that ``find`` has not found, unless somebody else has created it by now; return it."""
+        """Create the university that ``find()`` did not find; if somebody has created it since, return that one."""
         name = clean(university_name)
         if inn:
             return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": name or _UNNAMED})[0]
@@ -56,9 +56,9 @@ class UniversityQuerySet(models.QuerySet["University"]):
     def find(self, *, inn: str, kpp: str, university_name: str) -> University | None:
         """Return the university with this INN and KPP or, without an INN, with this name; None if there is none.
 
-        Of several universities with the INN, which are branches, return the one without a KPP; of several with the
-        name, the one without an INN. Raise AmbiguousUniversity if there is no such one, and for a KPP without an INN
-        unless it is the KPP of a university with the name.
+        Several universities with the same INN are branches: return the one without a KPP. Of several universities with
+        the same name, return the one without an INN. Raise AmbiguousUniversity if there are several and none of them is
+        preferred in this way. Also raise it for a KPP without an INN, unless a university with this name has the KPP.
         """
         if inn:
             candidates = list(self.filter(inn=inn, **({"kpp": kpp} if kpp else {})))
@@ -82,15 +82,15 @@ class UniversityQuerySet(models.QuerySet["University"]):
     def is_known(self, *, inn: str, kpp: str, university_name: str) -> bool:
         """Return whether there is a university with this INN and KPP or, without an INN, with this name.
 
-        If there is one, this description must not create another.
+        If there is, no other university may be created with this INN, KPP and name.
         """
         return (self.filter(inn=inn, kpp=kpp) if inn else self.named(university_name)).exists()
 
     def named(self, name: str) -> UniversityQuerySet:
         """Return the universities with exactly this name; if there are none, ignore case, then also look-alike letters.
 
-        See docs/reference/names.md. Earlier releases stored names as they were entered, so stored names may not be
-        clean.
+        See docs/reference/names.md. Earlier releases stored names as they were entered, for example with several spaces
+        in a row.
         """
         cleaned = clean(name)
         for matches in (self.filter(name=cleaned), self.filter(name__iexact=cleaned)):

@@ -1,8 +1,8 @@
 """Check the indicators and update the alerts; only a change of an alert's state sends notifications.
 
 An alert fires at the first check that detects its problem. It resolves when the problem has been absent for one check
-interval. Every earlier alert of the same kind and key within a day doubles this time, so that a flapping alert stays
-open.
+interval. Every earlier alert of the same kind and key within a day doubles this waiting time, so that a flapping alert
+stays open.
 """
 
 import logging
@@ -43,7 +43,8 @@ class LastCheck:
     """The last complete check of the alerts: its time (None if there was none) and its age.
 
     Before the first check, the age counts from the installation. ``is_running`` is True if a check, even an incomplete
-    one, was made recently, or if monitoring is off. While ``is_late`` is True, there may be problems without an alert.
+    one, was made recently, or if monitoring is off. ``is_late`` is True if the last complete check is too long ago, so
+    that there may be problems without an alert.
     """
 
     at: datetime | None
@@ -58,7 +59,10 @@ class LastCheck:
 
 
 def last_check() -> LastCheck:
-    """Return the last check by primary key: after a clock was set back, the last check may not have the latest time."""
+    """Return the last check.
+
+    It is selected by primary key: if a clock was set back, the last check does not have the latest time.
+    """
     checks = Sample.objects.filter(name=LAST_CHECK).order_by("-pk").values_list("at", flat=True)
     last, at = checks.first(), checks.filter(value__gt=0).first()
     age = clock.distance(at or _installed_at())
@@ -73,11 +77,12 @@ def _installed_at() -> datetime:
 
 
 def holding_alerts(resumed_at: datetime) -> tuple[list[Alert], list[Alert]]:
-    """Return the alerts that keep phase 4 from advancing, and the open alerts from before the resume that do not.
+    """Return the alerts that keep phase 4 from advancing, and older alerts that no longer do so since the resume.
 
-    A resume does not end alerts about remaining work, such as dead letters. An alert from before the resume keeps phase
-    4 from advancing only if the work added since the resume exceeds the limit by itself: the operators who resumed the
-    rollout knew the older work. Call this function after a check of the alerts, which has measured the indicators.
+    A resume of the rollout does not end alerts about remaining work, such as dead letters. The operators who resumed
+    the rollout knew this work, so an alert from before the resume keeps phase 4 from advancing only if the work added
+    since then exceeds the limit by itself. Call this function after a check of the alerts, which has measured the
+    indicators.
     """
     readings = rounds.latest()
 
@@ -152,7 +157,10 @@ def _fire(detected: Alert, known: Alert | None) -> list[str]:
 
 
 def _announce(alert: Alert) -> list[str]:
-    """Queue notifications for an alert that is new, became critical or is no longer muted; return the line to print."""
+    """Queue notifications if the alert is new, has become critical or is no longer muted.
+
+    Return a list with a line of text about these notifications; an empty list if there are none.
+    """
     if alert.is_muted or alert.announced == alert.severity:
         return []
     event = Delivery.Event.ESCALATED if alert.announced else Delivery.Event.FIRING

@@ -48,9 +48,9 @@ class Kind(models.TextChoices):
 class Check:
     """A rule for one kind of alert, which fires while its indicator is at ``level`` or worse.
 
-    ``text`` is the message, and ``params`` returns its parameters. ``fields`` are the documented fields of the payload;
-    rates in it are 0 to 1. ``key`` is the field that distinguishes several open alerts of the kind; without it, only
-    one alert of the kind can be open.
+    ``text`` is the message, and ``params`` returns the message's parameters. ``fields`` are the documented fields of
+    the payload; rates in the payload are 0 to 1. ``key`` is the field that distinguishes open alerts of the same kind.
+    If ``key`` is empty, only one alert of the kind can be open.
     """
 
     indicator: str
@@ -67,7 +67,10 @@ def _rates(reading: IndicatorReading) -> Params:
 
 
 def _data(**fields: str) -> Callable[[IndicatorReading], Params]:
-    """Return a function that builds message parameters from a reading's data; ``fields`` maps each to its data key."""
+    """Return a function that builds message parameters from a reading's data.
+
+    ``fields`` maps the name of each parameter to its key in the data.
+    """
 
     def params(reading: IndicatorReading) -> Params:
         values = {name: reading.data[data_field] for name, data_field in fields.items()}

@@ -29,7 +29,7 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         return self.filter(muted_until__gt=timezone.now())
 
     def holding(self, *, detected_since: datetime) -> Self:
-        """Return the alerts that keep phase 4 from advancing: open, not muted, and of a kind outside _NOT_HOLDING.
+        """Return the alerts that keep phase 4 from advancing: open, not muted, and not of a kind in _NOT_HOLDING.
 
         Leave out alerts whose problem was last detected before ``detected_since``: these alerts only wait to be
         resolved.
@@ -112,7 +112,7 @@ class Alert(models.Model):
 
     @property
     def sentence(self) -> Message:
-        """Return the message, or the stored English text if another release stored parameters that do not match it."""
+        """Return the message; if another release stored parameters that do not fit, return the stored English text."""
         params = dict(self.words)
         try:
             messages = {name: Message.from_json(stored) for name, stored in params.pop(SENTENCES, {}).items()}
@@ -124,16 +124,19 @@ class Alert(models.Model):
 
     @property
     def dashboard_url(self) -> str:
-        """Return the address of the alert's page, without reverse(), which would import the admin into a task."""
+        """Return the URL of the alert's page, built without reverse(): a task must not import the admin."""
         return f"{settings.SITE_URL}/admin/monitoring/alert/{self.pk}/change/"
 
     @property
     def runbook_url(self) -> str:
-        """Return the URL of the alert's runbook section or, without RUNBOOK_URL, of the steps on its own page."""
+        """Return the URL of the alert's runbook section; without RUNBOOK_URL, that of the steps on the alert's page."""
         return f"{settings.RUNBOOK_URL}#{self.kind}" if settings.RUNBOOK_URL else f"{self.dashboard_url}#steps"
 
     def acknowledge(self, user: AbstractBaseUser) -> None:
-        """Record who takes care of the alert; raise AcknowledgementRefused unless it is open and unacknowledged."""
+        """Record that the user takes care of the alert.
+
+        Raise AcknowledgementRefused if the alert is resolved or already acknowledged.
+        """
         if not self.is_open:
             raise AcknowledgementRefused(gettext("The alert is already resolved."))
         unacknowledged = Alert.objects.filter(pk=self.pk, acknowledged_at=None)
@@ -158,7 +161,7 @@ class Alert(models.Model):
         self.save(update_fields=["muted_by", "muted_until", "mute_reason"])
 
     def as_json(self) -> dict[str, Any]:
-        """Return the payload of docs/reference/alerts.md; a resolved alert also has ``status`` and ``fired_at``."""
+        """Return the payload (docs/reference/alerts.md); a resolved alert also has ``status`` and ``fired_at``."""
         payload = {"alert_type": self.kind, "severity": self.severity, "message": self.message, **self.data}
         payload |= {"runbook_url": self.runbook_url, "dashboard_url": self.dashboard_url}
         if self.resolved_at is None:

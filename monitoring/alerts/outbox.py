@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def put(alert: Alert, event: str, *, skipped: Collection[str] = ()) -> None:
-    """Queue a notification for every configured channel but ``skipped``, in the transaction that changes the alert."""
+    """Queue a notification per configured channel except ``skipped``, in the transaction that changes the alert."""
     Delivery.objects.bulk_create(
         Delivery(alert=alert, channel=channel, event=event, payload=alert.as_json())
         for channel in channels.configured()
@@ -34,7 +34,10 @@ def put(alert: Alert, event: str, *, skipped: Collection[str] = ()) -> None:
 
 
 def put_resolved(alert: Alert) -> None:
-    """Queue the notification that an alert has resolved; skip channels to which nothing was sent because of a mute."""
+    """Queue the notification that the alert has resolved.
+
+    Skip the channels to which nothing about the alert was sent because it was muted.
+    """
     skipped: set[str] = set()
     if alert.is_muted:
         held = alert.deliveries.filter(state=DeliveryState.WAITING)
@@ -45,7 +48,7 @@ def put_resolved(alert: Alert) -> None:
 
 
 def deliver() -> int:
-    """Send the notifications that are due; return how many were sent or, after too many failures, given up."""
+    """Send the notifications that are due; return how many were sent or given up after too many failures."""
     configured = channels.configured()
     orphans = Delivery.objects.filter(state=DeliveryState.WAITING).exclude(channel__in=configured)
     orphans.update(state=DeliveryState.FAILED, error="channel no longer configured")
@@ -72,10 +75,11 @@ def _deliver_to(channel: str) -> int:
 
 @transaction.atomic
 def _claim_next(channel: str) -> Delivery | None:
-    """Return the oldest notification of a channel if it is due; count the attempt, and postpone the next one.
+    """Return the channel's oldest waiting notification if it is due; count the attempt, and schedule the next attempt.
 
-    An attempt that never ends, because the process is killed, counts too. Other senders see the pause, which is longer
-    than an attempt, so no transaction stays open while the receiver answers.
+    The attempt is counted before it is made, so that it counts even if the process is killed. The next attempt is
+    scheduled later than this one can end. Until then, other senders leave the notification alone, so no transaction has
+    to stay open while the receiver answers.
     """
     waiting = Delivery.objects.waiting().filter(channel=channel)
     head = waiting.order_by("pk").values_list("pk", flat=True).first()

@@ -130,7 +130,8 @@ class BackfillView(_View):
     def _university(self, request: Request, pk: int | None) -> University | None:
         """Return the university with this ID; None (all universities) if ``pk`` is None and the user sees all of them.
 
-        Raise ValidationError if the university does not exist or the user may not see it.
+        Raise ValidationError if the university does not exist or the user may not see it. Also raise it if a user who
+        is limited to one university gives no ID.
         """
         limits = permission_scope(request.user).university_ids()
         if pk is None and limits is None:

@@ -122,9 +122,10 @@ class _Snapshot(Collector):
 
 
 def exposition() -> bytes:
-    """Return all metrics as text for Prometheus; while PostgreSQL is unavailable, only those of processes and Redis.
+    """Return all metrics as text for Prometheus.
 
-    Counters of processes that cannot be read are left out.
+    While PostgreSQL is unavailable, return only the metrics of Redis and the counters of this machine's processes. If
+    the counters cannot be read, leave them out.
     """
     try:
         readings = rounds.latest()

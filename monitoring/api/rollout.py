@@ -168,7 +168,7 @@ class RolloutView(DeadlineView):
 
 
 def _visible_requests(request: Request) -> ApprovalQuerySet:
-    """Return the waiting requests that the user may see; all for the monitoring token."""
+    """Return the waiting requests for approval that the user may see; with the monitoring token, all of them."""
     waiting = Approval.objects.waiting()
     return waiting if access.universities_of(request) is None else waiting & visible_requests(request.user)
 
@@ -217,7 +217,7 @@ class RolloutChangeView(APIView):
 
 
 def _verification(outcome: ChangeResult, *, is_shown: bool) -> list[str]:
-    """Return lines that state whether the stop took effect; with ``is_shown``, also details such as the revision."""
+    """Return lines that state whether the stop took effect; if ``is_shown``, with details such as the revision."""
     try:
         lines = list(rollback.verify("emergency"))
     except NotVerified as doubt:
@@ -242,7 +242,7 @@ def _body(outcome: ChangeResult) -> dict[str, Any]:
 
 
 def _api_error(refused: ChangeRefused, request: Request) -> APIException:
-    """Return the error for a refused change; its text shows values of the rollout only to those who may view it."""
+    """Return the error for a refused change; its text shows rollout values only to users who may view the rollout."""
     if isinstance(refused, ApprovalNeeded):
         return WaitsForApproval(str(refused))
     if isinstance(refused, OutsideUniversity | NotPermitted):

@@ -129,7 +129,8 @@ class CoverageView(ReportView):
     def get(self, request: Request) -> Response:
         """Report how many people have a profile, and how many have a full name.
 
-        For users limited to one university, the users are only its employees; the profiles are those of all people.
+        If your account is limited to one university, only its employees count as users. The numbers of profiles always
+        cover all people.
         """
         return Response({"degraded": False, **reports.coverage(access.universities_of(request))})
 
@@ -139,7 +140,8 @@ class ProfileStatsView(ReportView):
     def get(self, request: Request) -> Response:
         """Report coverage, with the additional fields of the original service.
 
-        For users limited to one university, the users are only its employees; the profiles are those of all people.
+        If your account is limited to one university, only its employees count as users. The numbers of profiles always
+        cover all people.
         """
         return Response({"degraded": False, **reports.profile_stats(access.universities_of(request))})
 
@@ -149,7 +151,8 @@ class QualityView(ReportView):
     def get(self, request: Request) -> Response:
         """Report how complete and recent the profiles are.
 
-        For users limited to one university, the figures about employees are those of its employees.
+        If your account is limited to one university, the numbers of employees cover only that university. The numbers
+        of profiles always cover all people.
         """
         return Response({"degraded": False, **reports.quality(access.universities_of(request))})
 

@@ -14,5 +14,8 @@ def show_titles() -> None:
 
 
 def _title(row: Flag | Switch | Group) -> str:
-    """Return the title, or the code while no language is active, so that Django's log stores no translation."""
+    """Return the title, or the code if no language is active.
+
+    No language is active while Django's log is written, so that the log contains the code and not a translation.
+    """
     return presenters.name_of(row.name) if translation.get_language() else row.name

@@ -40,7 +40,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table of the audit log: its rows, the lookups for time and user, and the function that makes a row an Entry."""
+    """A table whose rows appear in the audit log.
+
+    ``at`` and ``by`` are the lookups for a row's time and user name; ``entry_of`` converts a row to an Entry.
+    """
 
     title: Promise
     rows: Callable[[], QuerySet[Any]]
@@ -145,7 +148,8 @@ SOURCES = {
 def entries(*, kind: str = "", by: str = "", before: datetime | None = None, limit: int = 100) -> list[Entry]:
     """Return the latest entries, newest first.
 
-    ``kind`` selects entries of one kind, ``by`` those of users whose name contains it, ``before`` those before a time.
+    ``kind`` selects entries of one kind. ``by`` selects entries of users whose name contains this text. ``before``
+    selects entries before this time.
     """
     chosen = [SOURCES[kind]] if kind in SOURCES else list(SOURCES.values())
     latest = (_latest(source, by, before, limit) for source in chosen)

@@ -43,7 +43,7 @@ def page(request: HttpRequest, template: str, title: object, **context: Any) -> 
 
 
 def may(request: HttpRequest) -> dict[str, bool]:
-    """Return, for templates, whether the user may perform each action; ``all`` means access to all universities."""
+    """Return whether the user may perform each action, for templates; ``all`` means access to all universities."""
     names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "look_up": LOOK_UP, "see": SEE}
     allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
     sees_all = scope_of(request).sees_all
@@ -56,6 +56,9 @@ def may(request: HttpRequest) -> dict[str, bool]:
 
 
 def visible_requests(user: Any) -> ApprovalQuerySet:
-    """Return the requests for approval that concern the user's universities or all, and the user's own."""
+    """Return the requests for approval that the user may see.
+
+    They are the user's own requests, and those that concern the user's universities or all universities.
+    """
     decider = Decider.of(user)
     return Approval.objects.visible_to(decider.person, decider.universities)

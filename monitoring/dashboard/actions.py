@@ -349,8 +349,8 @@ def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
 def check_gates(request: HttpRequest) -> HttpResponse:
     """Check the gates of the next step now, by POST, as the controller does once per interval.
 
-    Unlike the controller, do not check the tripwires: they pause the rollout after three breaches in a row, which must
-    be an interval apart.
+    The tripwires are not checked: three breaches in a row pause the rollout, and the checks that find them must be an
+    interval apart.
     """
     if request.method == "POST":
         messages.info(request, "; ".join(controller.check_next_step()) or _("There is no next step."))
@@ -384,7 +384,10 @@ def emergency_stop(request: HttpRequest) -> HttpResponse:
 
 
 def _stop(request: HttpRequest, *, is_shown: bool) -> dict[str, Any]:
-    """Stop the rollout; return the times in seconds, and lines that state what changed and whether it is verified."""
+    """Stop the rollout; return the context for the page of results.
+
+    ``took`` and ``took_verified`` are in seconds; ``lines`` state what changed and whether it is verified.
+    """
     started = time.perf_counter()
     result = changes.apply(request_of(request, Action.EMERGENCY))
     took, durability = time.perf_counter() - started, presenters.durability(result)

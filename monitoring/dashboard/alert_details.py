@@ -103,7 +103,7 @@ _ROWS: dict[str, list[Rows]] = {
 
 
 def rows_concerned(alert: Alert, request: HttpRequest) -> list[tuple[str, str]]:
-    """Return the title and URL of each page about the alert that the user may open."""
+    """Return the title and the URL of each related page that the user may open."""
     user, sees_all = request.user, scope_of(request).sees_all
     pages = [rows for rows in _ROWS.get(alert.kind, []) if user.has_perm(rows.permission)]
     pages = [rows for rows in pages if alert.key or not rows.is_keyed]
@@ -111,7 +111,7 @@ def rows_concerned(alert: Alert, request: HttpRequest) -> list[tuple[str, str]]:
 
 
 def details(alert: Alert, request: HttpRequest) -> dict[str, Any]:
-    """Return the context of alert_details.html; the reading of a resolved alert is the last one before it resolved."""
+    """Return the context of alert_details.html; for a resolved alert, with the last reading before its end."""
     check = CHECKS.get(alert.kind)  # type: ignore[call-overload]
     context = {"rows": rows_concerned(alert, request), "steps": STEPS.get(alert.kind, ())}  # type: ignore[call-overload]
     context["runbook_url"] = alert.runbook_url if settings.RUNBOOK_URL else ""

@@ -48,7 +48,10 @@ def series(label: object, values: Iterable[Any], colour: str, **options: Any) ->
 
 
 def chart(kind: str, labels: Sequence[str], *lines: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """Return a chart. The option ``moments`` has the times of the labels, to show them in the reader's time zone."""
+    """Return a chart as data for screens.js.
+
+    The option ``moments`` lists the times of the labels, so that they can be shown in the reader's time zone.
+    """
     return {"kind": kind, "labels": list(labels), "series": list(lines), **options}
 
 
@@ -59,7 +62,7 @@ def last_days() -> list[str]:
 
 
 def day_format() -> str:
-    """Return the date format for a day and the short name of its month; only English capitalises the month."""
+    """Return the date format for a day and the short name of the month, which is capitalised only in English."""
     return "j M" if get_language() == "en" else "j b"
 
 
@@ -122,7 +125,7 @@ def hit_rate() -> dict[str, Any] | None:
 
 
 def memory(limit_bytes: int | None) -> dict[str, Any] | None:
-    """Return the chart of Redis memory in the last 48 hours; ``limit_bytes``, unless 0 or None, is drawn as a line.
+    """Return the chart of Redis memory in the last 48 hours, with a line at ``limit_bytes`` if Redis has a limit.
 
     Return None if fewer than two of these hours have a reading.
     """
@@ -143,7 +146,10 @@ def _history(
     length: timedelta = timedelta(hours=48),
     **options: Any,
 ) -> dict[str, Any] | None:
-    """Return the chart of an indicator's first reading in each hour or day (UTC); None if there are fewer than two."""
+    """Return the chart of an indicator, with its first reading in each hour or day (UTC).
+
+    Return None if fewer than two hours or days have a reading.
+    """
     now = timezone.now()
     first, step = start_of(now - length, span), LENGTHS[span]
     rows = IndicatorReading.objects.filter(name=indicator, round_at__gte=first, value__isnull=False)

@@ -1,4 +1,4 @@
-"""The page of the guide's migration checklist, where people sign the items that cannot be measured."""
+"""The page of the migration checklist, where people sign the items that cannot be measured."""
 
 from itertools import groupby
 

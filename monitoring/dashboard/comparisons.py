@@ -73,8 +73,8 @@ _SAME_BUCKET = "SELECT id, phone FROM employees WHERE rollout_bucket(%s, phone) 
 def open_person(request: HttpRequest, pk: int) -> HttpResponse:
     """Show the page of the employee whose lookup was compared.
 
-    The comparison stores only a hash of the phone, so phones of employees are hashed until one matches. Redirect
-    requests other than POST to the list of comparisons.
+    The comparison stores only a hash of the phone, so phones of employees are hashed until a hash matches. Requests
+    other than POST are redirected to the list of comparisons.
     """
     if not request.user.has_perm(SEE_COMPARISONS):
         raise PermissionDenied

@@ -27,21 +27,21 @@ _BY_PERCENTAGE = {Reason.SPLIT, Reason.DEFAULT}
 
 
 def source(facts: Mapping[str, Any]) -> str:
-    """Return a sentence about where the person's name comes from; ``facts`` are those of ``preview.explain``."""
+    """Return a sentence about where the person's name comes from; ``facts`` is the result of ``preview.explain()``."""
     return str(_NAMES_COME_FROM[facts["stage"]])
 
 
 def reasons(facts: Mapping[str, Any]) -> list[str]:
-    """Return the sentences that give the reason for the person's stage.
+    """Return sentences that explain why the person is at this stage.
 
-    A reason other than the percentages comes first. A sentence follows for phase 3 and for phase 4, up to the first
-    phase that does not include the person.
+    If the reason is not the percentages but, for example, a rule, the first sentence gives it. Sentences about the
+    phases follow, up to the first phase that does not include the person.
     """
     return [*(_("Reason: %(reason)s.") % {"reason": reason} for reason in _apart(facts)), *_phases(facts)]
 
 
 def _apart(facts: Mapping[str, Any]) -> list[str]:
-    """Return the reason, beginning with a small letter, in a list; an empty list if the percentages are the reason."""
+    """Return a list with the reason, which begins with a small letter; ``[]`` if the percentages are the reason."""
     reason = Reason(facts["reason"])
     return [] if reason in _BY_PERCENTAGE else [str(reason.label)]
 

@@ -63,7 +63,7 @@ def banner(request: HttpRequest, settings: RolloutSettings, readings: Round) -> 
 
 
 def _step_began(phase: str | None) -> datetime | None:
-    """Return when phase 3 or 4 was last raised or, if no raise is recorded, when ``phase`` last changed."""
+    """Return when phase 3 or 4 was last increased; if no increase is recorded, when ``phase`` last changed."""
     return last_raise() or Flag.objects.filter(name=phase).values_list("moved_at", flat=True).first()
 
 

@@ -32,7 +32,7 @@ ALERTS_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A name source with its count and its share of the total, from 0 to 100."""
+    """A name source with the number of employees and their share of all employees, from 0 to 100."""
 
     key: str
     label: str
@@ -42,7 +42,7 @@ class Share:
 
 
 def employee_shares(universities: set[int] | None = None) -> list[Share]:
-    """Return the shares of the employees' name sources; with ``universities``, only of their employees."""
+    """Return the shares of the employees' name sources; with ``universities``, only those of their employees."""
     counts, _at = reports.employees_by_source(universities)
     return shares(counts)
 
@@ -102,7 +102,11 @@ def overview(request: HttpRequest) -> dict[str, Any]:
 
 
 def name_sources(request: HttpRequest) -> dict[str, Any]:
-    """Return the name sources that the user may see, and their history, which only exists for all universities."""
+    """Return the shares of the name sources, and a chart of their history.
+
+    A user who is limited to universities gets the shares of their employees and no chart, because the history exists
+    only for all universities together.
+    """
     own = scope_of(request).university_ids()
     if own is not None:
         return {"sources": employee_shares(own), "sources_chart": None, "is_own": True}
@@ -133,7 +137,7 @@ def traffic(span: Span, period: str, title: str) -> dict[str, Any]:
 
 
 def cache(readings: Round) -> dict[str, Any]:
-    """Return the health of Redis and the numbers of operations; hit rate and memory use are percentages."""
+    """Return the health of Redis and the numbers of cache operations; hit rate and memory use are percentages."""
     health, hits = readings["redis_connected"].data, readings["cache_hit_rate"]
     used, limit = health["used_memory_bytes"], health["maxmemory_bytes"]
     return {

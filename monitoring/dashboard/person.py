@@ -1,4 +1,4 @@
-"""The page about one person: what each store has, and which name a lookup would serve now."""
+"""The page about one person: what each store contains about the person, and which name a lookup would return now."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ from profiles.typed_values import bare
 
 @dataclass(frozen=True, slots=True)
 class PersonMatch:
-    """The result of a search. ``lookup`` is from ``preview.explain``; None without a phone or outside the scope."""
+    """The result of a search for a person.
+
+    ``lookup`` is the result of ``preview.explain()``. It is None if no phone is known, or if the MAX ID of the employee
+    may belong to a person outside the user's scope.
+    """
 
     phone: str
     profile: Profile | None
@@ -41,7 +45,7 @@ class PersonMatch:
 
     @property
     def claimed_id(self) -> str:
-        """Return the MAX ID that was entered for the employee but never verified; ``""`` if there is none."""
+        """Return the MAX ID that was entered for the employee but never confirmed; ``""`` if there is none."""
         entered = (self.employee and self.employee.max_id) or ""
         return "" if entered == self.max_id else entered
 
@@ -97,13 +101,13 @@ def export(request: HttpRequest) -> HttpResponse:
 def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) -> PersonMatch | None:
     """Return what is stored about the person with this phone or MAX ID, and what a lookup of the phone would return.
 
-    With ``asks_api``, the lookup also queries the direct API. With a scope, return None unless an employee in it has
-    the phone or the ID. Without a scope, a valid phone always matches, even if nothing is stored, but a MAX ID matches
-    only if it has a profile or a phone.
+    With ``asks_api``, the lookup also queries the direct API. With a scope, only employees in the scope are found.
+    Without a scope, a valid phone always matches, even if nothing is stored about it, but a MAX ID matches only if a
+    profile or a phone belongs to it.
 
-    A number that is valid both as a phone and as a MAX ID counts as the phone, unless no employee has the phone and a
-    profile has the ID. If several employees in the scope have the ID, return the first. An employee whose MAX ID was
-    entered by hand and never verified is found by the ID only if nobody else has it.
+    If the query is valid both as a phone and as a MAX ID, it is read as a phone, unless no employee has this phone and
+    a profile has this ID. If several employees in the scope have the ID, return the first. An employee whose MAX ID was
+    entered by hand and never confirmed is found by the ID only if nobody else has it.
     """
     employees = (scope.employees() if scope else Employee.objects.all()).select_related("university")
     try:
@@ -125,10 +129,11 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
 
 
 def _find_by_id(user_id: str, employees: EmployeeQuerySet, *, is_limited: bool) -> tuple[str, Employee | None]:
-    """Return the phone of the person with the MAX ID, or ``""``, and the employee, or None.
+    """Return the phone (``""`` if there is none) and the employee (or None) with this MAX ID.
 
-    An employee whose ID was entered but never verified is found only if no profile or phone has the ID, which may
-    belong to another person. With ``is_limited``, find the employee anyway, because the user cannot see that person.
+    An employee whose ID was entered by hand and never confirmed is found only if no profile and no phone belongs to the
+    ID: otherwise, it may be the ID of another person. With ``is_limited``, this employee is found anyway, because the
+    user cannot see the other person.
     """
     with_id = employees.filter(max_id=user_id)
     phones_of_id = PhoneLink.objects.filter(user_id=user_id).values_list("phone", flat=True)

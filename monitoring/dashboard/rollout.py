@@ -152,9 +152,10 @@ def _percents_at(times: Sequence[datetime], phase: str) -> list[float]:
 
 
 def moves_of(days: Sequence[str]) -> list[Change]:
-    """Return the changes of percentages for a chart of these days: the last one before them, and the last of each day.
+    """Return the changes of percentages that are needed for a chart of these days.
 
-    If no change is from before these days, the first change of all is added instead.
+    They are the last change before the days, and the last change of each day. If there is no change before the days,
+    the first change of all is added instead.
     """
     moves = Change.objects.filter(_MOVES)
     in_days = moves.filter(at__gte=_start(days)).annotate(day=_DAY).order_by("day", "-pk").distinct("day")
@@ -167,7 +168,10 @@ def _start(days: Sequence[str]) -> datetime:
 
 
 def _comparisons_by_day(days: Sequence[str]) -> Iterable[tuple[float | None, ...]]:
-    """Yield for each day, in percent or None: lower and upper bound of agreement, agreement, and share of fallbacks."""
+    """Yield four values for each day, in percent: both bounds of agreement, agreement, and the share of fallbacks.
+
+    A value is None if there are no comparisons to compute it from.
+    """
     outcomes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     answered: dict[str, int] = defaultdict(int)
     fallbacks: dict[str, int] = defaultdict(int)

@@ -1,6 +1,7 @@
 """Define every indicator: its measurement, unit, limits and messages.
 
-An indicator beyond its warning limit fails the gates that use it; beyond its critical limit, its alert is critical.
+If a value is beyond the warning limit, the gates that use the indicator fail. If it is beyond the critical limit, the
+indicator's alert is critical.
 """
 
 from collections.abc import Callable
@@ -49,11 +50,11 @@ T = gettext_noop
 class Indicator:
     """The definition of an indicator: how to measure it, its limits and its messages.
 
-    ``comparison`` is the operator between a healthy value and its limit, such as ≤. ``good`` is the message for a
+    ``comparison`` is the operator between a healthy value and its limit, such as ≤. The message is ``good`` for a
     healthy value, ``bad`` for a value beyond the limit, and ``unknown`` if there are fewer than ``least`` observations.
     ``param_names`` are the names of the message parameters for the value and the limit; the other parameters are
     ``title``, ``n`` and ``Measured.params``. If ``is_worker_only``, only the task worker measures the indicator, once
-    per ``every``; in between, its last reading is copied.
+    per ``every``; all other rounds copy its last reading.
     """
 
     name: str

@@ -73,10 +73,10 @@ FIGURES = "figures"
 class Measured:
     """The result of a measurement; ``value`` is None if there is no data.
 
-    ``n`` is the number of observations. ``params`` are parameters of the indicator's messages. ``message`` replaces
-    these messages unless the indicator is healthy. ``data`` contains the fields that alerts send and pages show.
-    ``critical_limit`` replaces the indicator's own critical limit. If ``is_judged`` is False, a value beyond the limit
-    counts as too little data.
+    ``n`` is the number of observations. ``params`` are parameters of the indicator's messages. ``message``, if set,
+    replaces the messages for an indicator that is not healthy. ``data`` contains the fields that alerts send and pages
+    show. ``critical_limit``, if set, replaces the indicator's own critical limit. If ``is_judged`` is False, a value
+    beyond the limit is treated like too little data.
     """
 
     value: float | None
@@ -128,7 +128,10 @@ def source_index_valid(sources: Sources) -> Measured:
 
 
 def _nothing(sources: Sources, window: timedelta, message: Message) -> Message | None:
-    """Return the message that nothing was found since the last resume; None if the resume was before the window."""
+    """Return ``message`` if the rollout was resumed within the window; otherwise None.
+
+    The message explains that there is no data since the resume, rather than in the whole window.
+    """
     return message if sources.resumed_at > timezone.now() - window else None
 
 
@@ -171,7 +174,10 @@ def inbox_lag(sources: Sources) -> Measured:
 
 
 def webhook_error_rate(sources: Sources) -> Measured:
-    """Return the share of failed updates in the last hour, or the last day if the hour had fewer than FEW_UPDATES."""
+    """Return the share of failed updates in the last hour.
+
+    If the last hour had fewer than FEW_UPDATES updates, return the share in the last day.
+    """
     failed, finished = 0, 0
     data: dict[str, Any] = {}
     for period in ("hour", "day"):
@@ -210,7 +216,10 @@ def seconds_since_update(sources: Sources) -> Measured:
 
 
 def dead_letters(sources: Sources) -> Measured:
-    """Count the dead letters of the last day, also from before a resume, which does not replay dead letters."""
+    """Count the dead letters of the last day.
+
+    Those from before a resume count too, because a resume does not replay dead letters.
+    """
     dead = InboxUpdate.objects.filter(state=State.DEAD)
     since = timezone.now() - DEAD_LETTER_WINDOW
     counts = dead.aggregate(
@@ -222,7 +231,10 @@ def dead_letters(sources: Sources) -> Measured:
 
 
 def secret_failures(sources: Sources) -> Measured:
-    """Return the requests with a wrong secret in the last hour, also from before a resume, which corrects no secret."""
+    """Return the number of requests with a wrong secret in the last hour.
+
+    Those from before a resume count too, because a resume does not correct the secret.
+    """
     since, total = timezone.now() - SECRET_WINDOW, counted("webhook_refusals").get(("401",), 0)
     count, data = _growth("secret_failures", total, since)
     new, _data = _growth("secret_failures", total, max(since, sources.resumed_at))
@@ -242,7 +254,7 @@ def redis_connected(sources: Sources) -> Measured:
 
 
 def database_restored(sources: Sources) -> Measured:
-    """Return 1 if PostgreSQL lacks rows that it had, as after a restore that is not accepted yet, otherwise 0."""
+    """Return 1 if PostgreSQL has lost rows, as after a restore that nobody has accepted yet; otherwise 0."""
     now, before = restores.lost_progress()
     data = {name: now[name] for name in restores.COUNTERS}
     data |= {f"{name}_before": before.get(name, count) for name, count in data.items()}
@@ -250,7 +262,7 @@ def database_restored(sources: Sources) -> Measured:
 
 
 def evictions(sources: Sources) -> Measured:
-    """Return the keys evicted in the last day as a share of the cached profiles.
+    """Return the number of keys evicted in the last day, divided by the number of cached profiles.
 
     At the first measurement, return None if keys have been evicted, because the time of the evictions is unknown.
     """
@@ -270,8 +282,8 @@ def cache_hit_rate(sources: Sources) -> Measured:
 def _growth(name: str, counter: float, since: datetime) -> tuple[float | None, dict[str, Any]]:
     """Return how much a counter has grown since a time, and the data to store with the new reading.
 
-    At the first measurement, the growth is None. A counter that is lower than before was reset, and counts from zero
-    again. Each reading stores the total growth so far, so deleting earlier readings loses no growth.
+    At the first measurement, the growth is None. If a counter is lower than at the last measurement, it was reset to 0.
+    Each reading stores the total growth, so that earlier readings can be deleted.
     """
     rows = IndicatorReading.objects.filter(name=name, data__has_key="grown").order_by("round_at")
     last = rows.last()
@@ -321,9 +333,9 @@ def conflicts(sources: Sources) -> Measured:
 def universities_standing_out(sources: Sources) -> Measured:
     """Count the universities whose own comparisons prove that too many of their cached names are wrong.
 
-    The message contains no name and no figures of a university, because users who are limited to another university
-    see it too. ``data`` has the IDs, the lowest agreement first, and the figures of the university with the most
-    comparisons; presenters add what the reader may see.
+    The message contains neither names nor figures of universities, because users who are limited to another university
+    see it as well. ``data`` has the IDs of the universities, the lowest agreement first, and the figures of the
+    university with the most comparisons. Each page adds to the message what its reader may see.
     """
     bad = {pk: stats for pk, stats in sources.by_university.items() if stats.is_proven_bad}
     if not bad:
@@ -345,9 +357,9 @@ def reason_against(sources: Sources) -> Measured:
 
 
 def subscription_problems(sources: Sources, *, is_lost: bool) -> Measured:
-    """Count the problems of the subscription at MAX.
+    """Count the problems of the webhook subscription at MAX.
 
-    With ``is_lost``, count only a lost subscription, otherwise only all other problems.
+    With ``is_lost``, count only the problem that the subscription is lost; otherwise, count all problems but that one.
     """
     problems = [one for one in sources.subscription if (one.event == "subscription_lost") == is_lost]
     message = join_messages(problem.message for problem in problems) if problems else None
@@ -364,7 +376,8 @@ def direct_api_served(sources: Sources) -> Measured:
 def standby_wait() -> locks.Session | None:
     """Return the session whose commit waits longest for a synchronous standby; None if none waits noticeably.
 
-    Its ``seconds`` count from the first of the rounds that have found such a session at most STANDBY_WINDOW apart.
+    If earlier rounds, at most STANDBY_WINDOW apart, have also found a waiting commit, ``seconds`` counts from the first
+    of these rounds.
     """
     waiting = locks.standby_wait()
     if waiting is None:
@@ -383,7 +396,8 @@ def standby_message(waiting: locks.Session) -> Message:
 def blocking_session(sources: Sources) -> Measured:
     """Return the age in seconds of the transaction that other sessions wait for; 0 if there is none.
 
-    If commits have waited for a synchronous standby for STANDBY_LASTS_SECONDS, return at least STANDBY_COUNTS_AS.
+    If commits have waited for a synchronous standby for at least STANDBY_LASTS_SECONDS, return at least
+    STANDBY_COUNTS_AS, which is beyond the critical limit.
     """
     waiting, session = standby_wait(), locks.blocking_session()
     wait = {_STANDBY_WAIT: round(waiting.seconds)} if waiting else {}

@@ -16,7 +16,7 @@ OLD = timedelta(minutes=2)
 
 
 class Level(models.TextChoices):
-    """The level of a reading. The first four are in the order of the exit codes of Nagios plugins, 0 to 3."""
+    """The level of a reading. The first four correspond to the exit codes 0 to 3 of Nagios plugins."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,7 +26,7 @@ class Level(models.TextChoices):
 
 
 class IndicatorReading(models.Model):
-    """A measurement of one indicator. A round measures all indicators together; its readings share ``round_at``.
+    """A measurement of one indicator. A round measures all indicators together, with the same ``round_at``.
 
     ``value`` is in the indicator's base unit: shares are 0 to 1, sizes are in bytes, times are in milliseconds if the
     indicator's unit is ms, otherwise in seconds. ``message`` is a Message as JSON.
@@ -71,7 +71,7 @@ class IndicatorReading(models.Model):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The readings of all indicators, measured together at one time, by indicator name."""
+    """The readings of all indicators that were measured together, by indicator name."""
 
     at: datetime
     readings: Mapping[str, IndicatorReading]

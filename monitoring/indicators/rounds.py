@@ -50,7 +50,7 @@ Readings = Mapping[str, IndicatorReading]
 
 
 def latest() -> Round:
-    """Return the last stored round, however old; measure a new one if none is stored since the rollout was resumed."""
+    """Return the last stored round, however old; measure a new one if none was stored since the rollout was resumed."""
     return _current() or fresh()
 
 
@@ -89,8 +89,8 @@ def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
 def measure(names: Iterable[str], known: Readings | None = None, *, is_worker: bool = False) -> Readings:
     """Measure the named indicators and return their unsaved readings.
 
-    Worker-only indicators are measured only if ``is_worker`` and if they are due; otherwise, their reading in ``known``
-    is copied. A measurement that fails returns a reading with the error.
+    Worker-only indicators are measured only if ``is_worker`` is set and they are due; otherwise, their readings in
+    ``known`` are copied. If a measurement fails, the reading contains the error.
     """
     now, sources, earlier = timezone.now(), Sources(), known or {}
     readings = {}
@@ -159,7 +159,7 @@ def _failed(name: str, error: Exception, now: datetime) -> IndicatorReading:
 
 
 def _current() -> Round | None:
-    """Return the last stored round; None if it is from before the rollout was last resumed, and so no longer counts."""
+    """Return the last stored round; None if the rollout was resumed after that round, which then no longer counts."""
     stored = _stored()
     return stored if stored and stored.at > monitored_since() else None
 

@@ -25,9 +25,10 @@ _LEAST_SECONDS = {"days": 172_800, "h": 3600, "min": 120}
 
 
 def with_unit(value: float, unit: str) -> str:
-    """Return a value as a string in ``unit``; the given value is in the base unit, as IndicatorReading stores it.
+    """Return the value of an indicator as text with its unit.
 
-    A duration in minutes or hours is shown in the unit that fits it.
+    ``value`` is in the base unit, as IndicatorReading stores it, and is converted to ``unit``. Instead of minutes or
+    hours, the text uses whichever of seconds, minutes, hours and days suits the value.
     """
     if unit == "bool":
         return _("yes") if value else _("no")

@@ -117,7 +117,7 @@ def _processes(kind: str, readings: Readings) -> Status:
 
 
 def _inbox_lag(readings: Readings) -> Status:
-    """Report the inbox as down only if its lag cannot be measured, or is so high (critical) that an alert fires."""
+    """Report the inbox as down if its lag is critical or cannot be measured; a warning is not enough."""
     reading = readings["inbox_lag"]
     details = f"{reading.sentence}; pending updates: {reading.data.get('pending_events', 0)}"
     is_up = reading.level not in (Level.CRITICAL, Level.ERROR)

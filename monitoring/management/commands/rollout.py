@@ -301,9 +301,10 @@ def request_of(action: Action, options: Mapping[str, Any], **params: Any) -> Cha
 
 
 def decider_of(login: str | None) -> approvals.Decider:
-    """Return the account that decides on a request: the one named ``login`` or, without it, the one of the shell user.
+    """Return the account that decides on a request for approval: ``login`` or, if None, the account of the shell user.
 
-    Ask for the account's password, because anybody could enter its name; raise CommandError if the password is wrong.
+    Ask for the account's password, because anybody could enter another user's name. Raise CommandError if the password
+    is wrong.
     """
     name = login or shell_user.login()
     users = get_user_model().objects

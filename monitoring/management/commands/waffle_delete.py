@@ -1,4 +1,4 @@
-"""``manage.py waffle_delete``: waffle's command, plus an audit row; the rollout's own rows cannot be deleted."""
+"""``manage.py waffle_delete``: run waffle's command and write an audit row; refuse to delete the rollout's own rows."""
 
 from typing import Any
 
