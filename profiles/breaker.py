@@ -1,7 +1,7 @@
 """A circuit breaker that lets calls run in parallel.
 
-Existing libraries hold a lock during the guarded call. If the server hangs, each thread would have to wait for the
-timeouts of the threads before it.
+Existing libraries hold a lock during the guarded call. If the server hangs, each thread would then have to wait
+for the timeouts of the threads before it.
 """
 
 import threading

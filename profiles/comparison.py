@@ -53,10 +53,10 @@ def enqueue(lookup: WaitingComparison) -> None:
 
 
 def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep) -> int:
-    """Compare waiting lookups, starting none after ``seconds``; return how many were compared.
+    """Compare waiting lookups, and start none after ``seconds``; return how many were compared.
 
-    Lookups that have waited longer than DROPPED_AFTER are deleted first. Only one process compares at a time; the
-    others return 0. If that process freezes, another may compare _SPARE_SECONDS after ``seconds``.
+    Lookups that have waited longer than DROPPED_AFTER are deleted first. Only one process compares at a time; in
+    other processes, return 0. If that process freezes, another may start _SPARE_SECONDS after ``seconds`` are over.
     """
     _drop_old()
     deadline, count = time.monotonic() + seconds, 0
@@ -90,7 +90,7 @@ def _next_batch() -> QuerySet[WaitingComparison]:
 
 @transaction.atomic
 def _store(done: dict[int, Comparison]) -> int:
-    """Store the comparisons, by the IDs of their lookups, and delete these lookups; return how many were stored.
+    """Store the comparisons and delete their lookups, whose IDs are the keys of ``done``; return how many were stored.
 
     Lookups that have been deleted since they were read, for example by an erasure, are left out. If storing fails, all
     lookups are compared again.

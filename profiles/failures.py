@@ -47,7 +47,7 @@ _CLASS = re.compile(r"[A-Z]\w+")
 
 
 def message_for(error: str) -> Message:
-    """Return the message for an error such as “info: TimeoutError” or “status 503”; a sentence is kept unchanged."""
+    """Return the message for an error such as “info: TimeoutError” or “status 503”; return a sentence unchanged."""
     what = error.rpartition(": ")[2]
     if status := _STATUS.fullmatch(what):
         return Message("HTTP status %(status)s", {"status": status[1]})

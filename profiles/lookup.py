@@ -106,9 +106,9 @@ def lookup_name(
 
 
 def _read_stores(max_id: str | None) -> Known:
-    """Read Redis and, unless it has a full name, PostgreSQL.
+    """Read the profile from Redis and, unless it has a full name there, from PostgreSQL.
 
-    Only PostgreSQL records whether a missing last name is unknown or does not exist.
+    If the last name is missing, only PostgreSQL shows whether it is unknown or the person has none.
     """
     if not max_id:
         return Known()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class TimestampedValue(NamedTuple):
-    """One field of an update. Two values compare by their attributes in this order; strings by code point.
+    """One field of an update. Values compare by ``is_real``, then ``observed_at``, then ``value`` (by code point).
 
     ``is_real`` is False for a first name from the deprecated field ``name``, which ranks below every real first name.
     ``value`` is ``""`` if the update states that the person has no such name.

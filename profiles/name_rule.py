@@ -100,7 +100,8 @@ class NameChoice:
 
     ``needs_direct_api`` means that a response of the direct API could still change the choice. ``is_unresolved`` means
     that the direct API failed, so that a later attempt may find a name. If a part of the name was entered by hand and
-    another part came from the cache, ``if_erased`` is the choice without the part from the cache.
+    another part came from the cache, ``if_erased`` is the choice without the part from the cache, to be used if the
+    person has been erased in the meantime.
     """
 
     first_name: str = names.UNKNOWN
@@ -169,9 +170,9 @@ def is_fresh_at(now: datetime, last_updated: datetime | None, profile_ttl: timed
 
 
 def _choose_direct(known: Known, answer: Answer, now: datetime, reason: NameReason, *, can_ask: bool) -> NameChoice:
-    """Return the direct API's name; if it has none, a choice without a name, with ``reason`` unless the API failed.
+    """Return the direct API's name; if it has none, return a choice without a name, with ``reason`` as its reason.
 
-    ``can_ask`` is whether the direct API may still be queried.
+    If the API failed, the reason is OUTAGE instead. ``can_ask`` is whether the direct API may still be queried.
     """
     if isinstance(answer, UserFound):
         max_id = known.max_id or answer.user_id

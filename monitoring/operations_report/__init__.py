@@ -58,7 +58,7 @@ class Chart:
 
     @property
     def highest(self) -> float:
-        """Return the largest value, but at least 1."""
+        """Return the largest value, but at least 1, because callers divide by it."""
         return max([1.0, *(value for _day, value in self.points)])
 
 
@@ -181,7 +181,10 @@ def _cache(readings: Round) -> list[tuple[str, Any]]:
 
 
 def _charts(count: int) -> list[Chart]:
-    """Return charts of the last ``count`` days, in UTC; the value of a day without rows is 0."""
+    """Return the charts of updates, failed updates, new employees and updated profiles in the last ``count`` days.
+
+    The days are in UTC. A day on which nothing happened has the value 0.
+    """
     now = timezone.now()
     days = [now.date() - timedelta(days=count - 1 - number) for number in range(count)]
     updates = rollups.counts_by(Span.DAY, datetime.combine(days[0], time.min, tzinfo=UTC), now)

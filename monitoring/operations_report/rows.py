@@ -47,12 +47,12 @@ UNKNOWN = "—"
 
 
 def title_of(name: str) -> str:
-    """Return the title of a row; a name without a title, such as a table or a kind of error, is returned unchanged."""
+    """Return the title of a row; for a name without a title, such as a table's, the name itself without “_bytes”."""
     return str(TITLES.get(name, name.removesuffix("_bytes")))
 
 
 def shown(name: str, value: Any) -> str:
-    """Return the value of a row with its unit. Shares are from 0 to 1; None stands for a failed measurement."""
+    """Format a row's value with its unit. Shares are given as 0 to 1; None, a failed measurement, becomes a dash."""
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):

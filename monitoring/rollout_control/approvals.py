@@ -55,7 +55,7 @@ def _permissions_of(action: str, *, is_forced: bool) -> list[str]:
 def refuse_former(request: ChangeRequest) -> None:
     """Raise ChangeRefused if the account that requested the change may no longer make it.
 
-    A request from the shell has no account; if an account has the shell user's name, its permission is checked instead.
+    A request from the shell has no account. It is checked only if there is an account with the shell user's name.
     """
     users = get_user_model().objects
     name = {get_user_model().USERNAME_FIELD: request.by}
@@ -126,7 +126,7 @@ VERDICTS = {"approve": approve, "refuse": refuse}
 
 
 def expire() -> None:
-    """Mark the requests that nobody has decided in time as expired, and end the plans that they belong to."""
+    """Mark requests as expired if nobody decided on them in time, and end the plans that they belong to."""
     overdue = Approval.objects.filter(state=ApprovalState.WAITING, expires_at__lte=timezone.now())
     with transaction.atomic():
         commit_here()

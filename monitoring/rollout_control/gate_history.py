@@ -34,7 +34,7 @@ class GateHistory:
 
 
 def history(evaluation: Evaluation) -> dict[str, GateHistory]:
-    """Return each gate's history since the last resume, at most HOURS: readings of its indicator, or stored checks."""
+    """Return each gate's history since the last resume, at most HOURS: its indicator's readings, or stored checks."""
     now = timezone.now()
     since = max(now - HOURS, monitored_since(HOURS))
     results = {result.gate: result for result in evaluation.results}
@@ -66,7 +66,7 @@ def _trend(result: GateResult, moments: list[Moment], since: datetime, until: da
 
 
 def forecast(result: GateResult, moments: list[Moment]) -> Message | None:
-    """Return a message about what is missing for the gate to pass, and how long that takes at the last hour's rate.
+    """Return a message about what the gate still needs to pass, and how long this will take at the last hour's rate.
 
     Return None if the gate passes, or if waiting cannot make it pass.
     """

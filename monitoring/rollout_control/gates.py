@@ -159,9 +159,9 @@ def evaluate(phase: int, target: Decimal) -> Evaluation:
 
 
 def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], readings: Round) -> Evaluation:
-    """Return an evaluation from stored data, for pages: the indicators in ``readings`` and the last cohort results.
+    """Evaluate a step from stored data, for pages: the indicators in ``readings``, and the cohort gates' last results.
 
-    Results from before the last change of this or an earlier phase do not count, because they are about another step.
+    Cohort results from before the last change of this or an earlier phase do not count, as they are about another step.
     """
     step = transition_step(phase, target, flags)
     known = {}
@@ -284,8 +284,8 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
 def passes_in_a_row(phase: int, gate: str, wanted: int, measured_at: datetime) -> int:
     """Return how many of the latest stored checks of the gate passed in a row, up to ``wanted``.
 
-    The counted checks are at least CHECK_SPACING apart from each other and from ``measured_at``, the time of the
-    present values: a page may use the same readings as a stored check, and must not count them twice.
+    The counted checks are at least CHECK_SPACING apart, from each other and from the present readings, which were
+    measured at ``measured_at``. Otherwise, present readings that a stored check has used too would count twice.
     """
     count, last = 0, measured_at
     rows = GateCheck.objects.filter(phase=phase, gate=gate, at__gt=monitored_since(CHECKS_WITHIN))
@@ -298,7 +298,7 @@ def passes_in_a_row(phase: int, gate: str, wanted: int, measured_at: datetime) -
 
 
 def cohort_agreement(step: TransitionStep) -> GateResult:
-    """Return FAIL if comparisons prove that too many cached names of the employees added by the step are wrong.
+    """Return FAIL if comparisons prove that too many cached names are wrong among the employees that the step adds.
 
     Return PASS otherwise, even if there are too few comparisons for such a proof.
     """
@@ -325,7 +325,7 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
 
 
 def is_agreement(gate: str, limit: float | None) -> bool:
-    """Return whether a gate's value is a bound of agreement; in cohort_agreement, it may be a bound of conflicts."""
+    """Return whether the value is a bound of agreement: it is in cohort_agreement, unless the limit is of conflicts."""
     return gate == "cohort_agreement" and limit != CONFLICT_ALLOWED
 
 
@@ -455,12 +455,12 @@ def no_alert(step: TransitionStep) -> GateResult:
 
 
 def unit_of_length(seconds: float) -> str:
-    """Return the unit for a dwell time: h, min or s. In hours, a short dwell time, as in trials, would be 0 of 0."""
+    """Return the unit for a dwell time: h, min or s. A short dwell time, as in trials, would be 0 if shown in hours."""
     return next((unit for unit, least in (("h", 3600), ("min", 600)) if seconds >= least), "s")
 
 
 def _lengths(stayed: timedelta, wanted: timedelta) -> dict[str, str | Message]:
-    """Return message parameters with both durations, in the unit that fits ``wanted``."""
+    """Return both durations as parameters for a message, in the unit that fits ``wanted``."""
     text, size = {
         "h": (Message("%(n)s h"), 3600),
         "min": (Message("%(n)s min"), 60),

@@ -1,4 +1,4 @@
-"""Titles of gates and checklist items for people; database, JSON and command options use their names."""
+"""Titles of gates and checklist items for people. The database, JSON and command options use the names instead."""
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _

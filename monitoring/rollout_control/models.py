@@ -22,7 +22,7 @@ class Verdict(models.TextChoices):
 
 
 class GateCheck(models.Model):
-    """The stored result of one check of a gate; some gates count from these rows how many checks in a row passed."""
+    """The stored result of one check of a gate; some gates pass only if several checks in a row have passed."""
 
     at = models.DateTimeField(_("time"), default=timezone.now)
     phase = models.PositiveSmallIntegerField(_("phase"))

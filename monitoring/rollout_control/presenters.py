@@ -70,13 +70,13 @@ class Condition:
 
 
 def _details(result: GateResult, may_see: Collection[int] | None) -> str:
-    """Return the figures, and the names of the first few universities that the reader may see."""
+    """Return the end of a gate's message: its figures, and the first few universities that the reader may see."""
     figures = _("; the one compared most: %(figures)s") % {"figures": result.figures} if result.figures else ""
     return (figures if may_see is None else "") + _named(result.universities, may_see)
 
 
 def _named(universities: Iterable[int], may_see: Collection[int] | None) -> str:
-    """Return the names of the first few universities that the reader may see, and the number of the others."""
+    """Return the names of the first few universities that the reader may see, and how many more there are."""
     shown = [pk for pk in universities if may_see is None or pk in may_see]
     if not shown:
         return ""
@@ -110,10 +110,10 @@ def failed_gates(row: ChangeRecord) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A phase as shown to people. ``is_turn`` is True if the next step of the rollout is a step of this phase.
-    With the emergency stop latched, no phase has a next step: a resume first restores percentages.
+    """A phase as shown to people. ``is_turn`` is True if the rollout's next step is a step of this phase.
 
-    ``conditions`` are the gate results of that step; empty if ``is_turn`` is False.
+    While the emergency stop is latched, ``is_turn`` is False for all phases: the rollout must be resumed first.
+    ``conditions`` are the gate results of the next step; empty if ``is_turn`` is False.
     """
 
     name: str
@@ -193,7 +193,7 @@ _STATE_TONES = {PlanState.DONE: "good", PlanState.DROPPED: "bad", PlanState.QUEU
 
 
 def timelines(revision: int) -> list[list[TimelineStep]]:
-    """Return the steps of each plan in progress; if there is none, the steps of the last plan if it was stopped."""
+    """Return the steps of each plan in progress. If there is none, but the last plan was stopped, return its steps."""
     heads = {step.first_id or step.pk for step in Plan.objects.open()}
     last = Plan.objects.order_by("-pk").first()
     if last is not None and last.state == PlanState.DROPPED and not heads:

@@ -35,10 +35,10 @@ AND rollout_bucket(%(salt)s, phone) < %(high)s ORDER BY id LIMIT %(limit)s
 
 @dataclass(frozen=True, slots=True)
 class UniversityShare:
-    """How many employees of a university a change affects; ``lookups`` counts those created in the last week.
+    """How many employees of a university a change affects.
 
-    Of these, ``lookups_missing`` have no cached profile, and ``lookups_partial`` have a stale or partial name, for
-    which phase 3 queries the direct API.
+    ``lookups`` counts those created in the last week, whose names were looked up. Of these, ``lookups_missing`` have no
+    cached profile, and ``lookups_partial`` have a stale or partial name, for which phase 3 queries the direct API.
     """
 
     university_id: int
@@ -54,7 +54,7 @@ class UniversityShare:
 class Preview:
     """The employees whose lookups would use other sources at a new percentage of a phase, under the university rules.
 
-    Phases 1 and 2 send no lookups to the cache, but lowering them lowers the later phases too, which moves people back.
+    Phases 1 and 2 send no lookups to the cache. But lowering one also lowers the phases after it, which affects people.
     """
 
     phase: int
@@ -79,7 +79,7 @@ class Preview:
 
     @property
     def api_calls_per_day(self) -> float:
-        """Return how many more calls of the direct API there would be per day; negative if there would be fewer.
+        """Return how many more calls of the direct API the change would cause per day; negative if it would save calls.
 
         Phase 3 saves calls for names that the cache may serve; phase 4 saves calls for stale or partial names.
         """
@@ -93,7 +93,7 @@ class Preview:
 
 
 def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_cached: bool = False) -> Preview:
-    """Count the people who would get their names from another source, and list up to ``limit`` of them.
+    """Count the people whose names would come from another source at ``target``, and list up to ``limit`` of them.
 
     ``name`` is the name of the phase's flag. ``may_be_cached`` allows stored counts, which may be out of date.
     """
@@ -137,7 +137,7 @@ def people_served() -> int:
 
 
 class _Cohorts(NamedTuple):
-    """Employee counts: rows of university ID, name, first bucket, last bucket + 1, and counts as in UniversityShare."""
+    """Employee counts. A row has university ID, name, first bucket, last bucket + 1, and UniversityShare's counts."""
 
     rows: list[tuple[Any, ...]]
     counted_at: datetime

@@ -58,7 +58,7 @@ class NotVerified(Exception):
 
 @contextmanager
 def _answered() -> Iterator[None]:
-    """Raise NotVerified if PostgreSQL does not answer the statements of the block, a little after VERIFIED_WITHIN."""
+    """Run the block; raise NotVerified if PostgreSQL fails, or has not answered shortly after VERIFIED_WITHIN."""
     try:
         with statement_deadline(VERIFIED_WITHIN + _SPARE_SECONDS):
             yield
@@ -102,7 +102,7 @@ def _cache_is_out(is_emergency: bool) -> str:
 
 
 def _probe() -> str:
-    """Look up PROBE_PHONE for at most PROBE_SECONDS; return the result, or raise NotVerified if the cache answered."""
+    """Return which source answers a lookup of PROBE_PHONE; raise NotVerified if the cache does or the lookup fails."""
     choices: list[NameChoice] = []
 
     def look_up() -> None:
@@ -125,7 +125,7 @@ def _probe() -> str:
 
 @_answered()
 def await_convergence() -> str:
-    """Wait until all processes have applied the last change; return a line; raise NotVerified after VERIFIED_WITHIN."""
+    """Wait until all processes apply the last change; return a message. Raise NotVerified after VERIFIED_WITHIN."""
     deadline = time.monotonic() + VERIFIED_WITHIN
     # While heartbeats wait for a lost standby, processes look silent although they work.
     while not (spread := convergence()).is_complete or (spread.silent and not standby.is_confirmed()):
@@ -137,7 +137,7 @@ def await_convergence() -> str:
 
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
-    """Deny the cache to one university, then lift the denial; return the audit row's facts, with times in seconds."""
+    """Deny the cache to a university, then lift the denial; return its ID, and the seconds until each was in force."""
     denial = {"university_id": university_id, "phase": 3, "is_allowed": False}
     if UniversityRule.objects.in_force().filter(**denial).exists():
         name = {"university": university_name(university_id)}

@@ -45,9 +45,9 @@ _COLOURS = {"good": "green", "bad": "red", "wait": "yellow"}
 
 
 def rendered(parts: Iterable[Any], *, has_colour: bool, width: int = 110) -> str:
-    """Return tables and lines as text, rendered by rich at the terminal's width; without a terminal, at ``width``.
+    """Return tables and lines as text: with colours, at the terminal's width; without colours, ``width`` columns wide.
 
-    Strings are printed without markup: in a reason or a name, “[/x]” would be a markup error.
+    Strings are not parsed as rich's markup, in which “[/x]” in a reason or a name would be an error.
     """
     width = max(shutil.get_terminal_size((width, 24)).columns, 80) if has_colour else width
     console = terminal.console(io.StringIO(), width=width, force_terminal=has_colour)
@@ -64,7 +64,7 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
-    """Return titles and texts as two columns; long texts continue in the second column."""
+    """Return titles and texts as two columns; long texts wrap within the second column."""
     made = Table.grid(padding=(0, 2, 0, 0))
     for title, text in rows:
         made.add_row(title, text)
@@ -227,13 +227,13 @@ def comparisons() -> Iterable[Any]:
 
 
 def counts(names: type[TextChoices], numbers: Mapping[str, int]) -> str:
-    """Return the numbers by choice in one line, with the choices' labels."""
+    """Return the numbers in one line, each after the label of its choice."""
     labels = dict(names.choices)
     return ", ".join(f"{labels.get(name, name)} {shown_number(n)}" for name, n in numbers.items())
 
 
 def measured(name: str, value: float | None) -> str:
-    """Return a number of ``comparison_stats.replay``; errors are a share, and None becomes a dash."""
+    """Format a value of ``comparison_stats.replay``: “errors” as a percentage, others as numbers, None as a dash."""
     if value is None:
         return "—"
     if name == "errors":

@@ -95,7 +95,7 @@ FROM comparisons WHERE at > %(since)s AND university_id IS NOT NULL GROUP BY 1, 
 
 
 def statistic(name: str) -> CachedStatistic:
-    """Return one of the STATISTICS: computed now if its tables are small, otherwise the one stored last."""
+    """Return the statistic with this name: computed now if its tables are small, otherwise as it was stored last."""
     sized = CachedStatistic.objects.annotate(size=RawSQL(_SIZE, [list(STATISTICS[name].tables)]))  # noqa: S611 (a constant)
     last = sized.filter(name=name).first()
     if last and last.size <= SMALL_BYTES:
@@ -115,7 +115,7 @@ def store(name: str) -> CachedStatistic:
 
 
 def take() -> list[str]:
-    """Store the statistics that are due; return their names. If Redis is reachable, store its health too."""
+    """Compute and store the statistics that are due; return their names. Store Redis's health if it is reachable."""
     rows, now = CachedStatistic.objects.in_bulk(STATISTICS), timezone.now()
     due = []
     for name, (_compute, _tables, rest) in STATISTICS.items():
@@ -168,9 +168,9 @@ def _sources_by_stage() -> list[tuple[Any, ...]]:
 
 
 def cohorts(salt: str, rungs: list[int]) -> list[tuple[Any, ...]]:
-    """Return the rows of _COHORTS, which count employees by university and range of buckets; ``rungs`` are the borders.
+    """Count the employees by university and by range of buckets; return the rows of the query _COHORTS.
 
-    The range of a row is given as the number of rungs at or below it.
+    ``rungs`` are the borders between the ranges. In a row, 0 stands for the first range, 1 for the second, and so on.
     """
     now = timezone.now()
     params = {"since": now - LOOKED_UP_WITHIN, "stale_at": now - settings.PROFILE_TTL}

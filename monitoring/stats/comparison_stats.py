@@ -45,8 +45,8 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
 def sample_needed(share: float | None, holds: Callable[[tuple[float, float]], bool]) -> int | None:
     """Return the sample size at which ``holds`` accepts the confidence bounds if the share of successes stays the same.
 
-    The result is at least SAMPLE_WANTED, and at most 1% too large. Return None if no sample of up to a billion is large
-    enough, and SAMPLE_WANTED if the share is None.
+    The result is at least SAMPLE_WANTED, and at most 1% larger than necessary. Return None if no sample of up to a
+    billion is large enough, and SAMPLE_WANTED if the share is None.
     """
     n = float(SAMPLE_WANTED)
     while share is not None and not holds(wilson(share * n, n)):
@@ -143,7 +143,7 @@ def counted() -> QuerySet[Comparison]:
 def without_university() -> int:
     """Return the number of comparisons in the last WINDOW that are left out because they have no university.
 
-    Such comparisons are from earlier releases, which also compared the lookups of probes.
+    Such comparisons are from earlier releases. Some may be of probes, whose lookups are no longer compared.
     """
     return Comparison.objects.filter(at__gt=monitored_since(WINDOW), university_id=None).count()
 
@@ -162,8 +162,8 @@ def by_university(rows: QuerySet[Comparison]) -> dict[int, ComparisonStats]:
 def by_age(rows: QuerySet[Comparison]) -> dict[float, ComparisonStats]:
     """Return statistics by the age of the cached name; a key is the upper end of an age group, in days.
 
-    The ends are AGES, then infinity. A comparison with a stale name counts with the outcome that a fresh name would
-    have had, which is stored in ``pattern``.
+    The upper ends are AGES and infinity. A comparison with the outcome CACHE_STALE is counted under the outcome in its
+    ``pattern``, which is the outcome that the same name would have had if it had been fresh.
     """
     edges = [When(cache_age_days__lte=edge, then=Value(float(edge))) for edge in AGES]
     aged = rows.order_by().exclude(cache_age_days=None)
@@ -209,7 +209,7 @@ def conflict_patterns(rows: QuerySet[Comparison]) -> dict[str, int]:
 
 
 def speed(rows: QuerySet[Comparison]) -> dict[str, Any]:
-    """Return the numbers of lookups and of unnamed lookups, and the p95 of their time in ms (None without lookups)."""
+    """Return how many lookups there were, how many found no name, and the p95 time in ms (None without lookups)."""
     times = sorted(rows.order_by().values_list("served_ms", flat=True))
     unnamed = rows.filter(served_source=ProfileSource.DEFAULT).count()
     return {"n": len(times), "unnamed": unnamed, "p95_ms": times[int(0.95 * (len(times) - 1))] if times else None}

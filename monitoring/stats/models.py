@@ -78,8 +78,8 @@ class RollupDelta(_Counts):
 class Rollup(_Counts):
     """The number of updates received in the span (UTC) that starts at ``at``; pruning the inbox does not change it.
 
-    ``kind`` is the final State of the updates, ``repeat`` for duplicate deliveries, or ``time`` for a bucket in the
-    histogram of processing times. When the state of an update changes, so do the counts.
+    ``kind`` is the State of processed updates, ``repeat`` for duplicate deliveries, or ``time`` for a bucket in the
+    histogram of processing times. If the state of an update changes again later, the counts are corrected.
     """
 
     span = models.CharField(max_length=6, choices=Span)

@@ -56,7 +56,7 @@ class SharedCollector(MultiProcessCollector):
 
 
 def _lock(file: IO[str]) -> None:
-    """Wait for the lock; raise TimeoutError after _LOCK_SECONDS, because the process that holds it may be frozen."""
+    """Lock the file; raise TimeoutError after _LOCK_SECONDS, because the process that holds the lock may be frozen."""
     ends_at = time.monotonic() + _LOCK_SECONDS
     while True:
         try:
@@ -91,9 +91,9 @@ def _log_loss(error: Exception) -> None:
 
 
 def _archive_dead(folder: Path) -> None:
-    """Add the counters and histograms of this host's dead processes to the archive, and delete all of their files.
+    """Add the counters and histograms of this host's dead processes to the archive, and delete these processes' files.
 
-    A file for which the archive has no room, because the disk is full, stays until there is room.
+    If the disk is too full to enlarge the archive, the file to be added stays until there is room.
     """
     # Files that end with ".added" come first: a later process with the same ID may have a file too.
     for path in sorted(folder.glob(f"*_{HOST}-*"), key=lambda path: path.suffix):
@@ -113,10 +113,10 @@ def _is_alive(pid: int) -> bool:
 
 
 def _add(path: Path) -> None:
-    """Add a file to the archive exactly once, even if this process is killed, or may not delete the file.
+    """Add a file to the archive exactly once, even if this process is killed or has no permission to delete the file.
 
-    The file counts until its name ends with ".added". From then on, the sum beside the file counts, which becomes the
-    archive.
+    First, the sum of the file and the archive is written to another file. The old files count until the added file is
+    renamed to end with ".added"; from then on, the sum counts, and it replaces the archive.
     """
     totals = dict[str, tuple[float, float]]()
     for file in (_archive_of(path), path):
@@ -161,8 +161,9 @@ def _values(path: Path) -> list[tuple[str, float, float, int]]:
 def process_registry() -> CollectorRegistry:
     """Return a registry with the metrics of all processes on this machine, or only of this process.
 
-    The shared directory is PROMETHEUS_MULTIPROC_DIR or, for a command run beside `make run`, the one in DATA_DIR.
-    Without a shared directory, or if it cannot be created again, return the registry of this process.
+    The processes share the directory PROMETHEUS_MULTIPROC_DIR; a command that runs beside `make run` uses the one in
+    DATA_DIR instead. If there is no shared directory, or if it cannot be created again after a deletion,
+    return the registry of this process.
     """
     beside: Path = settings.DATA_DIR / "prometheus"
     if FOLDER not in os.environ and not beside.is_dir():

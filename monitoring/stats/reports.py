@@ -149,7 +149,7 @@ def quality_scores(*, count: int, complete: int, empty: int, stale: int) -> dict
 
 
 def _university_breakdown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return at most MOST_UNIVERSITIES universities, those with the most employees without a cached name first."""
+    """Return up to MOST_UNIVERSITIES universities, sorted by employees without a cached name, most first."""
     known = [row for row in rows if row["university"] is not None]
     known.sort(key=lambda row: (row["named"] - row["users"], row["university"]))
     return [
@@ -192,7 +192,7 @@ def webhook_stats(period: str) -> dict[str, Any]:
 
 
 def original_webhook_stats(period: str) -> dict[str, Any]:
-    """Return the webhook report with the original service's fields; their success rates are shares from 0 to 1.
+    """Return the webhook report with the original service's fields; success rates are shares from 0 to 1.
 
     The rates count only processed updates: a pending update has neither succeeded nor failed.
     """

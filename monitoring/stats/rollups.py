@@ -1,8 +1,8 @@
 """Count the updates received in any time window, from rollups by minute, hour, six hours, day and week.
 
 Triggers on the inbox write deltas, which roll_up() adds to the rollups. A window is split into whole weeks, days, hours
-and so on; only pending updates and the part of a minute at the start of the window are counted from the inbox. The
-system's own probes do not count.
+and so on; only pending updates and the part of a minute at the start of the window are counted from the inbox. Updates
+that the system itself sends as probes do not count.
 """
 
 import math
@@ -197,10 +197,11 @@ def counts_by(span: Span, since: datetime, until: datetime) -> dict[datetime, Co
 def _groups(
     since: datetime, until: datetime, spans: Sequence[Span], slot: Span | None = None
 ) -> tuple[datetime, list[tuple[Any, ...]]]:
-    """Return the actual start of the window, and the rows of _COUNTS.
+    """Return the start of the window that was counted, and the rows of the query _COUNTS.
 
-    The first column of a row is the start of the span of length ``slot``; it is None if no ``slot`` is given.
-    ``spans`` are the rollups to use, shortest first.
+    The window begins a little before ``since`` if the inbox may no longer have all updates of its minute: then the
+    rollup of the whole minute is counted. The first column of a row is the start of the span of length ``slot``;
+    it is None if no ``slot`` is given. ``spans`` are the rollups to use, shortest first.
     """
     first, last = (at.replace(second=0, microsecond=0) + MINUTE for at in (since, until))
     if since <= timezone.now() - settings.INBOX_EVENT_RETENTION + MINUTE:
@@ -217,7 +218,11 @@ def _groups(
 
 
 def spans_between(first: datetime, last: datetime, spans: Sequence[Span]) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Split the time between two full minutes into the fewest rollups, in order of time; ``spans`` is longest first."""
+    """Split the time from ``first`` to ``last``, both full minutes, into as few rollups as possible.
+
+    Yield ranges in order of time, each as the span of its rollups, its start and its end. ``spans`` is sorted from the
+    longest to the shortest.
+    """
     span, *finer = spans
     start, stop = first, last
     if finer:

@@ -34,7 +34,7 @@ _BREAKER = {"closed": T("closed"), "open": pgettext_lazy("circuit breaker", "ope
 
 @register.filter
 def grouped(number: float | None) -> str:
-    """Format a whole number with thousands separators, in English 1,538; None becomes a dash."""
+    """Format a whole number with thousands separators (1,538 in English); None becomes a dash."""
     return "—" if number is None else str(number_format(int(number), force_grouping=True))
 
 
@@ -51,7 +51,7 @@ def moment(at: datetime | None) -> str:
 
 @register.filter
 def percent(number: float | Decimal | None, digits: int = 1) -> str:
-    """Format a number from 0 to 100 as a percentage, in English 93.2%; None becomes a dash."""
+    """Format a number from 0 to 100 as a percentage (93.2% in English); None becomes a dash."""
     return "—" if number is None else presenters.percentage(number_format(round(float(number), digits), digits))
 
 
@@ -128,13 +128,13 @@ def open_alerts(context: Context) -> int:
 
 @register.simple_tag
 def page_times() -> SafeString:
-    """Return a script element with the site's time format, with which screens.js finds the times in the page."""
+    """Return a script element with the site's time format, which screens.js needs to find the times in the page."""
     return json_script(times.page_format(), "page-times")
 
 
 @register.simple_tag(takes_context=True)
 def inbox_histogram(context: Context) -> dict[str, Any]:
-    """Return the chart of the updates in the inbox's list; of the last 24 hours if its time filter is invalid."""
+    """Return the chart for the inbox's list of updates; if its time filter is invalid, a chart of the last 24 hours."""
     with suppress(ValidationError):
         return charts.inbox_histogram(*received_between(context["request"].GET))
     return charts.inbox_histogram(None, None)

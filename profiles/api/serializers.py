@@ -10,7 +10,7 @@ from profiles import names, user_ids
 
 
 def checked_text(data: Any) -> str:
-    """Return the string; raise ValidationError for any other type, because REST framework would accept a number."""
+    """Return the string; raise ValidationError for any other type, because REST framework would also accept numbers."""
     if not isinstance(data, str):
         raise serializers.ValidationError(_("Not a valid string."))
     return data
@@ -33,7 +33,7 @@ class UserIdField(serializers.CharField):
         super().__init__(max_length=64, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the ID; an invalid ID is accepted only if an earlier release has stored it in the same row."""
+        """Return the ID; accept an invalid ID only if the row to be changed already has it, from an earlier release."""
         if isinstance(data, str) and data == getattr(getattr(self.parent, "instance", None), str(self.source), None):
             return data
         try:
@@ -54,7 +54,7 @@ class NameField(serializers.CharField):
 
 @extend_schema_field({"type": "string", "maxLength": names.NAME_LENGTH, "pattern": names.USER_PROVIDED})
 class OwnNameField(serializers.CharField):
-    """Accept a user-provided name. With ``allow_blank``, an empty string clears it; white space is always refused."""
+    """Accept a user-provided name. With ``allow_blank``, an empty string clears it; white space alone is refused."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)

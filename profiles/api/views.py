@@ -62,7 +62,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
     @extend_schema(responses=ProfileSerializer, parameters=[_USER_ID, OpenApiParameter("X-Service", str, "header")])
     def retrieve(self, request: Request, user_id: str) -> Response:
-        """Return a profile. It is empty if the person is unknown or the cache is off for the service in X-Service."""
+        """Return a profile. It is empty if the person is unknown or X-Service names a service whose cache is off."""
         user_id = checked_id(user_id)
         service = request.headers.get("X-Service")
         is_shown = self.may_see(user_id) and (service is None or is_service_on(service))
@@ -80,10 +80,10 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
     @extend_schema(responses={204: None, 202: PartialErasureSerializer}, parameters=[_USER_ID])
     def destroy(self, request: Request, user_id: str) -> Response:
-        """Erase a person everywhere. Employees stay, without the name; the audit row does not name the person.
+        """Erase a person everywhere. Employee records remain, without the name; the audit row does not name the person.
 
-        The response is 202 if the inbox is too large to search it within the request for updates of other people that
-        mention the person. The name is no longer served, and a task erases the rest.
+        The inbox is also searched for other people's updates that mention the person. If this takes too long for one
+        request, the response is 202: the name is no longer served, and a task completes the erasure.
         """
         user_id = self.visible_id(user_id)
         if not self.may_erase(user_id):
@@ -117,7 +117,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
 
 def checked_id(user_id: str) -> str:
-    """Return the ID from a URL path; raise ValidationError if it is invalid. Unlike in a form, nothing is corrected."""
+    """Return the ID in a URL path; raise ValidationError if it is invalid. Unlike a form's ID, it is not cleaned."""
     try:
         return user_id_of(user_id)
     except ValueError as error:

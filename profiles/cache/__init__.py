@@ -5,8 +5,8 @@ never overwrites a newer one. An entry is served only if it cannot be older than
 
 - The cache generation: PostgreSQL stores the run ID of the Redis server whose entries may be served, and a token that
   the key ``profiles:token`` on this server must contain. After a failover, a restart, or a move to another server and
-  back, one of the two differs. Then no entry is served until the refill task has begun a new generation, which deletes
-  all entries. A change that reaches any other server counts as failed.
+  back, the run ID or the token differs. Then no entry is served until the refill task has begun a new generation,
+  which deletes all entries. A change that reaches any other server counts as failed.
 - The lease: each process may serve entries for one second at a time. To renew its lease, it reads the generation, and
   the list of people who are being erased or whose last write or deletion in Redis failed; their entries are not
   served. It also writes a probe, because a server that refuses writes has outdated entries.
@@ -120,7 +120,7 @@ def read(user_id: str) -> CachedProfile | None:
 
 
 def _change(operation: str, commands: list[tuple[Any, ...]]) -> None:
-    """Send commands that change entries; raise CacheError if the entries of another server or generation are served."""
+    """Send commands that change entries; raise CacheError if Redis fails or another generation's entries are served."""
     commands = [redis_connection.get(_TOKEN), *commands]
     run_id, (token, *_) = _execute(operation, partial(redis_connection.send, commands=commands))
     # Check after the change: a generation that begins later is refilled with what this transaction commits.
@@ -131,7 +131,7 @@ def _change(operation: str, commands: list[tuple[Any, ...]]) -> None:
 def _readable_entries() -> ReadableEntries | None:
     """Return which entries this process may read; None if it may read none.
 
-    It may read none before the first generation, and while more than _MOST_BEHIND people's entries may be outdated.
+    It may read none before the first generation, or while more than _MOST_BEHIND entries may be outdated.
     """
     _execute("probe", _write_probe)
     behind = Profile.objects.filter(is_cache_behind=True).values_list("user_id")
@@ -155,7 +155,7 @@ _served = ServedGeneration(CacheGeneration.objects.identity)
 
 @contextmanager
 def _within_budget() -> Iterator[None]:
-    """Limit the block's wait for each store to a third of PROFILE_CACHE_TIMEOUT; keep an outer transaction usable."""
+    """Limit the wait for each store to a third of PROFILE_CACHE_TIMEOUT; an outer transaction survives an error."""
     savepoint = transaction.atomic() if connection.in_atomic_block else nullcontext()
     seconds = settings.PROFILE_CACHE_TIMEOUT.total_seconds() / 3
     with redis_connection.time_limit(seconds), statement_deadline(seconds), savepoint:
@@ -203,10 +203,10 @@ def _unreadable(error: DatabaseError, cached: CachedProfile | None = None, redis
 
 
 def _try_to_refill(user_id: str) -> None:
-    """Write a person's current row to Redis, unless the row is locked: whoever holds the lock updates Redis too.
+    """Write a person's current row to Redis, unless the row is locked: whoever holds the lock also updates Redis.
 
-    Errors are ignored, because the next read tries again. Nothing is done if a lookup has too little time left to
-    delete what it may write.
+    Errors are ignored, because the next read tries again. Do nothing if the lookup has too little time left to delete
+    the entry again, should the transaction fail.
     """
     left, needed = seconds_left(), settings.PROFILE_CACHE_TIMEOUT / 3 + settings.REDIS_TIMEOUT
     if left is not None and left < needed.total_seconds():
@@ -220,10 +220,10 @@ def _try_to_refill(user_id: str) -> None:
 
 @contextmanager
 def refilling(profiles: QuerySet[Profile], *, operation: str = "set") -> Iterator[list[Profile]]:
-    """Lock the profiles that are not locked yet, write them to Redis, and run the block in the same transaction.
+    """Lock the profiles, except those already locked, write them to Redis, and run the block in the same transaction.
 
-    If the transaction does not commit, the entries are deleted: the session, and with it the locks, may have ended
-    before the write, for example because this process was frozen, and others may have changed or erased the people.
+    If the transaction does not commit, the entries are deleted. If the session had ended before they were written, its
+    locks were gone, and other processes may have changed or erased the people: the entries may be outdated.
     """
     written: list[Profile] = []
     try:
@@ -237,9 +237,9 @@ def refilling(profiles: QuerySet[Profile], *, operation: str = "set") -> Iterato
 
 
 def delete_uncommitted(user_ids: list[str]) -> None:
-    """Delete entries that a transaction may have written and did not commit; leave them to the refill if Redis fails.
+    """Delete entries that a transaction wrote but did not commit; if Redis fails, leave them to the refill task.
 
-    The deletion may take REDIS_TIMEOUT, even if the caller's own time is over; half of this time is for Redis.
+    The deletion may take REDIS_TIMEOUT, half of it in Redis, even if the caller has no time left.
     """
     if user_ids:
         seconds = settings.REDIS_TIMEOUT.total_seconds()
@@ -260,7 +260,7 @@ def delete_uncommitted(user_ids: list[str]) -> None:
 def write_through(profiles: list[Profile]) -> bool:
     """Write profiles to Redis in the transaction that changed them; return whether it succeeded.
 
-    If Redis fails, leave them to the refill task; LEASE_SECONDS after the commit, no process serves the old entries.
+    If Redis fails, leave them to the refill task. Old entries are served for at most LEASE_SECONDS after the commit.
     """
     try:
         write(profiles)
@@ -308,7 +308,7 @@ def try_to_delete(user_ids: list[str]) -> bool:
 
 
 def wait_for_leases() -> None:
-    """After the commit, make the request wait until no process serves an entry that Redis failed to change."""
+    """After the commit, delay the request until no process still serves the entries that could not be changed."""
     _lease.forget()
     # Register the wait only once, however many people the transaction erases.
     if all(hook[1] is not _wait_out_leases for hook in connection.run_on_commit):
@@ -344,7 +344,7 @@ def write(profiles: Iterable[Profile], *, operation: str = "set") -> None:
 
 
 def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
-    """Return the result of ``send``; raise CacheError (“set: TimeoutError”) if Redis fails or refuses a command."""
+    """Return the result of ``send``; raise CacheError (“set: TimeoutError”) if Redis fails or refuses the command."""
     try:
         with breaker.guard(redis.ConnectionError, redis.TimeoutError):
             client = get_redis_connection("default")
@@ -362,9 +362,9 @@ def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
 
 
 def _refused(refusal: redis.ResponseError) -> str:
-    """Open the breaker; return the name of the error's class or, for a plain ResponseError, its code, e.g. MISCONF.
+    """Open the breaker; return the error's class name or, for a plain ResponseError, its code, such as MISCONF.
 
-    A server that refuses writes may still serve entries, which become outdated.
+    The breaker must open because a server that refuses writes may still serve entries, which become outdated.
     """
     code = str(refusal).partition(" ")[0]
     error = code if type(refusal) is redis.ResponseError and code.isupper() else type(refusal).__name__
@@ -375,8 +375,8 @@ def _refused(refusal: redis.ResponseError) -> str:
 def begin_generation() -> None:
     """If the server's entries may be older than PostgreSQL, delete all entries, so that only new ones are served.
 
-    Entries may be older after a restart, and if another server's entries have been served since they were written.
-    When the entries have been deleted, needs_filling() returns the server's run ID until the refill is complete.
+    They may be older after a restart, or if the entries of another server have been served in the meantime.
+    After the deletion, needs_filling() returns the server's run ID until the refill is complete.
     """
     run_id, markers = _execute("info", partial(redis_connection.values, keys=(_GENERATION, _TOKEN)))
     _count_malformed(*markers)
@@ -405,7 +405,7 @@ def _delete_profiles(run_id: bytes) -> None:
 
 
 def _send_to(run_id: bytes, *commands: tuple[Any, ...]) -> list[Any]:
-    """Return the replies to the commands; raise CacheError if they are from a server with another run ID."""
+    """Send the commands and return the replies; raise CacheError if the server has another run ID."""
     found, replies = _execute("delete", partial(redis_connection.send, commands=commands))
     if found != run_id:
         raise CacheError("delete: other server")
@@ -444,7 +444,7 @@ def progress() -> dict[str, int]:
 
 
 def store_progress(counters: dict[str, int]) -> None:
-    """Store how far PostgreSQL has come (profiles.restores), so that a restore from a backup is noticed."""
+    """Store counters from PostgreSQL that only increase, so that profiles.restores notices a restore from a backup."""
     if counters != progress():
         _execute("set", lambda client: client.set(_PROGRESS, json.dumps(counters)))
 
@@ -452,7 +452,7 @@ def store_progress(counters: dict[str, int]) -> None:
 def invalidate() -> None:
     """End the generation: no entry is served until the refill task has deleted and written all of them again.
 
-    The stored progress is deleted too.
+    What ``store_progress`` stored is deleted too.
     """
     _execute("delete", lambda client: client.unlink(_PROGRESS, _GENERATION, _TOKEN, _FILLED_FOR))
 

@@ -17,9 +17,9 @@ Generation = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class ReadableEntries:
-    """The entries that may be read: those of a generation of the cache, except those of ``refused`` MAX IDs.
+    """The entries that may be read: all entries of ``generation``, except those of the MAX IDs in ``refused``.
 
-    A ``generation`` is identified by the run ID of its Redis server and a token.
+    A generation of the cache is identified by the run ID of its Redis server and a token.
     """
 
     generation: Generation
@@ -39,9 +39,9 @@ class Lease:
         self._held: tuple[float, ReadableEntries | None] = float("-inf"), None
 
     def permits(self, user_id: str, generation: Generation | None = None) -> bool:
-        """Renew the lease if needed; return whether the ID's entry may be read from Redis; raise as ``renew`` does.
+        """Return whether the person's entry may be read from Redis; renew the lease first if needed.
 
-        If a ``generation`` is given, entries of another generation may not be read.
+        If a ``generation`` is given, return False if it is not the readable one. Raise the errors of ``renew``.
         """
         if time.monotonic() - self._held[0] > _RENEW_AFTER and self._renewing.acquire(blocking=False):
             try:
@@ -57,10 +57,10 @@ class Lease:
 
 
 class ServedGeneration:
-    """The generation whose entries are served, or None, as ``read`` returned it at most LEASE_SECONDS ago.
+    """The generation whose entries are served, or None; this is what ``read`` returned at most LEASE_SECONDS ago.
 
-    A new generation writes its first entry LEASE_SECONDS after its start, so its entries contain every change that was
-    made in the generation before.
+    That is recent enough: a new generation writes its first entry only LEASE_SECONDS after its start, so that its
+    entries contain every change that was made under the previous generation.
     """
 
     def __init__(self, read: Callable[[], Generation | None]) -> None:
@@ -68,9 +68,9 @@ class ServedGeneration:
         self._known: tuple[float, Generation | None] = float("-inf"), None
 
     def allows(self, changed: Generation) -> bool:
-        """Return whether a change that was made in this generation is complete: no other generation is served.
+        """Return whether a change of this generation's entries is sufficient, because no other generation is served.
 
-        Raise as ``read`` does.
+        Raise the errors of ``read``.
         """
         read_at, served = self._known
         if served != changed or time.monotonic() - read_at >= LEASE_SECONDS:

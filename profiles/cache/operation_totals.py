@@ -37,9 +37,9 @@ class OperationTotals:
         )
 
     def publish(self, client: redis.Redis, *, is_due: bool = False) -> None:
-        """Add the new counts to the totals: at most every five seconds, unless ``is_due``.
+        """Add the new counts to the totals. Do so at most every five seconds, unless ``is_due``.
 
-        If Redis fails, the next call adds them.
+        If Redis fails, a later call adds them.
         """
         with self._lock:
             now = time.monotonic()

@@ -165,7 +165,7 @@ def _failure(error: Exception) -> MaxError:
 
 
 def _causes(error: Exception) -> Iterator[Exception]:
-    """Yield the error and all errors nested in its arguments, because requests wraps a timeout while sending twice."""
+    """Yield the error and all errors nested in its arguments: a timeout during sending is nested two levels deep."""
     yield error
     for inner in error.args:
         if isinstance(inner, Exception):

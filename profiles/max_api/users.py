@@ -1,8 +1,7 @@
 """Look people up by phone in MAX's direct API, within its rate limit (docs/reference/max-api.md).
 
 The state of the rate limit and recent responses are in PostgreSQL, so that threads, processes and machines share them
-without Redis. Each statement has at most a transaction of its own: inside a longer one, its row lock would block other
-callers.
+without Redis. No statement may run inside a longer transaction, because its row lock would then block other callers.
 """
 
 import time
@@ -145,7 +144,7 @@ def is_served() -> bool:
     """Return whether MAX still has the direct API's path, by its response to a request without phones.
 
     A result or status 400 means that the path exists, 404 that it does not; raise MaxError for any other response. The
-    request does not count in breaker and metrics, which are only about lookups.
+    request does not count in the breaker and the metrics, which are only about lookups.
     """
     path, deadline = settings.MAX_API_USERS_PATH, client.new_deadline()
     try:
@@ -160,7 +159,7 @@ def is_served() -> bool:
 
 @contextmanager
 def _paced(deadline: float) -> Iterator[None]:
-    """Wait for the rate limit, then run the block as one attempt; update the breaker and the metrics.
+    """Wait until the rate limit allows a request, then run the block as one attempt; update the breaker and metrics.
 
     Raise MaxError if the rate limit allows no attempt before ``deadline``. If MAX throttles the attempt, pause the
     requests of all processes.
@@ -181,7 +180,7 @@ def _paced(deadline: float) -> Iterator[None]:
 
 
 def _execute(statement: str, deadline: float, **params: Any) -> Any:
-    """Run a statement; return its row, or None if there is none or others keep the row locked until ``deadline``."""
+    """Run a statement and return its row; None if it returns none, or if the row stays locked until ``deadline``."""
     try:
         with statement_deadline(max(deadline - time.monotonic(), 0)), connection.cursor() as cursor:
             cursor.execute(statement, params | {"clock_error": CLOCK_ERROR})

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 class CacheGenerationQuerySet(models.QuerySet["CacheGeneration"]):
     def identity(self) -> tuple[bytes, bytes] | None:
-        """Return the run ID and the token as Redis has them, or None before the first refill."""
+        """Return the run ID and the token as bytes, as Redis returns them; None before the first generation."""
         row = self.values_list("run_id", "token").first()
         return (row[0].encode(), row[1].encode()) if row else None
 

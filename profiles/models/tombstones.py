@@ -1,4 +1,4 @@
-"""Tombstones, by which profile writers ignore updates from before an erasure; audit rows of erasures and exports."""
+"""Tombstones, which make profile writers ignore updates from before an erasure; audit rows of erasures and exports."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         """Create the tombstone after in-flight profile writes finish, so later writers see it.
 
         The commit does not wait for a synchronous standby, because all profile writers would have to wait too. The
-        erasure that follows waits for the standby, which confirms both.
+        erasure commits afterwards and does wait, so that the standby then has both.
         """
         with connection.cursor() as cursor:
             cursor.execute(_KEEP_OUT, [str(base.IDLE_TIMEOUT_MS), str(locks.LOCK_TIMEOUT_MS), _LOCK])
@@ -93,8 +93,9 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 class Tombstone(models.Model):
     """The mark of an erased person: a keyed hash of the MAX ID, and the time.
 
-    ``unfinished_id`` is the MAX ID until the second pass is complete, then empty. ``progress`` stores where the passes
-    stopped in the tables that are too large for one pass; it is empty until the first pass has been committed.
+    An erasure makes a first pass at once, and a task makes a second pass later. ``unfinished_id`` is the MAX ID until
+    the second pass is complete; then it is empty. ``progress`` stores where the last pass stopped in tables that are
+    too large for one pass; it is empty until the first pass has been committed.
     """
 
     key = models.CharField(_("hash of the MAX ID"), max_length=64, primary_key=True)

@@ -1,4 +1,4 @@
-"""``manage.py waffle_flag``: waffle's command, but changes to phases follow the rules and gates of the rollout."""
+"""Override waffle's ``manage.py waffle_flag``, so that changes to phases follow the rules and gates of the rollout."""
 
 from typing import Any
 

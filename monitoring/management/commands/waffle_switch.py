@@ -1,4 +1,4 @@
-"""``manage.py waffle_switch``: waffle's command, but changes to the rollout's switches follow its rules."""
+"""Override waffle's ``manage.py waffle_switch``, so that changes to the switches of the rollout follow its rules."""
 
 from typing import Any
 

@@ -117,7 +117,7 @@ class FlagForm(ChangeRequestForm):
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def _percent(self) -> str:
-        """Return the stored percentage; the instance of a valid form already has the new one."""
+        """Return the percentage in the database: after validation, the form's instance already has the new value."""
         stored = Flag.objects.filter(pk=self.instance.pk).first() or Flag()
         return rules.format_percent(stored.percent or Decimal(0))
 
@@ -135,7 +135,7 @@ class FlagForm(ChangeRequestForm):
         return rows.filter(modified=expected) if expected else rows
 
     def clean_percent(self) -> str | None:
-        """Return the percentage with a decimal point: the model's field, which validates it next, rejects a comma."""
+        """Return the percentage with a decimal point: the model field, which validates it next, rejects a comma."""
         return str(self.cleaned_data["percent"]).replace(",", ".")
 
     def change(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class OtherFlagForm(FlagForm):
         fields = ("name", "note", "everyone", *Flag.CRITERIA, "users", "groups")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the values of fields that are missing in the request, unless the admin's page sent the request.
+        """Keep the flag's values for fields that are missing in the request, unless the admin's page sent the request.
 
         The page sends nothing for a box that is not ticked, so a missing field in its request means “no”.
         """
@@ -226,7 +226,7 @@ class UniversityRuleForm(ChangeRequestForm):
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Offer the universities by name, also the rule's deleted university, so that the rule can be edited."""
+        """Offer the universities by name, and the rule's own even if it was deleted, so that the rule can be edited."""
         super().__init__(*args, **kwargs)
         limits = admin_scope(self.request)
         known = limits.universities() if limits else University.objects.all()
@@ -243,7 +243,7 @@ class UniversityRuleForm(ChangeRequestForm):
 
 
 class ChangeRequestAdmin(UntranslatedLogAdmin):
-    """Save by applying the form's change request; get_form() returns a form class that has the current HTTP request."""
+    """Save a form by applying its change request. Forms have the current HTTP request as the attribute ``request``."""
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {}
@@ -280,7 +280,7 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
 class WaffleAdmin(SharedRowsAdmin, UntranslatedLogAdmin):
     """Allow changes only to users who see all universities, because flags, switches and samples concern all of them.
 
-    Nobody can delete the rows of the rollout.
+    Nobody can delete the flags and switches that the rollout uses.
     """
 
     display_name = column(_("name"), lambda row: presenters.with_code(row.name), "name")
@@ -381,7 +381,7 @@ class UniversityRuleAdmin(RenamedModelAdmin, ScopedAdmin, ChangeRequestAdmin):
         return with_university(super().get_queryset(request))
 
     def get_fields(self, request: HttpRequest, obj: UniversityRule | None = None) -> Any:
-        """Return the fields. A user who may only view a rule sees the university's name instead of the choices."""
+        """Return the fields. A user who may only view the rule gets the university's name as text."""
         if obj is None or self.has_change_permission(request, obj):
             return self.fields
         return ["display_university", *self.fields[1:-1]]
@@ -448,7 +448,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     display_reason = column(_("reason"), attrgetter("text"), "reason")
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Return whether the user may view changes: a request for approval is a change that has not been made yet."""
+        """Require the permission to view changes: a request for approval is a change that has not been made yet."""
         return request.user.has_perm("rollout.view_change")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:

@@ -62,9 +62,10 @@ def checklist_status(readings: Round) -> list[ItemStatus]:
 
 
 def _by(indicator: str) -> Check:
-    """Return a check that passes if an indicator is within its limit; without data, its last reading with data counts.
+    """Return a check that passes if the indicator is within its limit.
 
-    An item that is done must not lose this status because there is no traffic.
+    If the indicator has no data now, its last reading with data counts, so that an item that is done stays done while
+    there is no traffic.
     """
 
     def check(readings: Round) -> tuple[bool, str]:

@@ -57,7 +57,7 @@ class CheckResult:
 
 @dataclass
 class Validation:
-    """One run with one synthetic person. ``url`` is the web server to use; None means the receiver in this process."""
+    """A run with one synthetic person. ``url`` is the web server to use; None means the webhook in this process."""
 
     url: str | None = None
     patience: float = PATIENCE_SECONDS
