@@ -41,7 +41,7 @@ def prune() -> Pruned:
 
 
 def due() -> dict[str, QuerySet[Any]]:
-    """Return, by kind, the rows that are older than the INBOX_…_RETENTION setting for them.
+    """Return, by kind, the rows that are older than the INBOX_…_RETENTION setting for their kind allows.
 
     The body of a dead letter is kept as long as the dead letter, so that it can be replayed.
     """
