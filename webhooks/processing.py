@@ -51,8 +51,8 @@ def process_inbox(
 ) -> int:
     """Process all updates that are due, unless processing is off; return the number of finished updates.
 
-    Begin with the oldest update, or with the ``newest``. Call ``when_behind()`` before each full batch, because more
-    updates may be waiting. Stop after the current batch when ``is_stopping()`` returns true, because processing a
+    Begin with the oldest update or, if ``newest``, the newest. Call ``when_behind()`` before each full batch, because
+    more updates may be waiting. Stop after the current batch when ``is_stopping()`` returns true, because processing a
     backlog may take minutes. No commit waits for a synchronous standby: updates whose results a failover loses are
     processed again.
 

@@ -1,8 +1,8 @@
 """Serve ``POST /webhook/max``, responding with 200 only after the updates are committed (docs/reference/http-api.md).
 
-MAX accepts only status 200, retries for days otherwise, and unsubscribes a bot after 8 hours without a 200. So a
-malformed body is stored too, and the request depends neither on switches nor on Redis or a worker. The receiver runs
-in the event loop of the web process (config.web) and uses neither threads nor Django's middleware.
+MAX accepts only status 200, retries for days otherwise, and unsubscribes a bot after 8 hours without a 200. So even a
+malformed body is stored, and a request depends neither on switches nor on Redis or a worker. The receiver runs in the
+event loop of the web process (config.web) and uses neither threads nor Django's middleware.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Delete old bodies, updates and duplicate deliveries, 1,000 rows per transaction, by PostgreSQL's clock.
+"""Delete old bodies, updates and duplicate deliveries, 1,000 rows per transaction.
 
-Pending updates are never deleted. The age of an update counts from the end of its processing.
+Pending updates are never deleted. The age of an update counts from the end of its processing, by PostgreSQL's clock.
 """
 
 import time
