@@ -15,7 +15,7 @@ _USER_PROVIDED = regex.compile(USER_PROVIDED)
 
 
 def clean(text: str) -> str:
-    """Return the name as it is stored: cleaned, at most 100 characters, cut between graphemes.
+    """Return the name as it is stored: cleaned, and shortened to 100 characters without splitting a grapheme.
 
     Return ``""`` if no letter, digit or emoji is visible (docs/reference/names.md).
     """

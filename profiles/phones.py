@@ -104,10 +104,10 @@ def normalize(phone: str) -> str:
     """Return the phone in E.164 form; raise ValueError if it is invalid or ambiguous.
 
     Remove invisible characters, a leading apostrophe, spaces, dashes, dots and parentheses, the ``.0`` of a
-    spreadsheet's number, and the zero of ``+49 (0) 170`` and ``+44 (020)``. Refuse a single dot, because it may be a
-    decimal point, digits on several lines, and dates, times and IP addresses. Russian numbers (``8…``, ``7…``, ``+7…``
-    or ten digits with an assigned area code) become ``+7XXXXXXXXXX``; any other number must be ``+`` followed by 8 to
-    15 ASCII digits, with a country code.
+    spreadsheet's number, and a zero that is dialled only within the country, as in ``+49 (0) 170`` and ``+44 (020)``.
+    Refuse dates, times, IP addresses, digits on several lines, and numbers with a single dot, which may be a decimal
+    point. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits with an assigned area code) become ``+7XXXXXXXXXX``;
+    any other number must be ``+`` followed by 8 to 15 ASCII digits, with a country code.
     """
     text = typed_values.plain(phone)
     digits = _PUNCTUATION.sub("", text) if len(text) <= _LONGEST else ""
@@ -143,8 +143,8 @@ def _russian(phone: str, digits: str) -> str:
 def _international(text: str) -> str:
     """Return the number in E.164 form, without a zero in parentheses that is dialled only within the country.
 
-    Return an empty string if it does not begin with a country code, as in ``+8 (495)``, or if it has another national
-    prefix or an extension.
+    Return an empty string if the text does not begin with a country code, as in ``+8 (495)``, or if it has an extension
+    or any other prefix that is dialled only within the country.
     """
     groups = _DIGITS.findall(text)
     digits = "".join(groups)
@@ -164,9 +164,10 @@ def _international(text: str) -> str:
 
 
 def _without_zero(code: str, inside: str, national: str) -> str:
-    """Return the national number without a leading zero in parentheses.
+    """Return the national number without a zero in parentheses, as in ``+49 (0) 170``; keep a zero that is part of it.
 
-    Return an empty string if the zero is ambiguous, or if an extension follows the number.
+    ``inside`` contains the digits in parentheses. Return an empty string if the zero is ambiguous, or if an extension
+    follows the number.
     """
     if not inside.startswith("0"):
         return national
@@ -189,7 +190,10 @@ def _begins_with_prefix(code: str, national: str) -> bool:
 
 
 def _has_extension(text: str, code_length: int) -> bool:
-    """Return whether the number ends with digits in parentheses, after more than ``code_length`` other digits."""
+    """Return whether the number ends with an extension, that is, with digits in parentheses.
+
+    Digits in parentheses directly after the country code, which has ``code_length`` digits, are no extension.
+    """
     *_groups, last = _DIGITS.finditer(text)
     before = text[: last.start()]
     opening = before.rfind("(")

@@ -1,6 +1,7 @@
-"""Detect that PostgreSQL was restored from a backup, by comparing its progress with the progress stored in Redis.
+"""Detect that PostgreSQL was restored from a backup: it lacks the last change or erasure that is recorded in Redis.
 
-A restored database has old switches and percentages, and lacks the tombstones of later erasures.
+The record is called the progress. A restored database has old switches and percentages, and lacks the tombstones of
+later erasures.
 """
 
 from typing import Any
@@ -17,7 +18,10 @@ _AUDITED: dict[str, Any] = {"erasures": Erasure, "changes": Change}
 
 
 def progress() -> dict[str, int]:
-    """Return the rollout's revision, and the IDs and times (``…_at``, microseconds) of the last erasure and change."""
+    """Return PostgreSQL's progress: the rollout's revision, and ID and time of the last erasure and the last change.
+
+    The keys of the times end with ``_at``; the times are in microseconds since the epoch.
+    """
     found = {"revision": Rollout.current().revision}
     for name, model in _AUDITED.items():
         last = model.objects.order_by("-pk").first()
@@ -26,14 +30,18 @@ def progress() -> dict[str, int]:
 
 
 def remember_progress() -> None:
-    """Store the progress in Redis unless the database was restored: only accept_restore ends the alert about that."""
+    """Record PostgreSQL's progress (its last change and its last erasure) in Redis, unless PostgreSQL was restored.
+
+    After a restore, overwriting the record would end the alert, because the loss could no longer be detected. Only the
+    command accept_restore may end the alert.
+    """
     now, before = lost_progress()
     if not before:
         cache.store_progress(now)
 
 
 def lost_progress() -> tuple[dict[str, int], dict[str, int]]:
-    """Return the current progress and, if PostgreSQL has lost rows, the progress stored in Redis, otherwise ``{}``."""
+    """Return PostgreSQL's progress, and the progress recorded in Redis or, if PostgreSQL has lost no rows, ``{}``."""
     # Read Redis first: a row that another process adds between the two reads must not look like a loss.
     before = cache.progress()
     now = progress()

@@ -25,8 +25,8 @@ COMPARING_SECONDS = 4.0
 def refill_cache() -> int:
     """Write profiles from PostgreSQL to Redis; return the number of profiles written, or 0 if Redis fails.
 
-    If Redis has lost its content, write all fresh profiles, otherwise only those whose last write failed. Entries from
-    before a restart of Redis are deleted first.
+    If Redis has lost its content, write all fresh profiles; otherwise, write only those whose last write failed. First,
+    delete the entries from before a restart of Redis.
     """
     written, last_id = 0, ""
     try:
@@ -68,5 +68,8 @@ def finish_erasures() -> int:
 
 @shared_task(ignore_result=True)
 def compare_lookups() -> int:
-    """Compare waiting lookups for a few seconds, since other tasks share this worker; return how many were compared."""
+    """Run the waiting comparisons of lookups; return how many were run.
+
+    Stop after a few seconds, because other tasks share this worker; the next run continues.
+    """
     return compare_waiting(COMPARING_SECONDS)

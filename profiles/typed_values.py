@@ -70,7 +70,7 @@ _ERROR = re.compile(r"#.*|(?:err|ошибка):[0-9]+", re.IGNORECASE)
 def _not_an_id() -> str:
     """Return a pattern for strings that only look like an ID: dates, numbers and placeholders.
 
-    It matches any case without a flag, because JSON Schema has no flags.
+    It matches upper and lower case without a flag for that, because patterns in JSON Schema have no flags.
     """
     words = sorted(word for word in _PLACEHOLDERS_IN_ANY_CASE if re.fullmatch("[a-z0-9_.-]*[0-9][a-z0-9_.-]*", word))
     between = "[._-]*"
@@ -96,12 +96,12 @@ def visible(text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """Apply ``visible``, and remove an apostrophe or formula that marks a spreadsheet's cell as text."""
+    """Apply ``visible``; remove an apostrophe or a formula (``="0123"``) that marks a spreadsheet's cell as text."""
     return without_formula(visible(text)).removeprefix("'").strip()
 
 
 def without_formula(text: str) -> str:
-    """Return the text that a formula such as ``="0123"`` shows; any other text unchanged."""
+    """Return the text that a formula such as ``="0123"`` shows; return any other text unchanged."""
     formula = _TEXT_FORMULA.fullmatch(text)
     return formula[1].replace('""', '"').strip() if formula else text
 
@@ -109,7 +109,7 @@ def without_formula(text: str) -> str:
 def plain(text: str) -> str:
     """Apply ``bare``, and remove the thousands separators and the ``.0`` of a number.
 
-    A line break separates two numbers, not thousands.
+    A line break is no thousands separator: it separates two numbers.
     """
     has_lines, text = has_digits_on_several_lines(text), bare(text)
     if not has_lines and _THOUSANDS.fullmatch(text):
@@ -152,7 +152,7 @@ def refuse_other_types(text: str) -> None:
 
 
 def refuse_logical_values(text: str) -> None:
-    """Raise ValueError if the text in a field for an ID is “yes”, “да” or a boolean, with any punctuation."""
+    """Raise ValueError if the text in a field for an ID is “yes”, “да” or a boolean, even with punctuation."""
     if _letters(text) in _LOGICAL_VALUES:
         _refuse_logical_value(text)
 

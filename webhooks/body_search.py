@@ -1,4 +1,4 @@
-"""Search the bodies of updates for a string, the newest first. No index covers bodies, so the time is limited."""
+"""Search the bodies of updates for a string, newest updates first. No index covers bodies, so the time is limited."""
 
 import json
 import time

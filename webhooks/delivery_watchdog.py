@@ -1,4 +1,4 @@
-"""Find out when MAX last sent an update, to distinguish a failure of the delivery from a day without messages.
+"""Find out when MAX last sent an update, to distinguish a delivery failure from a day without messages.
 
 If the subscription is lost, a firewall blocks MAX or the certificate is invalid, updates stop without any error here.
 """

@@ -67,10 +67,10 @@ def _present(update: InboxUpdate, person: Person) -> dict[str, Any]:
 
 @dataclass
 class _Search:
-    """A search in passes for the updates that mention a person; it reads the inbox in parts, each from its newest row.
+    """A search for the updates that mention a person, which may take several passes.
 
-    The next pass continues with rows older than the time ``before`` and the ID ``id``, down to the time ``since``. The
-    words are the person's IDs and phones.
+    The search reads the inbox in parts, each from its newest row back to the time ``since``. The next pass continues
+    with rows older than the one with the time ``before`` and the ID ``id``. ``words`` are the person's IDs and phones.
     """
 
     words: list[str] = field(default_factory=list)
@@ -86,7 +86,7 @@ class _Search:
 
     @classmethod
     def of(cls, person: Person, state: dict[str, Any] | None = None) -> _Search:
-        """Return the search to continue from ``state``, or a new one if more IDs or phones have been found since."""
+        """Return the search that continues from ``state``, or a new search if more IDs or phones are known by now."""
         words = {*person.user_ids, *(phone.lstrip("+") for phone in person.phones)}
         earlier = cls(**state or {})
         if not earlier.words:
@@ -113,7 +113,10 @@ class _Search:
         return found
 
     def next(self) -> dict[str, Any]:
-        """Return the state for the next pass: this search or, if it is complete, one for updates since it began."""
+        """Return the state from which the next pass continues.
+
+        If this search is complete, the next pass reads only the updates that have been finished since it began.
+        """
         return {"since": self.began} if self.is_complete else asdict(self)
 
 
@@ -147,10 +150,11 @@ STORES |= {
 
 @receiver(latest_receipt)
 def newest(**_: Any) -> datetime | None:
-    """Return the latest time of receipt if it is in the future, because PostgreSQL's clock has been set back.
+    """Return the latest time of receipt if it is in the future; otherwise, return None or any past time.
 
-    Times by a host's clock that was ahead do not count. No index covers the time of receipt of pending updates, so only
-    the newest thousand updates are searched for them.
+    Only a future time matters to an erasure, which must not be earlier. Such a time exists if PostgreSQL's clock has
+    been set back; a host's clock that was ahead does not count. No index covers the time of receipt of pending updates,
+    so they are found only among the newest thousand updates.
     """
     updates, now = InboxUpdate.objects.annotate(time=TIME_OF_RECEIPT), Now()
     future = [

@@ -1,7 +1,7 @@
 """Group commit: updates that arrive while a commit is in progress are committed together by the next commit.
 
-Everything runs in the event loop of the web process, over one connection. While PostgreSQL does not respond, a request
-fails after at most about DEADLINE_SECONDS.
+Everything runs in the event loop of the web process, over one connection. If PostgreSQL does not respond, a request
+fails after about DEADLINE_SECONDS at most.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ _CANCEL_SECONDS = 0.15
 class Arrival(NamedTuple):
     """An update to be written to the inbox.
 
-    ``dedup_key`` is the same for every delivery of the update. If it is a hash of the body and a time window,
-    ``previous_key`` is the hash for the previous window; otherwise it is None. ``reason`` is the reason for
-    quarantining the update, or ``""``.
+    ``dedup_key`` is the same for every delivery of the update. If this key is a hash of the body and a time window,
+    ``previous_key`` is the hash for the previous window; otherwise ``previous_key`` is None. ``reason`` is the reason
+    for quarantining the update, or ``""``.
     """
 
     dedup_key: bytes
@@ -95,7 +95,7 @@ class InboxConnection(psycopg.AsyncConnection):
 
     @contextmanager
     def earlier_deadline(self, seconds: float) -> Iterator[None]:
-        """End the statements of the block this many seconds before the deadline, to leave time for another one."""
+        """End the block's statements this many seconds before the deadline, to leave time for one more statement."""
         deadline = self.deadline
         if deadline is not None:
             self.deadline = deadline - seconds
@@ -137,7 +137,7 @@ class InboxConnection(psycopg.AsyncConnection):
         self._ends_at = time.monotonic() + _CANCEL_SECONDS
 
     async def _ready(self, state: Wait) -> Ready:
-        """Wait until the socket is ready for reading or writing, as ``state`` asks, and return which of them it is.
+        """Wait until the socket is ready for reading or writing, depending on ``state``; return what it is ready for.
 
         Return Ready.NONE if it is not ready by the deadline.
         """
@@ -217,9 +217,9 @@ class InboxConnection(psycopg.AsyncConnection):
         return result
 
     def check_replicated(self) -> None:
-        """Raise OperationalError if a commit's wait for a synchronous standby was ended, by us or by anybody.
+        """Raise OperationalError if a commit's wait for a synchronous standby was ended, by this process or another.
 
-        The commit then succeeds, but only on this server.
+        Such a commit has succeeded, but perhaps only on this server.
         """
         if self.was_cancelled or END_OF_WAIT in self._noticed:
             raise psycopg.OperationalError("the commit may not be on the standby")
@@ -288,7 +288,7 @@ async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[b
 
 @cache
 def _statement(rows: int, is_sound: bool) -> bytes:
-    """Return the INSERT for this number of rows; if ``is_sound``, none is quarantined, and it has fewer parameters."""
+    """Return the INSERT for this number of rows; it has fewer parameters if no row is quarantined (``is_sound``)."""
     # The fourth parameter of a row, the time of receipt, is used twice: it is also the time of the first attempt.
     row, size, state = "(${0}, ${1}, ${2}, STATE, '', ${3}, ${3}, NULL, ${4})", 5, "'pending'"
     if not is_sound:

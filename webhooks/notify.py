@@ -76,9 +76,10 @@ class Notifier:
 
 
 class Listener:
-    """Wait for notifications; while PostgreSQL cannot be reached for LISTEN, only wait until the inbox is checked next.
+    """Wait for notifications of new rows in the inbox.
 
-    DATABASE_DIRECT_URL may be down while DATABASE_URL, through which updates are processed, works.
+    While there is no connection for LISTEN, only wait until the next regular check of the inbox. DATABASE_DIRECT_URL,
+    which LISTEN uses, may be down while DATABASE_URL, through which updates are processed, works.
     """
 
     def __init__(self) -> None:
@@ -86,7 +87,10 @@ class Listener:
         self._retry_at = 0.0
 
     def wait(self, timeout: float = SWEEP_SECONDS) -> None:
-        """Wait for a notification, for at most ``timeout`` seconds; if this call begins to LISTEN, return at once."""
+        """Wait for a notification, for at most ``timeout`` seconds.
+
+        If this call opens the connection for LISTEN, return at once, because notifications may have been missed.
+        """
         try:
             if self._connection:
                 wait(self._connection, timeout)

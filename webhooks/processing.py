@@ -51,9 +51,10 @@ def process_inbox(
 ) -> int:
     """Process all updates that are due, unless processing is off; return the number of finished updates.
 
-    Begin with the oldest update, or with the ``newest``. Call ``when_behind()`` before each full batch, because more
-    updates may be waiting. Stop after the current batch when ``is_stopping()`` returns true, because processing a
-    backlog may take minutes. Nothing waits for a synchronous standby: what a failover loses is processed again.
+    Begin with the oldest update or, if ``newest``, the newest. Call ``when_behind()`` before each full batch, because
+    more updates may be waiting. Stop after the current batch when ``is_stopping()`` returns true, because processing a
+    backlog may take minutes. No commit waits for a synchronous standby: updates whose results a failover loses are
+    processed again.
 
     Raise OperationalError or InterfaceError if the database is unavailable, or does not respond for BATCH_SECONDS.
     """
@@ -91,7 +92,10 @@ def process_inbox(
 
 
 def _give_up(updates: list[InboxUpdate], error: Exception) -> bool:
-    """Undo and record a failed attempt; return False if the error was not caused by an update."""
+    """Clean up after a failed batch; return False if the cause was the database and not an update.
+
+    A lock held by another session counts as caused by an update. If the batch is one update, record its failed attempt.
+    """
     _delete_uncommitted(updates)
     is_locked = is_lock_timeout(error)
     if not updates or (isinstance(error, OperationalError | InterfaceError) and not is_locked):
@@ -111,9 +115,9 @@ def _current_state() -> RolloutState:
 
 
 def _postpone_locked(updates: list[InboxUpdate]) -> list[InboxUpdate]:
-    """Return the updates of people whose rows are free, and postpone those of people whose rows are locked.
+    """Postpone the updates of people whose profiles or phones another session has locked; return the other updates.
 
-    Only the people in ``_maybe_locked`` are checked: whether another session has locked their profiles or phones.
+    Only the locks of people in ``_maybe_locked`` are checked.
     """
     if not _maybe_locked:
         return updates
@@ -131,8 +135,8 @@ def _postpone_locked(updates: list[InboxUpdate]) -> list[InboxUpdate]:
 def _locked_elsewhere(rows: QuerySet[Any]) -> set[str]:
     """Return the keys of the rows that another session has locked; leave the other rows unlocked.
 
-    The other rows are locked later, in the order of every batch: all phones, then all profiles. A batch that had
-    already locked a profile could end in a deadlock with a batch that has locked a phone and waits for the profile.
+    The batch locks the other rows later, in the same order as every batch: all phones, then all profiles. If it kept a
+    lock on a profile, it could end in a deadlock with a batch that has locked a phone and waits for that profile.
     """
     keys = rows.values_list("pk", flat=True)
     with transaction.atomic():
@@ -223,8 +227,8 @@ def interpret(update: InboxUpdate) -> payloads.Reading:
 def record_failure(update: InboxUpdate, error: Exception) -> None:
     """Record a failed attempt and schedule the next one, with increasing delays and jitter.
 
-    After the last of the RETRY_SECONDS, the update becomes a dead letter. An update that waited too long for a lock is
-    retried until the lock is free, however many attempts that takes.
+    RETRY_SECONDS are the delays. If the attempt after the last delay fails, the update becomes a dead letter. An update
+    that waited too long for a lock is retried until the lock is free, however many attempts that takes.
     """
     if is_lock_timeout(error):
         logger.warning("webhook update postponed", extra={"event": "update_locked", "update": update.pk})

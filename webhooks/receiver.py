@@ -1,8 +1,8 @@
 """Serve ``POST /webhook/max``, responding with 200 only after the updates are committed (docs/reference/http-api.md).
 
-MAX accepts only status 200, retries for days otherwise, and unsubscribes a bot after 8 hours without a 200. So a
-malformed body is stored too, and the request depends neither on switches nor on Redis or a worker. The receiver runs
-in the event loop of the web process (config.web) and uses neither threads nor Django's middleware.
+MAX accepts only status 200, retries for days otherwise, and unsubscribes a bot after 8 hours without a 200. So even a
+malformed body is stored, and a request depends neither on switches nor on Redis or a worker. The receiver runs in the
+event loop of the web process (config.web) and uses neither threads nor Django's middleware.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Receiver:
 
 
 def receive_once(body: bytes, secret: str | None, delivery_id: str) -> int:
-    """Store a JSON body as if it were sent to the web server, with a receiver for this call only; return the status."""
+    """Store a JSON body as if the web server had received it, with a receiver for this call only; return the status."""
 
     async def receive() -> int:
         request_id.current.set(delivery_id)
@@ -137,9 +137,10 @@ def _has_secret(given: str) -> bool:
 
 
 def arrivals_in(body: bytes, received_at: datetime, delivery_id: str = "") -> list[Arrival]:
-    """Return the inbox rows for a body: one per update, quarantined if malformed, or one for an unreadable body.
+    """Return the inbox rows for a body, one for each update in it.
 
-    ``delivery_id`` is the request ID, which is stored with each row.
+    A malformed update is quarantined. A body that cannot be parsed becomes one quarantined row. ``delivery_id`` is the
+    request ID, which is stored with each row.
     """
     try:
         items = payloads.unwrap(body)

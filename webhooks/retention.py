@@ -1,6 +1,6 @@
-"""Delete old bodies, updates and duplicate deliveries, 1,000 rows per transaction, by PostgreSQL's clock.
+"""Delete old bodies, updates and duplicate deliveries, 1,000 rows per transaction.
 
-Pending updates are never deleted. The age of an update counts from the end of its processing.
+Pending updates are never deleted. The age of an update counts from the end of its processing, by PostgreSQL's clock.
 """
 
 import time
@@ -41,7 +41,7 @@ def prune() -> Pruned:
 
 
 def due() -> dict[str, QuerySet[Any]]:
-    """Return, by kind, the rows that are older than the INBOX_…_RETENTION setting for them.
+    """Return, by kind, the rows that are older than the INBOX_…_RETENTION setting for their kind allows.
 
     The body of a dead letter is kept as long as the dead letter, so that it can be replayed.
     """

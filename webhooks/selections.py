@@ -1,4 +1,4 @@
-"""Describe in words which updates a replay has selected, by the admin's filters or the command's options."""
+"""Describe in words which updates were selected for a replay, by the admin's filters or the command's options."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -88,9 +88,9 @@ def _pairs(selection: str) -> Iterator[tuple[str, str]]:
 
 
 def received_between(parameters: Mapping[str, Any]) -> list[datetime | None]:
-    """Return the start and the end of the filter by time of receipt; None for an end that is not set.
+    """Return the start and the end of the filter by time of receipt; each of them is None if it is not set.
 
-    Raise ValidationError if one of them is invalid.
+    Raise ValidationError if the start or the end is invalid.
     """
     ends = []
     for end, default in (("from", "00:00:00"), ("to", "23:59:59")):

@@ -35,7 +35,7 @@ class Subscription(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A problem with the subscriptions: an event name for the log, and a message. ``str()`` is always English."""
+    """A problem with the subscriptions: an event name for the log, and a message (in English for ``str()``)."""
 
     event: str
     message: Message
@@ -79,7 +79,7 @@ def _is(subscription: Subscription, url: str) -> bool:
 
 
 def stale_in(existing: Sequence[Subscription], kept: str, hosts: Collection[str]) -> list[Subscription]:
-    """Return the existing subscriptions of our receiver, with any scheme and port, except those with the URL ``kept``.
+    """Return our receiver's existing subscriptions, whatever their scheme and port, except those with the URL ``kept``.
 
     A subscription belongs to our receiver if its host is one of ``hosts`` and its path is one of the receiver's.
     """
@@ -96,7 +96,7 @@ def stale_in(existing: Sequence[Subscription], kept: str, hosts: Collection[str]
 
 
 def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Problem]:
-    """Return the problems of the subscriptions: only one should exist, to ``url`` and with all update types.
+    """Return the problems with the subscriptions: there should be exactly one, for ``url`` and all update types.
 
     Update types that MAX has refused do not count as missing.
     """
@@ -153,8 +153,8 @@ def repair(
     """Subscribe the canonical ``url`` unless it is subscribed, then remove our other subscriptions.
 
     Yield a line for each action; if a removal fails, raise MaxError after the remaining removals. With ``is_renewed``,
-    subscribe even if the URL is subscribed: MAX then sends the first secret in WEBHOOK_SECRET. A subscription is
-    removed only after MAX has accepted the new one.
+    subscribe even if the URL is subscribed, so that MAX uses the first secret in WEBHOOK_SECRET from now on. Other
+    subscriptions are removed only after MAX has accepted the new one.
     """
     spellings = sorted((other.url for other in existing if _is(other, url)), key=url.__ne__)
     if is_renewed or not spellings:
@@ -206,7 +206,8 @@ def _subscribe(url: str) -> Iterator[str]:
 def _refused_type(error: str, types: list[str]) -> str | None:
     """Return the update type that MAX refuses; ``""`` if the error does not say which, None if it is not about types.
 
-    MAX does not document this error. An error that begins with all types in the order sent only quotes the request.
+    MAX does not document this error. An error that lists all types, beginning with the first one, only quotes the
+    request.
     """
     named: list[str] = re.findall(rf"\b(?:{'|'.join(types)})\b", error)
     if named and (named[0] != types[0] or set(named) != set(types)):

@@ -55,7 +55,10 @@ class Person:
         return Q(**{f"{column}__in": self.user_ids})
 
     def has_id_anywhere(self, column: str) -> Q:
-        """Return a filter like ``has_id`` for rows without a university; it matches none if ``universities`` is set."""
+        """Return a filter like ``has_id``, for tables whose rows belong to no university.
+
+        It matches no row if ``universities`` is set, because such rows cannot be limited to those universities.
+        """
         return self.has_id(column) if self.universities is None else Q(pk__in=[])
 
 
@@ -64,7 +67,7 @@ Presenter = Callable[[Any, Person], dict[str, Any]]
 
 
 def columns(row: Any, person: Person) -> dict[str, Any]:
-    """Return a dict of the row's values by column; binary values are in hexadecimal."""
+    """Return the row's values in a dict with the columns as keys; binary values are hexadecimal strings."""
     return {
         column.name: bytes(value).hex() if isinstance(column, BinaryField) and value is not None else value
         for column in row._meta.concrete_fields  # noqa: SLF001 (documented by Django)
@@ -84,7 +87,7 @@ STORES: dict[type[Model], Store] = {}
 
 
 def store(model: type[Model], present: Presenter = columns) -> Callable[[Finder], Finder]:
-    """Return a decorator that registers a function as the one that finds a person's rows in the table."""
+    """Return a decorator that registers the decorated function, which finds a person's rows in the model's table."""
 
     def register(rows: Finder) -> Finder:
         STORES[model] = Store(rows, present)
@@ -118,7 +121,7 @@ def _log_entries(person: Person) -> QuerySet[LogEntry]:
 
 
 def _with_phone(model: type[Model], column: str) -> Store:
-    """Return the Store of a table that has a phone and, in ``column``, a MAX ID."""
+    """Return the Store for a table with the column ``phone`` and a column of MAX IDs, which ``column`` names."""
     rows = model._default_manager  # noqa: SLF001 (documented by Django)
     return Store(lambda person: rows.filter(Q(phone__in=person.phones) | person.has_id_anywhere(column)))
 

@@ -1,9 +1,9 @@
 """Erasure of a person: this module clears this app's tables and Redis; signal receivers clear other apps' tables.
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
-task makes a second pass. It erases data that was being written at the time, that Redis failed to delete, that a crash
-left behind, or that the first pass had no time for. A first pass that was interrupted is repeated, but keeps later
-updates.
+task makes a second pass. It erases what the first pass has missed: data that was being written at that time, that Redis
+failed to delete, that a crash left behind, or for which there was no time. If the first pass was interrupted, the task
+repeats it, but keeps the names that were received after the erasure.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ person_erased = Signal()
 class ErasedPerson(Person):
     """The person to erase, and what the current pass has found and erased.
 
-    ``erased_at`` is None in the first pass. In later passes it is the time of the erasure, and names that profiles and
-    employees have received since then are kept. ``is_first`` is whether no pass has been completed. Names without a
-    time, such as those entered by hand, are erased only if ``is_first`` is True; in later passes, they are from after
-    the erasure. ``progress`` is where the previous pass stopped in large tables.
+    ``erased_at`` is None in the first pass. In later passes, it is the time of the erasure, and only names from before
+    that time are erased. ``is_first`` is True until a pass has been completed. Names without a time, such as those
+    entered by hand, are erased only while ``is_first`` is True: any that exist later were entered after the erasure.
+    ``progress`` states where the previous pass stopped searching large tables.
     """
 
     received_until: datetime
@@ -99,9 +99,9 @@ def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> ErasedPerso
 
 
 def _time_of_erasure(person: Person) -> datetime:
-    """Return a datetime that is not before any data to erase, and is after the person's previous erasure.
+    """Return a time for the erasure: no earlier than any data to erase, and later than the person's previous erasure.
 
-    The current time may be too early: MAX's clock may be minutes ahead, or PostgreSQL's may have been set back.
+    The current time may be too early: MAX's clock may be minutes ahead, or PostgreSQL's clock may have been set back.
     """
     times: list[datetime] = [clock.of_database()]
     times += [time for profile in rows_of(Profile, person) for time in profile.set_at]
@@ -165,9 +165,9 @@ def _finish(tombstone: Tombstone) -> bool:
 
 
 def _current(tombstone: Tombstone) -> QuerySet[Tombstone]:
-    """Return the tombstone's row as a queryset, which is empty if a later erasure has changed the row.
+    """Return a queryset with the tombstone's row; it is empty if a later erasure of the person has changed the row.
 
-    The later erasure has its own passes.
+    Nothing is left to do then, because the later erasure has its own passes.
     """
     return Tombstone.objects.filter(pk=tombstone.pk, erased_at=tombstone.erased_at)
 
@@ -212,7 +212,7 @@ def _erase_older_names(profiles: QuerySet[Profile], erased_at: datetime) -> int:
 
 
 def _forget_cached(person: ErasedPerson) -> bool:
-    """Delete the person's entry from Redis and return True; if Redis fails, leave it to the next pass."""
+    """Delete the person's entry from Redis and return True; if Redis fails, request another pass and return False."""
     try:
         cache.delete(person.user_id)
     except cache.CacheError as error:

@@ -1,7 +1,8 @@
 """Approval by a second person: which changes need it, and the requests that are stored for them.
 
-If ``ROLLOUT_APPROVALS`` is on, ``profiles.rollout.changes`` refuses a change that needs approval, wherever it comes
-from. If the change is made in a caller's transaction, as in ``Flag.save()``, the stored request is rolled back with it.
+If ``ROLLOUT_APPROVALS`` is on, ``profiles.rollout.changes`` refuses every change that needs approval and does not have
+it. If the caller of ``apply`` has opened a transaction, as in ``Flag.save()``, a rollback of this transaction also
+removes the stored request.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ APPROVAL_NEEDED = Message("A second person has to approve this change.")
 
 
 class ApprovalNeeded(ChangeRefused):
-    """Raised for a change that a second person has to approve; ``approval`` is the request for it, or None."""
+    """Raised for a change that a second person has to approve.
+
+    ``approval`` is the request for approval; None for a switch or a rule that code saves without a change request.
+    """
 
     def __init__(self, approval: Approval | None = None) -> None:
         super().__init__(APPROVAL_NEEDED)
@@ -48,7 +52,7 @@ class ApprovalNeeded(ChangeRefused):
 
     @property
     def notice(self) -> str:
-        """Return a line about the stored request; an empty string if there is none."""
+        """Return a line with the number and expiry of the stored request; an empty string if no request is stored."""
         if self.approval is None:
             return ""
         params = {"id": self.approval.pk, "until": times.text(self.approval.expires_at, has_seconds=False)}
@@ -57,8 +61,8 @@ class ApprovalNeeded(ChangeRefused):
     def store(self) -> None:
         """Store the request, unless the same person's request for the same change is already waiting.
 
-        In both cases, wait for a synchronous standby, which may not have confirmed an earlier request either. If the
-        standby does not confirm the request in time, the text of this exception says so.
+        In both cases, wait until a synchronous standby confirms the request, because an earlier request may still be
+        unconfirmed. If this takes too long, add a note to the text of this exception.
         """
         new = self.approval
         if new is None:
@@ -109,7 +113,7 @@ def _shares(of: RolloutSettings) -> tuple[int, ...]:
 
 
 def lets_more_in(rule: UniversityRule, *, is_kept: bool) -> bool:
-    """Return whether a rule's change admits more people, such as a longer permission or an earlier end of a denial.
+    """Return whether saving or removing a rule admits more people, as a longer permission or a shorter denial does.
 
     ``is_kept`` is False if the rule is removed.
     """
@@ -170,7 +174,7 @@ _is_judged: ContextVar[bool] = ContextVar("_is_judged", default=False)
 
 @contextmanager
 def judged() -> Iterator[None]:
-    """Within the block, save switches and rules without the approval check, which their change has already passed."""
+    """Within the block, skip the approval check when switches and rules are saved: the whole change has passed it."""
     token = _is_judged.set(True)
     try:
         yield

@@ -31,7 +31,7 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """The second person: the name for the audit row, the account's ID and login, the approval's reason."""
+    """The second person, who approves a change: the name for the audit row, the account's ID and login, the reason."""
 
     name: str
     account: int
@@ -46,8 +46,8 @@ class ChangeRequest:
     ``is_on`` is the new state of a switch; for a university rule, False means that the rule is removed. ``facts`` are
     stored in the audit row of an action that changes no settings. ``evidence`` contains the gate results.
     ``universities`` are the IDs to which the author is limited; None means all universities. ``steps`` are the
-    percentages and times of a plan, ``hours`` are the first and last hour at which its steps may run, and ``plan`` is
-    the ID of the planned step to run or cancel. ``account`` is the ID of the author's account or of the API key's
+    percentages and times of a plan, ``hours`` are the hours from which and until which its steps may run, and ``plan``
+    is the ID of the planned step to run or cancel. ``account`` is the ID of the author's account or of the API key's
     owner; None in the shell and for code. ``approval`` is the second person's approval.
     """
 

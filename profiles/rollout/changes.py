@@ -62,7 +62,7 @@ class GatesNotPassed(ChangeRefused):
 
 
 class Latched(Busy):
-    """Raised when an emergency stop was latched, but a lock on the rollout's row prevented the rest of the stop."""
+    """Raised when an emergency stop has set its latch, but not the percentages, because the rollout's row is locked."""
 
 
 # Takes a phase number, its current and its target percentage; returns the gate results and, if they do not pass, why.
@@ -285,7 +285,7 @@ def _pause(settings: RolloutSettings, request: ChangeRequest) -> None:
 
 
 def _resume(settings: RolloutSettings, request: ChangeRequest) -> None:
-    """End the pause; clear a latched emergency stop, and restore the percentages: phase 3 at most 1%, phase 4 at 0."""
+    """End a pause or emergency stop. After a stop, restore the percentages, but phase 3 to at most 1%, phase 4 to 0."""
     settings.held_for = ""
     if not settings.is_latched:
         return
@@ -359,7 +359,7 @@ def _cancel(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest)
 
 
 def _flag_as_json(flag: Flag, percent: Decimal | None, other: Flag | None = None) -> dict[str, Any]:
-    """Return the flag's percentage and ``everyone``, and the criteria that differ from ``other`` or from a new flag."""
+    """Return the flag's percentage, ``everyone`` and the criteria that differ from those of ``other`` or a new flag."""
     json: dict[str, Any] = {"percents": {flag.name: rules.format_percent(percent or Decimal(0))}}
     if flag.everyone is not None:
         json["everyone"] = {flag.name: flag.everyone}
@@ -375,7 +375,7 @@ def _flag_as_json(flag: Flag, percent: Decimal | None, other: Flag | None = None
 def _set_flag(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit | None:
     """Return the edit for a flag that is not a phase; None if nothing changes.
 
-    The edit saves only flags from the admin's form, because in all other cases ``Flag.save()`` saves the flag.
+    The edit saves the flag only if it comes from the admin's form; in all other cases, ``Flag.save()`` saves it.
     """
     flag = request.flag
     if request.facts:
@@ -475,7 +475,7 @@ def _apply_members(
     pk_set: set[int] | None,
     **_: Any,
 ) -> None:
-    """Refuse users and groups for a flag that depends only on the employee's phone; record changes of other flags."""
+    """Refuse users and groups for a flag that depends only on the phone; record the change for any other flag."""
     if action not in ("pre_add", "pre_remove", "pre_clear"):
         return
     field = "users" if sender is Flag.users.through else "groups"

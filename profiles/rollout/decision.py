@@ -1,4 +1,4 @@
-"""Decide which stage applies to a person, by switches and settings, the person's bucket and university rules."""
+"""Decide which stage applies to a person, from the switches and settings, the person's bucket and university rules."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class Decision(NamedTuple):
 class RolloutState:
     """The flags, switches and university rules as read from PostgreSQL at ``read_at`` (monotonic seconds).
 
-    ``percents`` and ``phases`` are in hundredths of a percent; ``phases`` has the values of phases 1 to 4 that result
-    from percentages and overrides, ``configured`` those without the overrides. ``allowed`` maps a university's ID to
-    the last phase to which a rule admits it, ``denied`` to the first phase from which a rule excludes it.
+    ``percents``, ``phases`` and ``configured`` are in hundredths of a percent. ``phases`` has the shares of phases 1 to
+    4 with the overrides applied; ``configured`` has their shares without the overrides. ``allowed`` maps a university's
+    ID to the last phase to which a rule admits it, ``denied`` to the first phase from which a rule excludes it.
     """
 
     revision: int = 0
@@ -133,7 +133,7 @@ class RolloutState:
         return self.under_rules(stage, reason, university_id)
 
     def under_rules(self, stage: int, reason: Reason, university_id: int) -> tuple[int, Reason]:
-        """Return the stage and the reason after applying the university's rules to a ``stage`` of 2 or more."""
+        """Return the stage and the reason with the university's rules applied; ``stage`` must be 2 or more."""
         if self.allowed.get(university_id, 0) > stage:
             stage, reason = self.allowed[university_id], Reason.ALLOWED
         if self.denied.get(university_id, BUCKETS) <= stage:
@@ -154,9 +154,10 @@ class _Memo:
         self._changing: set[int] = set()
 
     def get(self) -> RolloutState:
-        """Return the state, at most about a second old; while PostgreSQL does not respond, the last one that was read.
+        """Return the state, at most about a second old or, while PostgreSQL does not respond, as it was last read.
 
-        In a transaction that has changed the settings, they are read on every call, and other threads do not see them.
+        In a transaction that has changed the settings, read the state on every call. Other threads do not see the
+        uncommitted settings.
         """
         if self._has_uncommitted():
             return self._read() or self._state
@@ -208,7 +209,7 @@ forget_state, forget_changed_state = _memo.forget, _memo.forget_changed
 
 
 def decide(phone: str | None, university_id: int | None = None) -> Decision:
-    """Return the decision for the employee with this canonical phone; call this once per request and pass it on."""
+    """Return the decision for the employee with this canonical phone; call this once per request."""
     state = current_state()
     off = obstacle(state, "employee")
     stage, reason = (0, off) if off else state.stage_of(phone, university_id)
@@ -217,7 +218,7 @@ def decide(phone: str | None, university_id: int | None = None) -> Decision:
 
 
 def obstacle(state: RolloutState, service: str) -> Reason | None:
-    """Return the reason other than the percentages why the cache is off for a service; None if the cache is on."""
+    """Return why a service may not use the cache, whatever the percentages and rules; None if it may."""
     variable = _VARIABLES.get(service, "PROFILE_CACHE_ENABLED")
     if not settings.PROFILE_CACHE_ENABLED or not getattr(settings, variable):
         return Reason.HARD_OFF
@@ -235,7 +236,10 @@ def is_service_on(service: str) -> bool:
 
 
 def is_collecting(state: RolloutState | None = None) -> bool:
-    """Return whether updates are stored as profiles: all of them or none, because an update contains no phone."""
+    """Return whether profiles are stored from updates.
+
+    This is on or off for all updates: they contain no phone, so no percentage of the employees can be selected.
+    """
     if not settings.PROFILE_CACHE_ENABLED:
         return False
     state = state or current_state()
@@ -245,7 +249,7 @@ def is_collecting(state: RolloutState | None = None) -> bool:
 def is_processing(state: RolloutState | None = None) -> bool:
     """Return whether updates in the inbox are processed; if they are not, new updates are stored and wait.
 
-    An emergency stop that could set only its latch leaves the switch on, but new updates must wait in this case too.
+    The emergency stop is checked as well as the switch, which is still on if the stop could set only its latch.
     """
     state = state or current_state()
     return settings.WEBHOOK_ENABLED and state.is_on("webhook_processing") and not state.is_on(EMERGENCY_STOP)

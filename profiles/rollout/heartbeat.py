@@ -1,4 +1,4 @@
-"""The heartbeat: each process reads the flags every second, and stores the revision that it has applied in PostgreSQL.
+"""The heartbeat: every second, each process reads the flags and stores in PostgreSQL which revision it has applied.
 
 A change is in force everywhere once every living process has reported its revision. Redis is not involved.
 """

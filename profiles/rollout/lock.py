@@ -1,4 +1,4 @@
-"""Transactions for changes, which wait for a lock, such as the lock on the rollout's row, only for a limited time."""
+"""Transactions for changes of the rollout, which limit the time that their statements wait for a lock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ ORDER BY a.xact_start LIMIT 1
 
 
 class Busy(ChangeRefused):
-    """Raised when another transaction holds a lock that a change needs, such as the rollout's."""
+    """Raised when another transaction holds a lock that a change needs, such as the lock on the rollout's row."""
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 Breaches, checks, comparisons, errors, evictions and synthetic updates are evidence. All code that counts them begins at
 ``monitored_since``; otherwise a problem that has been fixed would pause the rollout again right after the resume.
 
-Remaining work and existing faults count even if they are older, because a resume ends neither: dead letters, failed
-batches of a backfill, requests with a wrong secret, waiting updates.
+Remaining work and existing faults count even if they are older, because a resume does not end them. Examples are dead
+letters, failed batches of a backfill, requests with a wrong secret, and waiting updates.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _FUTURE = timedelta(minutes=5)
 def monitored_since(window: timedelta | None = None, *, resumed_at: datetime | None = None) -> datetime:
     """Return the time of the last resume, or the start of the ``window`` that ends now if that is later.
 
-    If there was no resume and no window is given, return ALWAYS. A caller that needs several windows passes the time of
-    the last resume in ``resumed_at``, so that it is read once. A resume that is far in the future is ignored: a clock
-    has been set back since then, and no evidence would count until the time of the resume.
+    If there was no resume and no window is given, return ALWAYS, the earliest possible time. A caller that needs
+    several windows passes the time of the last resume in ``resumed_at``, so that it is read once. If a clock has been
+    set back, that time may be far in the future. It is then ignored; otherwise no evidence would count until then.
     """
     now = timezone.now()
     if resumed_at is None:

@@ -29,7 +29,7 @@ def check_moment(due_at: datetime) -> datetime:
 
 
 def steps_of(request: ChangeRequest, revision: int) -> list[Plan]:
-    """Return the unsaved steps of the requested plan; raise ChangeRefused if they are not in order."""
+    """Return the steps of the requested plan without saving them; raise ChangeRefused if the plan is invalid."""
     if not request.steps:
         raise ChangeRefused(Message("A plan needs at least one step."))
     for (percent, due_at), (later, later_due_at) in zip(request.steps, request.steps[1:], strict=False):
@@ -63,7 +63,10 @@ def store(steps: list[Plan]) -> None:
 
 
 def as_json(steps: Iterable[Plan]) -> dict[str, Any]:
-    """Return the plan as JSON for its audit row; the first step has the format of releases that had only one step."""
+    """Return the plan as JSON for its audit row.
+
+    The first step is stored in the format of earlier releases, in which a plan had only one step.
+    """
     listed = list(steps)
     moves = [{"percent": rules.format_percent(one.percent), "due_at": one.due_at.isoformat()} for one in listed]
     json: dict[str, Any] = {"phase": listed[0].phase} | moves[0]
@@ -86,7 +89,7 @@ def request_of(plan: Plan) -> ChangeRequest:
 
 
 def finish(plan: Plan, revision: int) -> None:
-    """Mark the step as done, and the plan's next step as planned for ``revision``, the revision after this step."""
+    """Mark the step as done and the plan's next step as planned; ``revision`` is the revision after this step."""
     plan.conclude(PlanState.DONE, Message("Done"))
     following = Plan.objects.of(plan).filter(state=PlanState.QUEUED).first()
     if following:

@@ -111,7 +111,7 @@ def unreserved(name: str) -> str:
 
 
 def hours(text: str | None) -> tuple[int, int] | None:
-    """Return the first and last hour in a string such as “9-18”; None for an empty string.
+    """Return the start and end hour in a string such as “9-18”; None for an empty string.
 
     Raise ChangeRefused for any other string.
     """

@@ -1,4 +1,7 @@
-"""Stops and pauses succeed, with a note, if a synchronous standby is lost; all other changes wait for the standby."""
+"""What a change does if a synchronous standby is lost: a stop or a pause succeeds, with a note to the user.
+
+Any other change waits for the standby for a limited time, and then raises CommitNotConfirmed.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,9 +21,10 @@ _CONFIRM_SECONDS = 1.0
 
 
 def limit_commit_of(request: ChangeRequest) -> None:
-    """Let the current transaction end without the standby if the request stops or pauses the rollout.
+    """Let the current transaction commit without waiting for the standby if the request stops or pauses the rollout.
 
-    Any other transaction takes effect on this server, and then waits for the standby for a limited time.
+    For any other request, the transaction first commits on this server, and then waits for the standby for a limited
+    time.
     """
     if request.action in _URGENT:
         commit_here()
@@ -29,23 +33,23 @@ def limit_commit_of(request: ChangeRequest) -> None:
 
 
 def confirmed(result: ChangeResult, request: ChangeRequest) -> ChangeResult:
-    """Return the result of a change with ``is_here_only`` set if the standby does not confirm a stop or a pause."""
+    """Return the result; set ``is_here_only`` if the change is a stop or a pause that the standby does not confirm."""
     is_over = request.action in _URGENT and not request.is_dry_run and not connection.in_atomic_block
     return replace(result, is_here_only=is_over and not is_confirmed())
 
 
 def with_note(message: Message) -> Message:
-    """Return the message about a change that is stored, with HERE_ONLY if the standby does not confirm it."""
+    """Return the message about a stored change; add the note HERE_ONLY if the standby does not confirm the change."""
     return message if connection.in_atomic_block or is_confirmed() else join_messages([message, HERE_ONLY])
 
 
 def warn_after_commit(warn: Callable[[str], object]) -> None:
-    """Call ``warn`` with HERE_ONLY after the commit of the current transaction, if the standby does not confirm it."""
+    """After the current transaction's commit, call ``warn`` with HERE_ONLY if the standby does not confirm it."""
     transaction.on_commit(lambda: None if is_confirmed() else warn(str(HERE_ONLY)))
 
 
 def is_confirmed() -> bool:
-    """Return whether the standby confirms, within _CONFIRM_SECONDS, all that this server has stored so far."""
+    """Return whether the standby confirms all commits so far within _CONFIRM_SECONDS; True if there is no standby."""
     try:
         with (
             without_standby(is_lost=False),
@@ -60,7 +64,10 @@ def is_confirmed() -> bool:
 
 
 def _has_standby() -> bool:
-    """Return whether commits may wait for a standby; if none can, the server itself is slow."""
+    """Return whether a synchronous standby is configured; True if this cannot be found out.
+
+    If none is configured, a slow commit only means that the server itself is slow.
+    """
     try:
         with statement_deadline(_CONFIRM_SECONDS, grace=GRACE_SECONDS), connection.cursor() as cursor:
             cursor.execute("SELECT current_setting('synchronous_standby_names')")

@@ -110,7 +110,7 @@ class ReasonForm(forms.Form):
 
 
 class TypeFilter(DropdownFilter):
-    """Filter by update type; offer all known types, because listing those in the table would need a full scan."""
+    """Filter by update type; offer all known types, because finding those that occur would need a full table scan."""
 
     title = _("type")
     parameter_name = "update_type"
@@ -159,7 +159,7 @@ class BodyFilter(TextFilter):
 
 
 class LargeTableAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
-    """Base class for the admin of tables with millions of rows, which no page may count or sort."""
+    """Base class for the admin of tables with millions of rows; no page may count or sort all rows."""
 
     paginator = BoundedPaginator
     # Half of Django's default of 100, because the theme renders a template for each badge.
@@ -210,7 +210,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
         return (*self.list_filter, BodyFilter) if self.has_raw_body_permission(request) else self.list_filter
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Search for updates with this exact MAX ID; if there are none, search for the update with this number."""
+        """Search for updates with exactly this MAX ID; if there are none, search for the update with this number."""
         term = search_term.strip().replace("\0", "")
         if not term:
             return queryset, False
@@ -304,7 +304,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
     def _filtered(self, request: HttpRequest) -> Any:
         """Return the updates that match the request's filters and search.
 
-        Return None if the request has none, or if a filter is invalid.
+        Return None if the request has neither a filter nor a search, or if a filter is invalid.
         """
         try:
             changelist = self.get_changelist_instance(request)
@@ -398,7 +398,7 @@ class ReplayAdmin(LargeTableAdmin):
         return response
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Return only the progress section of the page, which reloads it while updates are waiting."""
+        """Return only the progress section of a replay's page, which the page reloads while updates are waiting."""
         context = self._progress(request, self._replay(request, pk))
         return TemplateResponse(request, "webhooks/replay_progress.html", context)
 

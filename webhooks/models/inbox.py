@@ -89,8 +89,8 @@ class Backlog(NamedTuple):
 class ReplayPreview(NamedTuple):
     """How many selected updates can be replayed, how many have no body, and how many are still pending.
 
-    ``takes`` is the estimated time for one inbox worker to process the updates that can be replayed; None if no
-    processed update exists to estimate from.
+    ``takes`` is the estimated time for one inbox worker to process the updates that can be replayed; None if no update
+    has been processed yet.
     """
 
     replayable: int
@@ -148,7 +148,7 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
     def backlog(self) -> Backlog:
         """Return the number of pending updates, including those waiting for a retry, and the age of the oldest.
 
-        The age of an update counts from its receipt; if it was replayed and not yet attempted since, from the replay.
+        The age of an update counts from its receipt or, until the first attempt after a replay, from the replay.
         """
         # While tries is 0, next_try_at is the time of receipt or, after a replay, the time of the replay.
         since = models.Case(models.When(tries=0, then="next_try_at"), default="received_at")
@@ -219,7 +219,7 @@ class InboxUpdate(models.Model):
 
     @property
     def time_of_receipt(self) -> datetime:
-        """Return when the update arrived; by PostgreSQL's clock if the host's clock differs from it by minutes."""
+        """Return when the update arrived, by the host's clock or, if they differ by minutes, by PostgreSQL's clock."""
         stored_at = self.stored_at or self.received_at
         return self.received_at if abs(stored_at - self.received_at) < CLOCK_TOLERANCE else stored_at
 
@@ -261,9 +261,9 @@ class DuplicateDelivery(models.Model):
 class Replay(models.Model):
     """An audit record of a replay: who put which updates back into the queue, when and why.
 
-    Until the first attempt after the replay, each of its updates has ``queued_at`` as the time of the next attempt.
+    The replayed updates get ``queued_at`` as the time of their next attempt; until that attempt, they are found by it.
     ``queued_at`` is None for replays made by an earlier release and for cancellations. A trigger prevents changes to
-    these rows.
+    the rows of this table.
     """
 
     at = models.DateTimeField(_("time"), auto_now_add=True)
@@ -289,11 +289,11 @@ class Replay(models.Model):
 
     @property
     def waiting(self) -> int:
-        """Return how many of the updates wait for their first attempt since the replay; failed ones do not count."""
+        """Return how many updates of the replay are pending and have not been attempted since the replay."""
         return self._waiting().count() if self.queued_at else 0
 
     def cancel(self, *, by: str, reason: str) -> Replay:
-        """Restore the earlier state of the waiting updates; return the record of the cancellation, with their number.
+        """Restore the state that the waiting updates had before the replay; return the record of the cancellation.
 
         An update that an inbox worker is processing is not restored. Raise ReplayRefused if no update is waiting.
         """

@@ -162,7 +162,7 @@ def _broken_envelope(body: bytes) -> list[Item]:
     """Return the items of an envelope that cannot be parsed as a whole; an empty list if the body is no envelope.
 
     Matching brackets separate the items. From the first mismatch on, the rest of the body is one malformed item:
-    anything that looks like an update there may be text that somebody wrote.
+    anything in it that looks like an update may be part of a message's text.
     """
     begin = _list_begin(body)
     if not begin:
@@ -192,7 +192,7 @@ def _list_begin(body: bytes) -> int:
 
 
 def _ends(sign: bytes | None, opened: list[bytes]) -> bool:
-    """Return whether ``sign`` ends the search: a bracket that closes nothing, or the beginning of an endless string.
+    """Return whether ``sign`` ends the search: a bracket that closes nothing, or the first quote of an unclosed string.
 
     If the sign closes a bracket, remove that bracket from ``opened``.
     """
@@ -200,7 +200,7 @@ def _ends(sign: bytes | None, opened: list[bytes]) -> bool:
 
 
 def _split(text: bytes) -> tuple[list[bytes], bytes]:
-    """Return the items of a list, and the text from its closing bracket on; ``b""`` if the bracket is missing."""
+    """Return the items of a list, and the text from the list's closing bracket on (``b""`` if that is missing)."""
     opened: list[bytes] = []
     parts, start = [], 0
     for found in _SEPARATOR.finditer(text):

@@ -23,7 +23,7 @@ def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
     """Return the phone in a contact attachment if the contact is verifiably the sender's own, otherwise None.
 
     MAX signs a contact card with the bot's token only when people share their own contact; ``hash`` is the signature. A
-    signed card without exactly one phone is refused too, which is logged.
+    signed card is refused, and this is logged, unless it contains exactly one phone and the phone is valid.
     """
     card, owner = _verified(payload), payload.get("max_info")
     if card is None or (owner is not None and not (isinstance(owner, dict) and str(owner.get("user_id")) == sender_id)):
@@ -38,7 +38,7 @@ def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
 
 
 def _verified(payload: dict[str, Any]) -> str | None:
-    """Return the text that MAX signed: the card, or the card with unescaped line breaks; None if neither matches."""
+    """Return the text that MAX signed: the card, or the card with unescaped line breaks; None if MAX signed neither."""
     card, signature = payload.get("vcf_info"), payload.get("hash")
     if not isinstance(card, str) or not isinstance(signature, str) or not settings.MAX_BOT_TOKEN:
         return None
@@ -58,7 +58,7 @@ def _unescaped(card: str) -> str:
 
 
 def _unfolded(card: str) -> list[str]:
-    """Return the lines of a vCard, with continuations joined (RFC 6350, 3.2, and vCard 2.1's soft line break)."""
+    """Return the lines of a vCard, with folded lines joined (RFC 6350, 3.2, and the soft line breaks of vCard 2.1)."""
     lines: list[list[str]] = []
     is_printable = False
     for line in re.split(r"\r\n?|\n", re.sub(r"(?:\r\n?|\n)[ \t]", "", _unescaped(card))):

@@ -35,7 +35,7 @@ class ApprovalQuerySet(ChangeQuerySet):
         return self.filter(state=ApprovalState.WAITING, expires_at__gt=timezone.now())
 
     def visible_to(self, person: Approver, universities: Iterable[int] | None) -> Self:
-        """Return what ``of_universities`` returns, and the person's own requests, which the person may withdraw."""
+        """Return the requests that the person may see: the person's own, and all but those about other universities."""
         own = self.filter(Q(account=person.account) | Q(by__in=[person.name, person.login]))
         return self if universities is None else self.of_universities(universities) | own
 

@@ -52,7 +52,10 @@ class ChangeQuerySet(models.QuerySet[Any]):
 
 
 class ChangeRecord(models.Model):
-    """The author, content and reason of a change: ``reason`` in the site's language, ``sentence`` for translation."""
+    """The author, content and reason of a change.
+
+    ``reason`` is the reason in the site's language; ``sentence`` is the same reason in a form that can be translated.
+    """
 
     at = models.DateTimeField(_("time"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150)

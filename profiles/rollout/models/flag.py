@@ -26,9 +26,9 @@ class PercentField(models.DecimalField):  # type: ignore[type-arg]
 
 
 class Flag(AbstractUserFlag):
-    """A phase, the comparison flag, or a flag that behaves as django-waffle documents.
+    """A phase, the comparison flag, or any other flag, which works as django-waffle's documentation describes.
 
-    For a phase, ``percent`` is the share of employees for which it is on, chosen by the hash of their phone. Its
+    For a phase, ``percent`` is the share of employees that it includes, chosen by the hash of their phone. Its
     ``everyone`` is an override: True means 100% for this phase and all earlier ones, False means 0% for this phase and
     all later ones.
     """

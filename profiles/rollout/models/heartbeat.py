@@ -10,9 +10,10 @@ from django.utils.translation import gettext_lazy as _
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
     def with_last_seen_age(self) -> HeartbeatQuerySet:
-        """Annotate ``last_seen_age``, the age of the last heartbeat or, if it is in the future, its distance from now.
+        """Annotate ``last_seen_age``, the time between the last heartbeat and now, which is never negative.
 
-        A heartbeat is in the future if a clock has been set back since; its process may have ended.
+        After a clock has been set back, a heartbeat may be in the future although its process has ended. If it is far
+        in the future, the process counts as silent.
         """
         age = Now() - F("seen_at")
         return self.annotate(last_seen_age=Greatest(age, -age, output_field=models.DurationField()))

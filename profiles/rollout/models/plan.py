@@ -35,8 +35,8 @@ class Plan(models.Model):
 
     A due step is checked like any other change; when it is done, the next step becomes current. ``first`` is the first
     step of the plan; for the first step itself, it is None. With ``waits_for_gates``, the step is tried from ``due_at``
-    on until its gates pass; without it, gates that do not pass end the plan. ``account`` is the ID of the account that
-    made the plan or owns the API key used; None for a plan from the shell or of an earlier release.
+    on until its gates pass; otherwise, gates that do not pass end the plan. ``account`` is the ID of the account that
+    made the plan or owns the API key used; None for a plan from the shell or from an earlier release.
     """
 
     phase = models.PositiveSmallIntegerField(_("phase"))
@@ -88,7 +88,7 @@ class Plan(models.Model):
         self.save()
 
     def stop(self, why: Text) -> None:
-        """Drop this step and the later steps of the plan, with the reason ``why``."""
+        """Cancel this step and the later steps of the plan, with ``why`` as the reason."""
         for step in Plan.objects.of(self).open():
             step.conclude(PlanState.DROPPED, why)
         self.refresh_from_db()

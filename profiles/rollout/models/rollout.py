@@ -45,7 +45,7 @@ class Rollout(models.Model):
 
     @property
     def held(self) -> Text:
-        """Return the reason for the pause, translated for each reader; ``held_for`` has it in the site's language."""
+        """Return the reason for the pause in a form that can be translated; ``held_for`` is in the site's language."""
         return from_columns(self.held_for, self.held_sentence)
 
     @held.setter

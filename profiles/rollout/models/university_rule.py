@@ -54,6 +54,6 @@ class UniversityRule(models.Model):
 
 
 def university_name(pk: int) -> str:
-    """Return the name of a university. The model is looked up by name, because the rollout imports no other app."""
+    """Return the name of a university; get its model by name, because this app does not import the employees app."""
     names = apps.get_model("employees", "University").objects.filter(pk=pk).values_list("name", flat=True)
     return names.first() or gettext("deleted university")

@@ -90,7 +90,7 @@ def duration(length: timedelta) -> str:
 
 
 def length(duration: timedelta) -> str:
-    """Return a configured duration in words, of several units if it needs them: “30 days”, “1 hour 30 minutes”."""
+    """Return a configured duration in words, with several units if needed: “30 days”, “1 hour 30 minutes”."""
     seconds, parts = round(duration.total_seconds()), list[str]()
     for size, word in _UNITS:
         number, seconds = divmod(seconds, size)
@@ -128,12 +128,15 @@ def outcome(result: ChangeResult) -> list[str]:
 
 
 def durability(result: ChangeResult) -> list[str]:
-    """Return a note if no standby has confirmed the change; users who may not view the rollout see this note too."""
+    """Return a note if no standby has confirmed the change; users who may not view the rollout also see the note."""
     return [str(HERE_ONLY)] if result.is_here_only else []
 
 
 def refusal(refused: ChangeRefused, *, is_shown: bool) -> str:
-    """Return why a change is refused; without ``is_shown``, a general text if the reason may have rollout values."""
+    """Return why a change is refused.
+
+    If ``is_shown`` is False, return a general text instead of a reason that may contain values of the rollout.
+    """
     has_no_values = isinstance(refused.text, Message) and not refused.text.params
     if is_shown or has_no_values or isinstance(refused, InvalidValue | Busy):
         return str(refused)

@@ -23,7 +23,10 @@ _STALLED_SECONDS = 30.0
 
 
 class Stopping(threading.Event):
-    """The event that ends the loop of the inbox. The loop checks it before each batch, unless the loop hangs."""
+    """The event that ends the inbox worker's loop.
+
+    The loop checks the event before each batch; if it has not done so for a long time, it is assumed to hang.
+    """
 
     def __init__(self) -> None:
         super().__init__()
