@@ -222,7 +222,7 @@ def unsubscribe(url: str) -> None:
 def first_secret() -> str:
     """Return the secret to give to MAX; raise MaxError if there is none, or if MAX would not accept it."""
     if not settings.WEBHOOK_SECRETS:
-        raise MaxError(_("WEBHOOK_SECRET is not set: anyone could send updates in MAX's name"), is_refused=True)
+        raise MaxError(_("WEBHOOK_SECRET is not set: anyone could send updates and pretend to be MAX"), is_refused=True)
     secret = str(settings.WEBHOOK_SECRETS[0].decode(errors="replace"))
     if not _SECRET.fullmatch(secret):
         raise MaxError(_("MAX accepts only a WEBHOOK_SECRET of 5 to 256 characters A-Z a-z 0-9 _ -"), is_refused=True)

@@ -22,7 +22,7 @@ validate_kpp = RegexValidator(r"^[0-9]{9}\Z", _("Invalid KPP “%(value)s”: en
 
 def validate_visible(name: str) -> None:
     if not texts.is_visible(name):
-        raise ValidationError(_("Enter a name with a letter or a digit."))
+        raise ValidationError(_("Enter a name that contains a letter or a digit."))
 
 
 _UNNAMED = "Неизвестный вуз"

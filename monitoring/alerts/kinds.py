@@ -141,7 +141,7 @@ CHECKS: dict[Kind, Check] = {
     ),
     Kind.DEAD_LETTERS: Check(
         "dead_letters",
-        T("Dead letters in the last day: %(count)s. Review them and replay them."),
+        T("Dead letters in the last day: %(count)s. Review and replay them."),
         _data(count="dead_letters"),
         ("dead_letters", "total_dead_letters"),
     ),
@@ -171,7 +171,7 @@ CHECKS: dict[Kind, Check] = {
         "secret_failures",
         T(
             "Requests with a wrong secret in the last hour: %(count)s, accepted updates: %(accepted)s."
-            " Compare WEBHOOK_SECRET with the subscription."
+            " Check that WEBHOOK_SECRET is the secret of the subscription."
         ),
         _data(count="failed_requests", accepted="accepted_events"),
         ("failed_requests", "threshold", "accepted_events"),

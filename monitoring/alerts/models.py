@@ -148,7 +148,7 @@ class Alert(models.Model):
     def mute(self, user: AbstractBaseUser, *, until: datetime, reason: str) -> None:
         """Mute notifications for the alert's kind and key until the given time, even after the alert has resolved."""
         if until <= timezone.now():
-            raise AcknowledgementRefused(gettext("The mute must end in the future."))
+            raise AcknowledgementRefused(gettext("Choose an end time in the future."))
         if not reason.strip():
             raise AcknowledgementRefused(gettext("Give a reason."))
         self.muted_by, self.muted_until, self.mute_reason = user, until, reason.strip()[:500]  # type: ignore[assignment]

@@ -176,8 +176,8 @@ ACTIONS = {
     "pause": ActionPage(
         T("Pause"),
         T(
-            "Manual, planned and automatic steps stop. The percentages stay as they are: names that come from the"
-            " cache still come from it."
+            "No manual, planned or automatic steps are taken until the rollout is resumed. The percentages do not"
+            " change: names that come from the cache continue to come from it."
         ),
         T("Pause"),
         lambda request, values: apply(request, Action.PAUSE),
@@ -204,14 +204,20 @@ ACTIONS = {
     ),
     "on-breach": ActionPage(
         T("On a breach"),
-        T("The controller checks the gates while a phase is on. After three breaches in a row it acts as chosen here."),
+        T(
+            "While a phase is on, the rollout controller checks that no limit is exceeded. After three breaches in a"
+            " row, it does what you choose here."
+        ),
         T("Save"),
         lambda request, values: apply(request, Action.ON_BREACH, **values),
         BreachForm,
     ),
     "rehearsal": ActionPage(
         T("Rehearse the rollback"),
-        T("One university moves to the direct API and back; this takes a few seconds. Phase 3 requires a rehearsal."),
+        T(
+            "One university is moved to the direct API and back; this takes a few seconds. Phase 3 requires this"
+            " rehearsal."
+        ),
         T("Rehearse now"),
         _rehearse,
         RehearsalForm,

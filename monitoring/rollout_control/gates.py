@@ -396,7 +396,7 @@ def _too_few(gate: str, n: int, step: TransitionStep) -> GateResult:
     params = {"n": n, "wanted": SERVED_WANTED}
     message = Message("%(n)d of %(wanted)d lookups through the cache since the step", params)
     if monitored_since() > step.since:
-        message = Message("%(n)d of %(wanted)d lookups through the cache since the resume", params)
+        message = Message("%(n)d of %(wanted)d lookups through the cache since the rollout resumed", params)
     return GateResult(gate, Verdict.INCONCLUSIVE, message, n=n, needed=SERVED_WANTED)
 
 
@@ -449,7 +449,7 @@ def no_alert(step: TransitionStep) -> GateResult:
     holding, known = engine.holding_alerts(resumed_at)
     message = join_messages(alert.sentence for alert in holding) if holding else Message("no open alert")
     if known and not holding:
-        message = Message("no new alerts since the resume; older alerts still open: %(count)d", {"count": len(known)})
+        message = Message("no alerts since the rollout resumed; older open alerts: %(count)d", {"count": len(known)})
     verdict = Verdict.FAIL if holding else Verdict.PASS
     return GateResult("no_alert", verdict, message, len(holding), limit=0, comparison="≤")
 

@@ -69,7 +69,7 @@ def recommended_actions(counts: Mapping[str, int], score: float) -> Iterator[str
         yield _("Profiles without a name: %d. Replay their updates (manage.py replay_updates --help).") % n
     if n := counts["unnamed"] - counts["unnamed_to_backfill"]:
         text = _(
-            "Employees that a backfill finds no name for: %d. Ask them to message the bot, or search for their MAX "
+            "Employees whose name a backfill cannot find: %d. Ask them to message the bot, or search for their MAX "
             "IDs (POST /employees/batch-update-max-id)."
         )
         yield text % n

@@ -156,7 +156,7 @@ def _failure(error: Exception) -> MaxError:
     if any(isinstance(cause, urllib3.exceptions.ProtocolError) for cause in causes):
         return MaxError(_("the connection to MAX at %(host)s was lost"), retry_after=0, host=_host())
     if isinstance(error, requests.exceptions.SSLError):
-        msgid = _("TLS to %(host)s failed: set MAX_API_CA_BUNDLE to a file with its root certificate")
+        msgid = _("TLS to %(host)s failed: set MAX_API_CA_BUNDLE to a file with this server's root certificate")
         return MaxError(msgid, host=_host())
     if isinstance(error, requests.ConnectionError):
         return MaxError(_("MAX at %(host)s cannot be reached"), host=_host())

@@ -97,7 +97,7 @@ def apply(request: ChangeRequest) -> ChangeResult:
             Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
             _write_audit_row(Action.LATCH, request, Rollout.current(), _Edit())
         message = Message(
-            "Stopped: all names come from the direct API, but the percentages are unchanged: repeat the stop. %(busy)s",
+            "Stopped: names come from the direct API. The percentages could not be set to 0: repeat the stop. %(busy)s",
             {"busy": busy.text},
         )
         raise Latched(standby.with_note(message)) from None
@@ -334,7 +334,7 @@ def _change_rule(rollout: Rollout, settings: RolloutSettings, request: ChangeReq
     if not request.is_on:
         return _Edit(before=json, write=rule.delete)
     if rule.expires_at and rule.expires_at <= timezone.now():
-        raise ChangeRefused(Message("The rule would already have expired: choose a later date."))
+        raise ChangeRefused(Message("The rule's expiry is in the past: choose a later date."))
     rule.reason = str(request.reason)
     return _Edit(after=json, write=rule.save)
 
@@ -434,7 +434,7 @@ def _apply_save(flag: Flag, **_: Any) -> None:
         _refuse_new_criteria(flag)
     if flag.name in PHASES and Flag.objects.filter(name__in=PHASES).exclude(salt=flag.salt).exists():
         # Cohorts are nested only if all phases have the same salt.
-        raise ChangeRefused(Message("All phases share one salt: a different salt would reassign the employees."))
+        raise ChangeRefused(Message("All phases share one salt: a different salt would include other employees."))
     action = Action.SET if flag.name in PHASES else Action.FLAG
     percent = rules.percentage(0 if flag.percent is None else flag.percent)
     params = {"phase": flag.name, "percent": percent, "everyone": flag.everyone}

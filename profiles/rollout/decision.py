@@ -41,13 +41,13 @@ _counter = functools.cache(decisions.labels)
 
 
 class Reason(TextChoices):
-    KILLED = "KILLED", _("the emergency stop is latched")
+    KILLED = "KILLED", _("the emergency stop is on")
     HARD_OFF = "HARD_OFF", _("an environment variable turns the cache off")
     SWITCH_OFF = "SWITCH_OFF", _("the cache is switched off")
     SERVICE_OFF = "SERVICE_OFF", _("the service is switched off")
-    DENIED = "DENIED", _("a rule denies the university")
-    ALLOWED = "ALLOWED", _("a rule allows the university")
-    SPLIT = "SPLIT", _("the percentage includes this phone")
+    DENIED = "DENIED", _("a rule excludes the university from the phase")
+    ALLOWED = "ALLOWED", _("a rule admits the university to the phase")
+    SPLIT = "SPLIT", _("the phase's percentage includes this phone")
     DEFAULT = "DEFAULT", _("no phase includes this phone yet")
 
 

@@ -297,7 +297,7 @@ def test_it_recommends_as_many_names_as_the_dry_run(
     actions = judged["recommended_actions"]
     preview = "Preview the backfill (manage.py backfill start --dry-run)."
     assert f"Employees who can get a name from the cache: 3. {preview}" in actions
-    assert any(text.startswith("Employees that a backfill finds no name for: 2.") for text in actions)
+    assert any(text.startswith("Employees whose name a backfill cannot find: 2.") for text in actions)
     call_command("backfill", "start", "--reason", "tested", stdout=out)
     if is_large:
         CachedStatistic.objects.update(at=timezone.now() - timedelta(hours=1))

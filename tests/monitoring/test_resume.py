@@ -231,7 +231,7 @@ def test_what_was_known_at_a_resume_does_not_hold_phase_4_again(
     assert not is_held_after(9)
     assert Alert.objects.open().filter(kind=kind).exists()
     gate = gates.run_gate("no_alert", gates.transition_step(4, Decimal(50)), rounds.fresh())
-    assert str(gate.message) == "no new alerts since the resume; older alerts still open: 1"
+    assert str(gate.message) == "no alerts since the rollout resumed; older open alerts: 1"
     spoil()
     assert is_held_after(3)
 
@@ -252,11 +252,11 @@ def test_a_resume_leaves_the_alert_about_dead_letters_open(clock: Clock) -> None
 # What gates say while they have found nothing: before a resume, and right after it.
 NOTHING = {
     "round_trip": ("no synthetic update in the last 10 minutes", "not checked yet since the resume"),
-    "inbox_lag": ("no updates in the last 10 minutes", "no updates since the resume"),
-    "webhook_errors": ("no updates in the last day", "no updates processed since the resume"),
+    "inbox_lag": ("no updates in the last 10 minutes", "no updates since the rollout resumed"),
+    "webhook_errors": ("no updates in the last day", "no updates processed since the rollout resumed"),
     "cohort_errors": (
         "0 of 5 lookups through the cache since the step",
-        "0 of 5 lookups through the cache since the resume",
+        "0 of 5 lookups through the cache since the rollout resumed",
     ),
     "no_alert": ("no open alert", "not checked yet since the resume"),
 }

@@ -176,7 +176,7 @@ def test_a_denied_university_is_the_reason_in_words(directory: list[Employee], p
     rule = UniversityRule(university_id=directory[0].university_id, phase=3, is_allowed=False, reason="pilot")
     UniversityRule.objects.bulk_create([rule])
     output = " ".join(run("rollout", "explain", "--phone", directory[0].phone).split())
-    assert "Reason A rule denies the university. Phase 3 is at 100%; a percentage of" in output
+    assert "Reason A rule excludes the university from the phase. Phase 3 is at 100%; a percentage of" in output
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
