@@ -35,6 +35,7 @@ FORMER_MESSAGES = (
     _("evictions: first measurement"),
     _("no evidence against the new cohort (n = %(n)s)"),
     _("Saved by a command without a reason"),
+    _("The emergency stop is latched: only a resume ends it."),
     _(
         "PostgreSQL waits for a synchronous standby, for %(seconds)s s now. Changes that the standby has not confirmed"
         " are on this server only, and a failover would lose them. Start the standby, or remove it from"

@@ -111,7 +111,7 @@ def convergence(spread: Convergence) -> str:
     if spread.behind:
         line += "; " + _("behind: %(names)s") % {"names": ", ".join(spread.behind)}
     if spread.silent:
-        line += "; " + _("silent, not counted: %(names)s") % {"names": ", ".join(spread.silent)}
+        line += "; " + _("silent processes, not counted: %(names)s") % {"names": ", ".join(spread.silent)}
     return line
 
 
