@@ -43,6 +43,14 @@ FORMER_MESSAGES = (
     _("no new alert since the resume; open from before: %(count)d"),
     _("no university stands out"),
     _("evictions: first measurement"),
+    _("no evidence against the new cohort (n = %(n)s)"),
+    _("Saved by a command without a reason"),
+    _("The emergency stop is latched: only a resume ends it."),
+    _(
+        "PostgreSQL waits for a synchronous standby, for %(seconds)s s now. Changes that the standby has not confirmed"
+        " are on this server only, and a failover would lose them. Start the standby, or remove it from"
+        " synchronous_standby_names."
+    ),
     _(
         "PostgreSQL waits for a synchronous standby, for %(seconds)s s now: what is stored meanwhile is on this server"
         " only, and a failover would lose it. Start the standby, or remove it from synchronous_standby_names."

@@ -183,7 +183,7 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
         form.full_clean()
         person = erase(obj.user_id, by=request.user.get_username(), reason=form.cleaned_data["reason"])
         if person.is_partial:
-            text = _("A task still searches the updates of other people, which may mention the person.")
+            text = _("A background task is still searching the updates of other people, which may mention the person.")
             self.message_user(request, text, messages.WARNING)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:

@@ -40,8 +40,8 @@ ORDER BY 4 DESC LIMIT 1
 """
 
 WAITING_FOR_STANDBY = gettext_noop(
-    "PostgreSQL waits for a synchronous standby, for %(seconds)s s now. Changes that the standby has not confirmed are"
-    " on this server only, and a failover would lose them. Start the standby, or remove it from"
+    "PostgreSQL has been waiting for a synchronous standby for %(seconds)s s. Changes that the standby has not"
+    " confirmed are on this server only, and a failover would lose them. Start the standby, or remove it from"
     " synchronous_standby_names."
 )
 # A commit takes milliseconds. A lost standby delays all commits, including those of the heartbeats.

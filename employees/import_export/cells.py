@@ -67,8 +67,8 @@ def _read_unmarked(text: str) -> str:
         raise ValueError(message % {"text": text[:50]})
     if has_swapped_case(text):
         message = _(
-            "“%(text)s” seems to have capital and small letters swapped, by a wrong encoding or by Caps Lock. Correct"
-            " the text; if it is correct, put an apostrophe before it: '%(text)s (in Excel, two apostrophes)."
+            "Capital and small letters in “%(text)s” seem to be swapped, because of a wrong encoding or Caps Lock."
+            " Correct the text; if it is correct, put an apostrophe before it: '%(text)s (in Excel, two apostrophes)."
         )
         raise ValueError(message % {"text": text[:50]})
     if typed_values.is_placeholder(text, in_any_case=False):

@@ -370,5 +370,5 @@ def _evidence(word: str) -> int:
 
 def _undecodable(text: str, position: int) -> UndecodableFile:
     row = len(_LINE_END.findall(text, 0, position)) + 1
-    message = _("Row %d: the encoding of the file is unclear, or it is not text. Save the file as “CSV UTF-8”.")
+    message = _("Row %d: the encoding of the file is unclear, or the file is not text. Save it as “CSV UTF-8”.")
     return UndecodableFile(message % row)

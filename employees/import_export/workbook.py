@@ -320,7 +320,10 @@ class _SheetReader:
         number, width = _integer(value), self._widths.get(style, 0)
         if width is None or (isinstance(number, str) and len(number.removeprefix("-")) < width):
             return ValueError(
-                _("The cell's text differs from its number. Format the column as text and enter the value again.")
+                _(
+                    "The cell shows something other than the number stored in it. Format the column as text and enter"
+                    " the value again."
+                )
             )
         return number
 

@@ -63,7 +63,7 @@ class UniversityQuerySet(models.QuerySet["University"]):
         if inn:
             candidates = list(self.filter(inn=inn, **({"kpp": kpp} if kpp else {})))
             preferred = [university for university in candidates if not university.kpp]
-            field, text = "inn", _("Several universities have this INN. Enter the KPP of one of them too.")
+            field, text = "inn", _("Several universities have this INN. Enter the KPP of the right one too.")
         else:
             candidates = list(self.named(university_name))
             if kpp:
@@ -73,7 +73,7 @@ class UniversityQuerySet(models.QuerySet["University"]):
             preferred = [university for university in candidates if not university.inn]
             field, text = (
                 "university_name",
-                _("Several universities have this name. Enter the INN and KPP of one of them."),
+                _("Several universities have this name. Enter the INN and KPP of the right one."),
             )
         if len(candidates) > 1 and not preferred:
             raise AmbiguousUniversity(field, text)

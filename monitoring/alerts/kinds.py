@@ -161,8 +161,8 @@ CHECKS: dict[Kind, Check] = {
     Kind.DIRECT_API_MISSING: Check(
         "direct_api_served",
         T(
-            "MAX has no direct API at %(path)s, which is not part of its published API. Check MAX_API_URL and"
-            " MAX_API_USERS_PATH."
+            "MAX has no direct API at %(path)s. The direct API is not part of MAX's published API. Check MAX_API_URL"
+            " and MAX_API_USERS_PATH."
         ),
         lambda reading: {"path": reading.data["path"]},
         ("path",),

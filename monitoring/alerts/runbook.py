@@ -72,7 +72,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         _("The alert resolves when all dead letters have been replayed, or 24 hours after the most recent one."),
     ),
     Kind.WEBHOOK_SILENT: (
-        _("Check that MAX has a subscription for the public address."),
+        _("Check that the bot is subscribed at MAX with the public address of the webhook."),
         _("Open the address of the webhook from outside your network: the status 405 is correct."),
         _(
             "If the subscription and the address are right, MAX is sending another secret, or a firewall blocks its"
@@ -93,8 +93,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.SUBSCRIPTION_WRONG: (
         _("The alert lists what is wrong. To correct it, subscribe the bot again, as the runbook describes."),
         _(
-            "While the subscription is wrong, duplicate deliveries do no harm, but updates of a missing type do not"
-            " arrive."
+            "While the subscription is wrong, duplicate deliveries do no harm, but updates of a type that it lacks do"
+            " not arrive."
         ),
     ),
     Kind.DIRECT_API_MISSING: (
@@ -130,9 +130,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         _(
             "If the alert mentions a synchronous standby, start the standby, or remove it from"
             " synchronous_standby_names and reload PostgreSQL. Until then, only log-ins, an emergency stop, a pause and"
-            " a step back succeed. Other changes, and reads that the audit log records, fail after five seconds, or"
-            " after the duration of their transaction if that is longer. They are stored on this server; a failover"
-            " would lose them."
+            " a step back succeed. Other changes fail after five seconds or more, and so do reads that the audit log"
+            " records. The changes are stored on this server, but a failover would lose them."
         ),
     ),
     Kind.ROLLOUT_HELD: (
@@ -142,7 +141,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
         _(
             "Emergency stop: all names come from the direct API, and updates are only stored. Resume only when the"
-            " cause is fixed: phases 1 and 2 then return, and phase 3 at 1% at most."
+            " cause is fixed. Phases 1 and 2 then return to their previous percentages, and phase 3 restarts at 1% at"
+            " most."
         ),
         _(
             "Pause: the percentages stay as they are. If employees are getting wrong names, or may be getting them,"

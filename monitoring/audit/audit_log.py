@@ -85,7 +85,7 @@ def _backfill(row: BackfillRun) -> Entry:
     params = {"n": row.pk, "university": row.university or _("all universities")}
     text = _("Backfill %(n)d: employees without a name, %(university)s")
     if row.replaces_names:
-        text = _("Backfill %(n)d: employees without a name and names from the direct API, %(university)s")
+        text = _("Backfill %(n)d: employees without a name or with a name from the direct API, %(university)s")
     url = reverse("admin:employees_backfillrun_change", args=[row.pk])
     return Entry(row.created_at, row.started_by, "backfill", text % params, row.reason, url)
 

@@ -306,7 +306,7 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
     stats = comparison_stats.stats_of(comparison_stats.counted().filter(bucket__gte=low, bucket__lt=high))
     verdict, message = (
         Verdict.PASS,
-        Message("no evidence against the new cohort (n = %(n)s)", {"n": thousands(stats.n)}),
+        Message("no evidence of wrong names in the new cohort (n = %(n)s)", {"n": thousands(stats.n)}),
     )
     result = GateResult("cohort_agreement", verdict, message, n=stats.n, unit=COHORT_UNITS["cohort_agreement"])
     if stats.n < UNIVERSITY_SAMPLE:

@@ -27,7 +27,7 @@ from profiles.rollout.rollout_settings import RolloutSettings
 T = gettext_lazy
 MEANINGS: tuple[Promise, ...] = (
     T("Everything is deployed. Names come from the direct API."),
-    T("Updates create profiles. Names come from the direct API, and those in the cache are compared with them."),
+    T("Updates create profiles. Names come from the direct API and are compared with the names in the cache."),
     T("Names come from the cache, or from the direct API if the cache has no fresh full name."),
     T("Names come from the cache. The direct API is called only for people without a stored profile."),
 )

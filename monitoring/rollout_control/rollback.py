@@ -38,9 +38,9 @@ _SOURCES = {
     ProfileSource.DEFAULT: gettext_lazy("probe lookup: no name found; the cache was not queried"),
 }
 _OPEN_RUNS = {
-    RunStatus.RUNNING: gettext_lazy("backfill %d stops after its current batch"),
+    RunStatus.RUNNING: gettext_lazy("backfill %d will pause after its current batch"),
     RunStatus.PAUSED: gettext_lazy("backfill %d is paused"),
-    RunStatus.UNDOING: gettext_lazy("backfill %d is restoring earlier names, and continues"),
+    RunStatus.UNDOING: gettext_lazy("backfill %d is restoring earlier names; the stop does not pause it"),
 }
 
 
@@ -48,7 +48,7 @@ STOP_VERIFIED = gettext_lazy("verified: the stop has taken effect everywhere")
 # For people who may not view the rollout, and so may not see the reason.
 STOP_NOT_VERIFIED = gettext_lazy(
     "not verified: the stop is saved, but a check could not confirm that it has taken effect everywhere. Repeat the"
-    " stop, or ask somebody who may view the rollout."
+    " stop, or ask somebody who may view the rollout to check it."
 )
 
 

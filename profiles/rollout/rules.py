@@ -88,16 +88,16 @@ def refuse_criterion(flag: str, criterion: str) -> None:
         params = {"phase": phase_number(flag), "criterion": criterion}
         raise ChangeRefused(
             Message(
-                "Phase %(phase)d depends only on the employee's phone, not on “%(criterion)s”, chance or cookies. Use"
-                " its percentage or a university rule.",
+                "Whether an employee is in phase %(phase)d depends only on the phone, not on “%(criterion)s”, chance or"
+                " cookies. Use the phase's percentage or a university rule.",
                 params,
             )
         )
     if flag in BUCKETED:
         raise ChangeRefused(
             Message(
-                "“%(flag)s” depends only on the employee's phone, not on “%(criterion)s”, chance or cookies. Use its"
-                " percentage.",
+                "Whether “%(flag)s” applies to an employee depends only on the phone, not on “%(criterion)s”, chance or"
+                " cookies. Use its percentage.",
                 {"flag": flag, "criterion": criterion},
             )
         )

@@ -258,7 +258,7 @@ def test_who_may_only_stop_sees_what_to_correct(world: World, language: str, ref
         page = browser.post("/admin/emergency/", form | {"word": word}).content.decode()
         assert refusal in page, page
     stale = browser.post("/admin/emergency/", {"reason": "r", "revision": "987", "word": word}).content.decode()
-    assert gettext_in(language, "The rules or gates of the rollout refuse this change.") in stale
+    assert gettext_in(language, "The rules or gates of the rollout do not allow this change.") in stale
 
 
 def gettext_in(language: str, text: str) -> str:

@@ -106,7 +106,7 @@ def test_no_message_shows_internals(api: APIClient, monkeypatch: pytest.MonkeyPa
     ("path", "sent", "text"),
     [
         ("/employees", {"role": ["x"]}, "role: Not one of the allowed values."),
-        ("/employees", {"university_id": {}}, "university_id: Enter the ID, a whole number."),
+        ("/employees", {"university_id": {}}, "university_id: Enter the ID as a whole number."),
         ("/employees", {"university_id": 987654321}, "university_id: No object has this ID."),
         ("/employees", [1], "Must be a JSON object."),
         ("/monitoring/rollout/plan", {"dry_run": "off"}, "dry_run: Must be true or false."),

@@ -109,7 +109,7 @@ def test_the_emergency_stop_is_in_russian(
     monkeypatch.setattr(rollback, "VERIFIED_WITHIN", 0.1)
     page = operator.post("/admin/emergency/", {"word": "стоп", "reason": "имена не те"}).content.decode()
     assert latin_in(page) == set()
-    assert ("пробный запрос: имя не найдено, к кэшу не обращались" if is_followed else "отстают: ") in page
+    assert ("проверочный запрос: имя не найдено, к кэшу не обращались" if is_followed else "отстают: ") in page
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from employees.models import Employee, University
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 PHONE, INN = "+79160900099", "7729082090"
-SEVERAL = "Several universities have this INN. Enter the KPP of one of them too."
+SEVERAL = "Several universities have this INN. Enter the KPP of the right one too."
 ALONE = "A KPP needs an INN. Enter both, or leave the KPP empty."
 
 

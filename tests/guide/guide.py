@@ -31,7 +31,7 @@ _VOLATILE = [
     (r"/\S*/\.data\b", ".data"),
     (r"\d+/\d+ at revision", "N/N at revision"),
     # A killed process keeps its heartbeat row for a while.
-    (r"; silent, not counted: .*|(?<=silent processes).*", ""),
+    (r"; silent processes, not counted: .*|(?<=silent processes).*", ""),
     (r"^date: .*|Makefile:\d+", ""),
     (r"[━─┏┓┗┛┡┩┳┻╇┃│└┘┴┼├┤╭╮╰╯╺╸]+", " "),
     (r"[ \t]+", " "),

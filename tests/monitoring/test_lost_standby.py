@@ -37,9 +37,9 @@ from profiles.rollout.heartbeat import heartbeat_thread
 from tests.lost_standby import end_waits, lose_standby, set_option
 from tests.servers import FaultyServer
 
-REASON = "PostgreSQL waits for a synchronous standby"
+REASON = "PostgreSQL has been waiting for a synchronous standby"
 SENTENCE = (
-    f"{REASON}, for %d s now. Changes that the standby has not confirmed are on this server only, and a failover would"
+    f"{REASON} for %d s. Changes that the standby has not confirmed are on this server only, and a failover would"
     " lose them. Start the standby, or remove it from synchronous_standby_names."
 )
 INSERT = "INSERT INTO kept DEFAULT VALUES"

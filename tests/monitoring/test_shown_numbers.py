@@ -175,7 +175,7 @@ def test_a_comparison_without_a_university_is_left_out(phases: Phases, operator:
     compared(2)
     assert comparison_stats.stats_of(comparison_stats.counted()).total == 2
     page = operator.get("/admin/comparisons/").content.decode()
-    assert "3 comparisons of probes (without a university) are not counted." in page
+    assert "Not counted: 3 comparisons from probes, lookups that only test the system" in page
 
 
 def test_a_conflict_leads_to_the_employee(people: list[Employee], operator: Client) -> None:

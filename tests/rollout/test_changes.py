@@ -180,7 +180,7 @@ def test_a_resume_never_gives_more_than_there_was(phases: Phases) -> None:
 def test_only_a_resume_clears_the_latch(phases: Phases) -> None:
     phases(100, 100, 5)
     change("emergency")
-    with pytest.raises(ChangeRefused, match="latched"):
+    with pytest.raises(ChangeRefused, match="The emergency stop is on"):
         change("switch", switch=EMERGENCY_STOP, is_on=False)
     for clear in (
         lambda: Switch.objects.get(name=EMERGENCY_STOP).delete(),

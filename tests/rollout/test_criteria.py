@@ -25,8 +25,8 @@ from tests.conftest import Phases
 pytestmark = pytest.mark.django_db
 NAME = "new_page"
 MESSAGE = (
-    "Phase 3 depends only on the employee's phone, not on “{}”, chance or cookies. Use its percentage or a university"
-    " rule."
+    "Whether an employee is in phase 3 depends only on the phone, not on “{}”, chance or cookies. Use the phase's"
+    " percentage or a university rule."
 )
 
 
@@ -169,8 +169,8 @@ def test_a_phase_refuses_users_and_groups_from_both_sides(phases: Phases) -> Non
         assert str(refused.value) == MESSAGE.format(field)
     with translation.override("ru"):
         assert str(refused.value) == (
-            "Фаза 3 зависит только от телефона сотрудника, а не от «groups», случайного выбора или cookie. "
-            "Задайте её процент или правило для вуза."
+            "Входит ли сотрудник в фазу 3, зависит только от его телефона, а не от «groups», случая или cookie. "
+            "Задайте процент фазы или правило для вуза."
         )
 
 

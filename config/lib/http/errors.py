@@ -64,7 +64,7 @@ _REPLACED: dict[Any, dict[str, Promise]] = {
     fields.MultipleChoiceField: {"invalid_choice": _NO_CHOICE, "not_a_list": _NOT_A_LIST},
     relations.ManyRelatedField: {"not_a_list": _NOT_A_LIST},
     relations.PrimaryKeyRelatedField: {
-        "incorrect_type": gettext_lazy("Enter the ID, a whole number."),
+        "incorrect_type": gettext_lazy("Enter the ID as a whole number."),
         "does_not_exist": gettext_lazy("No object has this ID."),
     },
 }

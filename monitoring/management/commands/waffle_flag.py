@@ -57,7 +57,7 @@ class Command(waffle_flag.Command):
             options["percent"] = rules.percentage(options["percent"])
         reason = options["reason"]
         if options["name"] not in BUCKETED:
-            reason = reason.strip() or Message("Saved by a command without a reason")
+            reason = reason.strip() or Message("Saved by a command; no reason given")
         with transaction.atomic(), changes.recorded_as_command(options["by"] or shell_user.login(), reason):
             super().handle(**options)
             transaction.set_rollback(options["dry_run"])

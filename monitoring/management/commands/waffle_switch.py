@@ -26,7 +26,7 @@ class Command(waffle_switch.Command):
         if name not in SWITCHES:
             super().handle(*args, **options)
             return
-        reason = options["reason"].strip() or Message("Saved by a command without a reason")
+        reason = options["reason"].strip() or Message("Saved by a command; no reason given")
         request = request_of(Action.SWITCH, options | {"reason": reason}, switch=name, is_on=is_on)
         if not options["reason"].strip():
             needs_approval = changes.preview(request).needs_approval

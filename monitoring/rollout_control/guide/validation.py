@@ -106,21 +106,21 @@ class Validation:
         self.key, _earlier = duplicate_keys(update, self.body, now)
         status = self._post(self.body, probe.secret())
         if status != requests.codes.ok:
-            raise Failed(_("the answer to a signed update was %d, not 200") % status)
-        return _("the answer to a signed update was 200")
+            raise Failed(_("an update with the right secret was answered with %d, not 200") % status)
+        return _("an update with the right secret was answered with 200")
 
     def wrong_secret(self) -> str:
         if not settings.WEBHOOK_SECRETS:
             raise Skipped(_("WEBHOOK_SECRET is not set"))
         status = self._post(b"{}", "wrong-" + secrets.token_hex(8))
         if status != requests.codes.unauthorized:
-            raise Failed(_("the answer to a wrong secret was %d, not 401") % status)
-        return _("the answer to a wrong secret was 401")
+            raise Failed(_("a request with a wrong secret was answered with %d, not 401") % status)
+        return _("a request with a wrong secret was answered with 401")
 
     def repeat(self) -> str:
         self._post(self.body, probe.secret())
         if InboxUpdate.objects.filter(dedup_key=self.key).count() != 1:
-            raise Failed(_("a duplicate delivery was stored twice, or not at all"))
+            raise Failed(_("after a duplicate delivery, the inbox has the update twice or not at all"))
         return _("a duplicate delivery was recognised")
 
     def inbox(self) -> str:
@@ -170,7 +170,7 @@ class Validation:
             transaction.set_rollback(True)
         if employee.profile_source != ProfileSource.WEBHOOK or employee.first_name != FIRST_NAME:
             raise Failed(_("an employee would get the name from %s, not from the webhook") % employee.profile_source)
-        return _("an employee would get the name with profile_source webhook")
+        return _("an employee would get this name, with profile_source = webhook")
 
     def monitoring(self) -> str:
         if not is_monitored():

@@ -46,6 +46,6 @@ class Command(BaseCommand):
         if dry_run:
             self.stdout.write("Dry run: nothing was erased.")
         elif is_partial:
-            self.stdout.write("Erased, but a task still searches updates of others that may mention the person.")
+            self.stdout.write("Erased, but a background task is still searching other people's updates for the person.")
         else:
             self.stdout.write("Erased. A task repeats it in a minute, for updates that were in flight.")

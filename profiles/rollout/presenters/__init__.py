@@ -111,7 +111,7 @@ def convergence(spread: Convergence) -> str:
     if spread.behind:
         line += "; " + _("behind: %(names)s") % {"names": ", ".join(spread.behind)}
     if spread.silent:
-        line += "; " + _("silent, not counted: %(names)s") % {"names": ", ".join(spread.silent)}
+        line += "; " + _("silent processes, not counted: %(names)s") % {"names": ", ".join(spread.silent)}
     return line
 
 
@@ -140,7 +140,7 @@ def refusal(refused: ChangeRefused, *, is_shown: bool) -> str:
     has_no_values = isinstance(refused.text, Message) and not refused.text.params
     if is_shown or has_no_values or isinstance(refused, InvalidValue | Busy):
         return str(refused)
-    return _("The rules or gates of the rollout refuse this change.")
+    return _("The rules or gates of the rollout do not allow this change.")
 
 
 def restart(resumed_at: datetime) -> str:

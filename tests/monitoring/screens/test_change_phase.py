@@ -176,7 +176,7 @@ def test_who_may_only_stop_sees_no_percentages(phases: Phases) -> None:
     stopped = client.post("/admin/emergency/", given(word="STOP"))
     assert RolloutSettings.read(Rollout.current()).is_latched
     assert "verified: the stop has taken effect everywhere" in stopped.content.decode()
-    assert "The rules or gates of the rollout refuse this change." in stale.content.decode()
+    assert "The rules or gates of the rollout do not allow this change." in stale.content.decode()
     for page in (asked.content.decode(), stale.content.decode(), stopped.content.decode()):
         assert "25%" not in page
         assert "revision" not in page.replace('name="revision"', "")

@@ -53,7 +53,7 @@ def status() -> str:
 def test_it_works(operator: Client) -> None:
     home, rollout = read(operator)
     assert "All gates passed, ready for 5%" in home
-    assert "Every gate passes, checked" in rollout
+    assert "All gates passed, checked" in rollout
 
 
 @pytest.mark.usefixtures("_passed")
@@ -67,7 +67,7 @@ def test_gates_of_an_earlier_step_do_not_count(operator: Client, phase: int) -> 
     home, rollout = read(operator)
     assert UNCHECKED in home
     assert UNCHECKED in rollout
-    assert "Every gate passes" not in home + rollout
+    assert "All gates passed" not in home + rollout
 
 
 @pytest.mark.usefixtures("_passed")
