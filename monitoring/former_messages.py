@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 FORMER_MESSAGES = (
     _("Saved by code without a reason"),
     _("Deleted without a reason"),
+    _("not checked yet since the resume"),
     _("no updates since the resume"),
     _("no updates processed since the resume"),
     _("%(n)d of %(wanted)d lookups through the cache since the resume"),

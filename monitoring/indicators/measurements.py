@@ -51,7 +51,7 @@ REDIS_FIELDS = (
     "cached_profiles", "latency_ms", "breaker",
 )  # fmt: skip
 # Messages for a resume within the window: data is missing since the resume, not for the whole window.
-NOT_CHECKED = Message("not checked yet since the resume")
+NOT_CHECKED = Message("not checked yet since the rollout resumed")
 NO_UPDATES = Message("no updates since the rollout resumed")
 NONE_PROCESSED = Message("no updates processed since the rollout resumed")
 _OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; the check resumes in working hours")

@@ -43,4 +43,12 @@ def messages(path: Path) -> list[Message]:
 
 
 def missing(path: Path) -> list[str]:
-    return [message.text for message in messages(path) if message.is_fuzzy or not all(message.translations)]
+    """Return the messages that are fuzzy or lack a translation, such as one of the plural forms of the header."""
+    forms = int(re.search(r"nplurals=(\d)", path.read_text())[1])  # type: ignore[index]
+    return [
+        message.text
+        for message in messages(path)
+        if message.is_fuzzy
+        or not all(message.translations)
+        or len(message.translations) != (forms if "msgid_plural" in message.parts else 1)
+    ]

@@ -251,14 +251,14 @@ def test_a_resume_leaves_the_alert_about_dead_letters_open(clock: Clock) -> None
 
 # What gates say while they have found nothing: before a resume, and right after it.
 NOTHING = {
-    "round_trip": ("no synthetic update in the last 10 minutes", "not checked yet since the resume"),
+    "round_trip": ("no synthetic update in the last 10 minutes", "not checked yet since the rollout resumed"),
     "inbox_lag": ("no updates in the last 10 minutes", "no updates since the rollout resumed"),
     "webhook_errors": ("no updates in the last day", "no updates processed since the rollout resumed"),
     "cohort_errors": (
         "0 of 5 lookups through the cache since the step",
         "0 of 5 lookups through the cache since the rollout resumed",
     ),
-    "no_alert": ("no open alert", "not checked yet since the resume"),
+    "no_alert": ("no open alert", "not checked yet since the rollout resumed"),
 }
 
 
