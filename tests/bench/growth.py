@@ -49,6 +49,7 @@ _CLOCK = """
 CREATE SCHEMA growth;
 CREATE FUNCTION growth.now() RETURNS timestamptz LANGUAGE sql STABLE
     RETURN current_setting('growth.now')::timestamptz;
+CREATE FUNCTION growth.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE RETURN growth.now();
 ALTER TABLE webhook_inbox SET (autovacuum_enabled = off);
 CREATE EXTENSION IF NOT EXISTS pgstattuple;
 """
@@ -135,7 +136,8 @@ class Simulation:
             say(done)
 
     def _live(self, midnight: datetime) -> Day:
-        from django.db import connection  # noqa: PLC0415 (the settings are those of the stage)
+        from django.conf import settings  # noqa: PLC0415 (the settings are those of the stage)
+        from django.db import connection  # noqa: PLC0415
 
         from webhooks.inbox import connect  # noqa: PLC0415
 
@@ -151,6 +153,8 @@ class Simulation:
                 self._store(runner, inbox, day.insert, midnight + DAY * (first / self.rows), count)
                 self._process(day.process)
             self._prune(day.prune)
+            if midnight - START > settings.INBOX_BODY_RETENTION and not day.prune.rows:
+                raise RuntimeError("the retention task deletes nothing, so the figures are not those of a system")
             # PostgreSQL counts what a session has done when the session is idle or ends.
             runner.run(inbox.close())
             connection.close()

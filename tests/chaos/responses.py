@@ -58,7 +58,8 @@ class Answers:
         began = ended - answer.seconds
         took = answer.seconds - self._excused(began, ended)
         is_wrong = isinstance(answer.status, int) and answer.status not in {*expected, *_REFUSED}
-        lacks_retry_after = answer.status == 503 and not answer.has_retry_after
+        is_unclear = not what.startswith("GET") and b'"MAYBE_STORED"' in answer.body
+        lacks_retry_after = answer.status == 503 and not answer.has_retry_after and not is_unclear
         with self._lock:
             self.counts[kind][answer.status] += 1
             self.longest[kind] = max(self.longest[kind], took)

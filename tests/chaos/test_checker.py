@@ -34,6 +34,13 @@ def test_it_judges_an_answer(answer: Answer, is_unexpected: bool, is_late: bool)
     assert (bool(answers.unexpected), bool(answers.late)) == (is_unexpected, is_late)
 
 
+@pytest.mark.parametrize(("what", "is_unexpected"), [("PUT /profiles/7", False), ("GET /profiles/7", True)])
+def test_only_a_change_may_be_stored_or_not(what: str, is_unexpected: bool) -> None:
+    answers = Answers()
+    answers.note("api", what, Answer(503, b'{"error":{"code":"MAYBE_STORED"}}', False, 0.1), (200,))
+    assert bool(answers.unexpected) is is_unexpected
+
+
 def test_nobody_answers_for_a_stopped_web_server() -> None:
     answers = Answers()
     now = time.monotonic()

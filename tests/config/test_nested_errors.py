@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
-from rest_framework.test import APIClient
+from rest_framework.test import APIClient, APIRequestFactory
 
 from config.lib.http import errors
 from config.lib.http.throttling import LogInRate, TokenBuckets
@@ -23,7 +23,7 @@ DETAILS: st.SearchStrategy[Any] = st.recursive(
 
 
 def message(details: Any) -> str:
-    response = errors.handle(ValidationError(details), {})
+    response = errors.handle(ValidationError(details), {"request": APIRequestFactory().post("/employees")})
     assert response is not None
     return str(response.data["error"]["message"])
 

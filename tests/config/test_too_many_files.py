@@ -41,8 +41,8 @@ def error() -> OSError:
     return raised.value
 
 
-def test_the_api_answers_503(error: OSError) -> None:
-    answer = errors.handle(error, {})
+def test_the_api_answers_503(error: OSError, rf: RequestFactory) -> None:
+    answer = errors.handle(error, {"request": rf.get("/employees")})
     assert answer is not None
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
 
@@ -57,5 +57,5 @@ def test_the_admin_answers_503(error: OSError, rf: RequestFactory) -> None:
 
 def test_another_error_of_a_file_is_our_own(rf: RequestFactory) -> None:
     error = FileNotFoundError(2, "no such file")
-    assert errors.failure(error) is None
+    assert errors.failure(error, "POST") is None
     assert FailureMiddleware(lambda request: HttpResponse()).process_exception(rf.get("/admin/"), error) is None

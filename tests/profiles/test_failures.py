@@ -10,9 +10,14 @@ from profiles.failures import message_for
 
 def test_pages_logs_and_the_api_use_one_text() -> None:
     for error in (CommitNotConfirmed(), CommitUnanswered()):
-        known = failure(error)
+        known = failure(error, "POST")
         assert known
+        assert known.headers == {}
         assert str(message_for(type(error).__name__)) == known.reason
+        # A request that changes nothing may be repeated.
+        harmless = failure(error, "GET")
+        assert harmless
+        assert (harmless.code, "Retry-After" in harmless.headers) == ("UNAVAILABLE", True)
 
 
 @pytest.mark.parametrize(

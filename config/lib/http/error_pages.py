@@ -52,7 +52,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     This function handles errors outside views, for example in the session middleware. For errors inside views,
     FailureMiddleware responds with 503.
     """
-    failed = errors.failure(sys.exception())
+    failed = errors.failure(sys.exception(), request.method)
     return unavailable(request, failed) if failed else _refuse(500, request)
 
 

@@ -141,7 +141,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if is_refused_by_database(error):
         set_rollback()
         return Response(body(400, _("The database cannot process one of the values.")), 400)
-    if failed := failure(error):
+    if failed := failure(error, context["request"].method):
         set_rollback()
         return Response(failed.body, 503, headers=dict(failed.headers))
     if isinstance(error, Http404):
@@ -167,16 +167,18 @@ def is_refused_by_database(error: Exception) -> bool:
     return (getattr(error.__cause__, "sqlstate", None) or "").startswith(("22", "54"))
 
 
-def failure(error: BaseException | None) -> Failure | None:
-    """Return the Failure for an error that the request did not cause; None for other errors.
+def failure(error: BaseException | None, method: str | None) -> Failure | None:
+    """Return the Failure for an error that a request with this method did not cause; None for other errors.
 
     These are: the database is unavailable, is read-only, or has the schema of another release; the server has too many
     open files; a standby did not confirm a commit, or the connection was closed during a commit.
     """
-    if isinstance(error, CommitNotConfirmed):
+    # What a GET stores, such as an audit row, is no change that a client could make twice.
+    is_change = method not in ("GET", "HEAD", "OPTIONS")
+    if is_change and isinstance(error, CommitNotConfirmed):
         # Without Retry-After: a client that repeats the request may make the change twice.
         return Failure(_(NOT_CONFIRMED), "NOT_CONFIRMED", {})
-    if isinstance(error, CommitUnanswered):
+    if is_change and isinstance(error, CommitUnanswered):
         return Failure(_(UNANSWERED), "MAYBE_STORED", {})
     reason = _reason(error) if isinstance(error, Exception) else None
     return Failure(reason) if reason else None

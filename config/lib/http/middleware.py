@@ -84,7 +84,7 @@ class FailureMiddleware(MiddlewareMixin):
     """Respond with 503 to errors that the request did not cause; ``errors.handle`` does so for REST framework."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        failed = errors.failure(error)
+        failed = errors.failure(error, request.method)
         if failed is None:
             return None
         logger.error("request failed", extra={"event": "request_failed"}, exc_info=error)
