@@ -32,7 +32,7 @@ class NameReason(TextChoices):
     NAMELESS = "nameless", _("the cached profile has no name")
     UNREADABLE = "unreadable", _("the profile could not be read")
     CLAIMED = "claimed", _("the MAX ID was entered by hand, and nothing confirms that it is this person's")
-    NOBODY_KNOWS = "nobody_knows", _("no source knows the person")
+    NOBODY_KNOWS = "nobody_knows", _("this person was not found in any source queried so far")
     NOT_ADMITTED = "not_admitted", _("the rollout does not use the cache for this person yet")
     OUTAGE = "outage", _("the direct API did not answer")
 

@@ -58,6 +58,6 @@ def requires_global_scope(view: View, why: Promise = ALL_PEOPLE) -> View:
 
 def refusal(request: HttpRequest, why: Promise) -> HttpResponse:
     """Return the 403 page, with the reason ``why``, for users who are limited to one university."""
-    title = _("Not for accounts that are limited to one university")
+    title = _("Not available to accounts that are limited to one university")
     context = admin.site.each_context(request) | {"title": title, "why": why}
     return TemplateResponse(request, "admin/refused.html", context, status=HTTPStatus.FORBIDDEN)

@@ -55,11 +55,11 @@ class BackfillAction:
 ACTIONS = {
     "pause": BackfillAction(
         gettext_lazy("Pause"),
-        gettext_lazy("The backfill stops before its next batch. You can resume it later."),
+        gettext_lazy("The backfill will stop before its next batch. You can resume it later."),
         [RunStatus.RUNNING],
     ),
     "resume": BackfillAction(
-        gettext_lazy("Resume"), gettext_lazy("The backfill continues where it stopped."), [RunStatus.PAUSED]
+        gettext_lazy("Resume"), gettext_lazy("The backfill will continue where it stopped."), [RunStatus.PAUSED]
     ),
     "retry": BackfillAction(
         gettext_lazy("Retry failed batches"),
@@ -69,8 +69,8 @@ ACTIONS = {
     "undo": BackfillAction(
         gettext_lazy("Restore previous names"),
         gettext_lazy(
-            "Employees renamed by this backfill get their previous names back, except those whose records have been"
-            " changed since."
+            "Employees renamed by this backfill will get their previous names back, except those whose records have"
+            " been changed since."
         ),
         [RunStatus.PAUSED, RunStatus.DONE],
         "employees.delete_backfillrun",
@@ -225,7 +225,10 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """While a run is open, redirect to it, or to the list if the user may not see it; otherwise, show the form."""
         if _may_start(request) and not self.has_add_permission(request):
-            text = _("Only one backfill can be open at a time. Finish or undo the current one first.")
+            text = _(
+                "Only one backfill can be open at a time. Let the current one finish, or pause it and choose “Restore"
+                " previous names”."
+            )
             messages.error(request, text)
             run = self.get_queryset(request).filter(status__in=OPEN).first()
             page, ids = ("change", [run.pk]) if run else ("changelist", [])

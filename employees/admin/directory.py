@@ -116,7 +116,7 @@ class VersionedAdmin(SimpleHistoryAdmin, MergingAdmin, ScopedAdmin):
         """Refuse to delete more than MAX_DELETED rows at once, because the confirmation page lists every row."""
         if len(objs[: MAX_DELETED + 1]) <= MAX_DELETED:
             return super().get_deleted_objects(objs, request)
-        text = _("Delete at most %d at once. Narrow the selection with a filter or a search.")
+        text = _("At most %d can be deleted at once. Narrow the selection with a filter or a search.")
         return [], {}, set(), [text % MAX_DELETED]
 
     def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> Any:

@@ -137,7 +137,10 @@ def _refuse_second_run() -> Iterator[None]:
         if ONE_AT_A_TIME not in str(error):
             raise
         raise ChangeRefused(
-            Message("Only one backfill can be open at a time. Finish or undo the current one first.")
+            Message(
+                "Only one backfill can be open at a time. Let the current one finish, or pause it and choose “Restore"
+                " previous names”."
+            )
         ) from None
 
 

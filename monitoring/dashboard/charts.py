@@ -77,7 +77,7 @@ def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
         series(source.label, [counts.get((day, source), 0) for day in days], SOURCE_COLOURS[source])
         for source in ProfileSource
     ]
-    title = _("New employees by name source, by day")
+    title = _("New employees by day and name source")
     return chart("bar", [day_label(day) for day in days], *lines, is_stacked=True, unit="", title=title)
 
 
@@ -114,7 +114,7 @@ def source_history() -> dict[str, Any] | None:
         return int(reading.data["employees_by_source"].get(source, 0))
 
     lines = [(source.label, partial(count, source=source), SOURCE_COLOURS[source]) for source in ProfileSource]
-    title = _("Employees by name source, 30 days")
+    title = _("Employees by name source, last 30 days")
     length = timedelta(days=DAYS - 1)
     return _history("coverage", "bar", lines, span=Span.DAY, length=length, is_stacked=True, title=title)
 

@@ -19,9 +19,9 @@ T = gettext_lazy
 _NAMES_COME_FROM: tuple[Promise, ...] = (
     T("Names come from the direct API."),
     T("Names come from the direct API."),
-    T("Names come from the direct API; those in the cache are only compared with them."),
+    T("Names come from the direct API; names in the cache are only compared with them."),
     T("Names come from the cache first, then from the direct API."),
-    T("Names come from stored profiles; the direct API is called only for people without one."),
+    T("Names come from stored profiles; the direct API is called only for people without a profile."),
 )
 _BY_PERCENTAGE = {Reason.SPLIT, Reason.DEFAULT}
 
@@ -80,7 +80,7 @@ def rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield _("Directory"), f"{employee.university.name}, {source_of_name}" if employee else _("not an employee")
     yield _("MAX ID"), facts["max_id"] or "—"
     if facts["claimed_id"]:
-        yield "", _("%(id)s: entered, not confirmed") % {"id": facts["claimed_id"]}
+        yield "", _("%(id)s: entered by hand, not confirmed") % {"id": facts["claimed_id"]}
     yield "Redis", facts["redis"]
     age = "" if facts["age"] is None else ", " + _("%(length)s ago") % {"length": duration(facts["age"])}
     yield "PostgreSQL", facts["record"] + age

@@ -336,17 +336,17 @@ def cohort_errors(step: TransitionStep) -> GateResult:
     lowest = comparison_stats.wilson(cached["unnamed"], cached["n"])[0]
     highest = comparison_stats.wilson(direct["unnamed"], direct["n"])[1]
     counts = {"n": cached["n"], "unnamed": cached["unnamed"], "bound": percent_of(lowest)}
-    found = Message("%(n)d lookups through the cache, %(unnamed)d without a name", counts)
+    found = Message("%(n)d lookups through the cache, %(unnamed)d found no name", counts)
     if cached["unnamed"]:
         found = Message(
-            "%(n)d lookups through the cache, %(unnamed)d without a name (share ≥ %(bound)s, lower bound)", counts
+            "%(n)d lookups through the cache, %(unnamed)d found no name (share ≥ %(bound)s, lower bound)", counts
         )
     verdict, message = Verdict.PASS, found
     if direct["n"] and lowest > highest:
         verdict, message = (
             Verdict.FAIL,
             Message(
-                "lookups without a name: cache ≥ %(mine)s (lower bound), direct API ≤ %(theirs)s (upper bound)",
+                "lookups that found no name: cache ≥ %(mine)s (lower bound), direct API ≤ %(theirs)s (upper bound)",
                 {"mine": percent_of(lowest), "theirs": percent_of(highest)},
             ),
         )

@@ -214,7 +214,7 @@ def served(choice: NameChoice) -> str:
     """Return a sentence about the name that a new employee would get, and whether the direct API would be queried."""
     params = {"name": f"{choice.first_name} {choice.last_name}".strip(), "reason": choice.reason.label}
     if choice.needs_direct_api and choice.is_named:
-        return _("The direct API would be asked for the full name; if it has none: %(name)s (%(reason)s).") % params
+        return _("The name would be %(name)s (%(reason)s), unless the direct API returned a full name.") % params
     if choice.needs_direct_api:
         return _("The name would be requested from the direct API: %(reason)s.") % params
     if choice.is_named:

@@ -74,7 +74,7 @@ def verify(part: str) -> Iterator[str]:
     forget_state()
     if part == "webhook":
         if is_processing():
-            raise NotVerified(_("updates would still be processed"))
+            raise NotVerified(_("the processing of updates is still on"))
         yield _("updates are stored and wait to be processed")
     elif part == "monitoring":
         if is_monitored():
@@ -95,9 +95,9 @@ def _cache_is_out(is_emergency: bool) -> str:
     decision = decide(PROBE_PHONE)
     is_off = decision.reason in (Reason.KILLED, Reason.HARD_OFF) or not is_emergency
     if decision.stage or not is_off:
-        raise NotVerified(_("a lookup would still go to the cache: %(reason)s") % {"reason": decision.reason.label})
+        raise NotVerified(_("the cache is still on: %(reason)s") % {"reason": decision.reason.label})
     if is_emergency and (is_collecting() or is_processing()):
-        raise NotVerified(_("updates would still be processed"))
+        raise NotVerified(_("the processing of updates is still on"))
     return _probe()
 
 

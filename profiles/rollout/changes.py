@@ -178,7 +178,7 @@ def _apply(request: ChangeRequest) -> ChangeResult:
         forget_changed_state()
         if request.action == Action.EMERGENCY:
             # Locked rows are skipped: their steps are being taken, and will fail because they expect the old revision.
-            why = Message("Cancelled by an emergency rollback")
+            why = Message("Cancelled by an emergency stop")
             for plan in Plan.objects.open().select_for_update(skip_locked=True):
                 plan.conclude(PlanState.DROPPED, why)
             for approval in Approval.objects.waiting().select_for_update(skip_locked=True):

@@ -102,7 +102,7 @@ def test_people_read_in_their_language_that_a_file_is_too_large(monkeypatch: pyt
     english = request(Protocol([b"12345"]), path=path, content_length="5", accept_language="en")
     russian = request(Protocol([b"12345"]), path=path, content_length="5", cookie="django_language=ru")
     assert english.status == russian.status == 413
-    assert b"The file may be up to 16 MB" in english.body
+    assert b"The file must not be larger than 16 MB" in english.body
     assert b'<html lang="ru">' in russian.body
 
 

@@ -199,7 +199,7 @@ def test_a_claimed_id_identifies_nobody_on_page_button_and_command(
     officer = member("data_protection_officer", university=own if is_limited else None)
 
     page = officer.post("/admin/person/", {"who": claimant}).content.decode()
-    assert f"{ID}: entered, not confirmed" in page
+    assert f"{ID}: entered by hand, not confirmed" in page
     assert ("Сидоров" in page, "Аполлинария" in page, "Заиграева" in page) == (True, False, False)
     assert f"/profile/{ID}/" not in page
     hidden = dict(re.findall(r'type="hidden" name="(phone|max_id)" value="([^"]*)"', page))

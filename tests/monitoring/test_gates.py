@@ -183,7 +183,7 @@ def test_values_are_labelled_as_bounds(all_green: None) -> None:
     compared(3, "both_empty", stage=3, served_source="default", served_ms=5.0)
     shown = {one.gate: one for one in conditions(gates.evaluate(3, Decimal(50)))}
     assert shown["cohort_errors"].number.startswith("≥")
-    assert "3 without a name (share ≥ " in shown["cohort_errors"].message
+    assert "3 found no name (share ≥ " in shown["cohort_errors"].message
     cohort = shown["cohort_agreement"]
     assert (cohort.number[:1], cohort.number[-1:], cohort.operator, cohort.limit) == ("≤", "%", "≥", "98%")
 

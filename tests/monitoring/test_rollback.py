@@ -177,7 +177,7 @@ def test_a_rehearsal_restores_and_is_recorded(phases: Phases) -> None:
     with pytest.raises(CommandError, match="There is no university 7"):
         run(*words)
     University.objects.create(pk=7, name="Вуз")
-    assert "Вуз left the cache after" in run(*words)
+    assert "Вуз: moved to the direct API after" in run(*words)
     assert not UniversityRule.objects.exists()
     assert Flag.objects.get(name=PHASES[2]).percent == 50
     change = Change.objects.latest("revision")
@@ -193,7 +193,7 @@ def test_an_expired_rule_is_no_denial(phases: Phases) -> None:
     with pytest.raises(CommandError, match="A rule already denies Вуз"):
         run(*words)
     UniversityRule.objects.filter(pk=rule.pk).update(expires_at=timezone.now() - timedelta(hours=1))
-    assert "Вуз left the cache after" in run(*words)
+    assert "Вуз: moved to the direct API after" in run(*words)
     assert not UniversityRule.objects.exists()
 
 

@@ -112,7 +112,7 @@ def test_it_goes_by_http() -> None:
 
 def test_it_names_a_worker_that_is_not_running(redis: Redis) -> None:
     report = validate("--patience", "0.2")
-    assert report["error"].startswith("inbox: not processed within 0.2 s: is the inbox worker running?")
+    assert report["error"].startswith("inbox: not processed within 0.2 s; check that the inbox worker is running")
     assert (traces(), redis.keys("profile:user:*")) == (0, [])
 
 

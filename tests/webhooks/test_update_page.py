@@ -78,7 +78,7 @@ def test_the_reason_is_stored_in_english_and_translated() -> None:
     body = b'{"update_type": "bot_started", "user": {"user_id": 0}}'
     deep, strange = row(State.QUARANTINED, reason="the body is nested too deeply"), row(State.PENDING, body=body)
     with translation.override("ru"):
-        assert timeline_of(deep)[1].text == "тело вложено слишком глубоко"
+        assert timeline_of(deep)[1].text == "слишком глубокая вложенность JSON в теле события"
         interpret(strange)
     assert strange.reason == "invalid MAX user ID"
 

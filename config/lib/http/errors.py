@@ -84,7 +84,7 @@ class AlreadyExists(_Conflict):
 
 class JobRunning(_Conflict):
     default_code = "JOB_RUNNING"
-    default_detail = gettext_lazy("Another job is already running.")
+    default_detail = gettext_lazy("Another MAX ID search is already running.")
 
 
 class WaitsForApproval(_Conflict):

@@ -131,7 +131,7 @@ class FlagForm(ChangeRequestForm):
         rows = Flag.objects.filter(pk=self.instance.pk)
         expected = self.cleaned_data.get("expect_modified")
         if expected and not rows.filter(modified=expected).exists():
-            raise ChangeRefused(Message("Somebody else has changed the flag. Open the page again and check it."))
+            raise ChangeRefused(Message("Somebody else has changed the flag. Open the page again and check the flag."))
         return rows.filter(modified=expected) if expected else rows
 
     def clean_percent(self) -> str | None:

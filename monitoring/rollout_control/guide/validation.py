@@ -132,7 +132,7 @@ class Validation:
             if update is not None and update.state != State.PENDING:
                 break
             if time.perf_counter() - started > self.patience:
-                raise Failed(_("not processed within %g s: is the inbox worker running?") % self.patience)
+                raise Failed(_("not processed within %g s; check that the inbox worker is running") % self.patience)
             time.sleep(0.02)
         if update.state == State.SKIPPED and not is_collecting():
             raise Failed(_("collection is off: phase 2 is at 0%, or switched off"))
@@ -197,9 +197,9 @@ class Validation:
         if left:
             params = {"count": left, "id": self.user_id}
             raise Failed(
-                _("rows of the synthetic person %(id)s are left in the database and the cache: %(count)d") % params
+                _("data of the synthetic person %(id)s is left in PostgreSQL or Redis (entries: %(count)d)") % params
             )
-        return _("no rows of the synthetic person are left in the database and the cache")
+        return _("no data of the synthetic person is left in PostgreSQL or Redis")
 
     @transaction.atomic
     def _remove(self) -> None:

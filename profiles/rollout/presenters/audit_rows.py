@@ -103,7 +103,7 @@ def _recorded_rehearsal(row: ChangeRecord) -> str:
 def rehearsal(university: object, facts: Mapping[str, Any]) -> str:
     params = {"university": university, "out": number_format(facts["out_s"], 1)}
     params["total"] = number_format(facts["total_s"], 1)
-    return _("%(university)s left the cache after %(out)s s and was back after %(total)s s") % params
+    return _("%(university)s: moved to the direct API after %(out)s s, back to the cache after %(total)s s") % params
 
 
 _LINES: dict[str, Callable[[ChangeRecord], str]] = {
@@ -128,8 +128,8 @@ _FIELDS: dict[str, Promise] = {
     "expires_at": T("expires at"),
     "waits_for_gates": T("wait for the gates"),
     "hours": T("hours"),
-    "out_s": T("time until the university left the cache, s"),
-    "total_s": T("time until the university was back in the cache, s"),
+    "out_s": T("time until the direct API served the university, s"),
+    "total_s": T("time until the cache served the university again, s"),
     "out": T("removed from the cache"),
     "back": T("returned to the cache"),
     "remembered": T("before the emergency stop"),

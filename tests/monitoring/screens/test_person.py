@@ -99,7 +99,7 @@ def test_it_serves_a_partial_name_as_the_lookup_does(
     phases(100, 100, 100)
     add_profile("7", "Мария", None)
     reason = "the cache has only part of the name"
-    assert served() == f"The direct API would be asked for the full name; if it has none: Мария ({reason})."
+    assert served() == f"The name would be Мария ({reason}), unless the direct API returned a full name."
     settings.MAX_BOT_TOKEN = ""
     assert served() == f"A new employee would be named Мария: {reason}."
     add_profile("7", "Мария", "")
