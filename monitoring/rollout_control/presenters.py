@@ -71,7 +71,7 @@ class Condition:
 
 def _details(result: GateResult, may_see: Collection[int] | None) -> str:
     """Return the end of a gate's message: its figures, and the first few universities that the reader may see."""
-    figures = _("; the one compared most: %(figures)s") % {"figures": result.figures} if result.figures else ""
+    figures = _("; the one with most comparisons: %(figures)s") % {"figures": result.figures} if result.figures else ""
     return (figures if may_see is None else "") + _named(result.universities, may_see)
 
 

@@ -88,16 +88,16 @@ def refuse_criterion(flag: str, criterion: str) -> None:
         params = {"phase": phase_number(flag), "criterion": criterion}
         raise ChangeRefused(
             Message(
-                "Whether an employee is in phase %(phase)d depends only on the phone, not on “%(criterion)s”, chance or"
-                " cookies. Use the phase's percentage or a university rule.",
+                "Do not use “%(criterion)s”: whether an employee is in phase %(phase)d depends only on the phone. Use"
+                " the phase's percentage or a university rule.",
                 params,
             )
         )
     if flag in BUCKETED:
         raise ChangeRefused(
             Message(
-                "Whether “%(flag)s” applies to an employee depends only on the phone, not on “%(criterion)s”, chance or"
-                " cookies. Use its percentage.",
+                "Do not use “%(criterion)s”: whether “%(flag)s” applies to an employee depends only on the phone. Use"
+                " the flag's percentage.",
                 {"flag": flag, "criterion": criterion},
             )
         )
