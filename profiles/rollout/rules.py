@@ -106,7 +106,9 @@ def refuse_criterion(flag: str, criterion: str) -> None:
 def unreserved(name: str) -> str:
     """Return the name of a new flag or switch; raise ChangeRefused if the rollout itself uses the name."""
     if name in RESERVED:
-        raise ChangeRefused(Message("“%(name)s” controls the rollout. Choose another name.", {"name": name}))
+        raise ChangeRefused(
+            Message("The name “%(name)s” is reserved for the rollout. Choose another name.", {"name": name})
+        )
     return name
 
 

@@ -7,7 +7,7 @@ T = gettext_lazy
 # What an increase and a decrease of phases 1 to 4 do; the number of affected people is shown beside the text.
 _EFFECTS: tuple[tuple[Promise, Promise], ...] = (
     (
-        T("Everything is switched on, but all names still come from the direct API."),
+        T("The whole system is switched on, but all names still come from the direct API."),
         T("Employees whose names come from the cache move back to the direct API."),
     ),
     (
