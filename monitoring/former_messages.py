@@ -15,6 +15,21 @@ FORMER_MESSAGES = (
     _("%(n)d of %(wanted)d lookups through the cache since the resume"),
     _("no new alerts since the resume; older alerts still open: %(count)d"),
     _("no university has a conspicuous share of wrong names"),
+    _("Sentinel does not know a primary server"),
+    _("The emergency stop is on: only a resume ends it."),
+    _(
+        "PostgreSQL has not answered in time, so it is unknown whether the change was stored. Check before you repeat"
+        " it."
+    ),
+    _(
+        "PostgreSQL has returned to an older state: rollout revision %(revision)s, it was %(revision_before)s; last"
+        " erasure %(erasures)s, it was %(erasures_before)s"
+    ),
+    _(
+        "PostgreSQL has returned to an older state: rollout revision %(revision)s, it was %(revision_before)s; last"
+        " erasure %(erasures)s, it was %(erasures_before)s. Check the switches and repeat the erasures, as the runbook"
+        " describes."
+    ),
     _("updates arrive, the last one %(ago)s"),
     _("no evidence against the cache (n = %(n)s)"),
     _("TLS to %(host)s failed: set MAX_API_CA_BUNDLE to a file with its root certificate"),

@@ -29,7 +29,7 @@ _BY_CLASS = {
     "ProgrammingError": T("the database schema does not match this version"),
     **dict.fromkeys(("SSLError", "SSLCertVerificationError"), T("certificate not trusted")),
     "FileNotFoundError": T("certificate file not found"),
-    "MasterNotFoundError": T("Sentinel does not know a primary server"),
+    "MasterNotFoundError": T("Sentinel reports no primary server"),
     "JSONDecodeError": T("invalid response"),
     "BreakerOpen": T("too many failures, requests are paused for a few seconds"),
     "BusyLoadingError": T("still loading its data"),

@@ -118,8 +118,8 @@ def normalize(phone: str) -> str:
     if _E164.fullmatch(number):
         return number
     message = _(
-        "Enter a Russian phone number with +7 or 8 and all ten digits, or another one with + and its country code,"
-        " without an extension and without the 0 or 8 that is dialled only within the country."
+        "Enter a Russian phone number with +7 or 8 and all ten digits, or a foreign one with + and its country code."
+        " Leave out any extension and, in a foreign number, the 0 or 8 that is dialled only within the country."
     )
     raise ValueError(message)
 

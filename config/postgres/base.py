@@ -178,7 +178,7 @@ NOT_CONFIRMED = gettext_noop(
     "Stored on this server only: the standby has not confirmed the change, and a failover would lose it."
 )
 UNANSWERED = gettext_noop(
-    "PostgreSQL has not answered in time, so it is unknown whether the change was stored. Check before you repeat it."
+    "PostgreSQL did not answer in time, so it is unknown whether the change was stored. Check before you repeat it."
 )
 
 

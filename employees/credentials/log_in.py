@@ -114,7 +114,9 @@ class EnrolmentForm(CodeForm):
         code: str = self.cleaned_data["code"]
         self.step = second_factor.step_of(self.secret, code)
         if self.step is None:
-            raise ValidationError(_("The code does not match this key. Check the clock of the phone, and try again."))
+            raise ValidationError(
+                _("The code does not match this key. Check that the clock of your phone is right, and try again.")
+            )
         return code
 
 
@@ -280,7 +282,8 @@ class NewRecoveryCodesView(_Page, FormView):  # type: ignore[type-arg]
 class RemovalView(_Page, DeactivateTOTPView):
     title = gettext_lazy("Remove the second factor")
     text = gettext_lazy(
-        "Your sessions and tokens end. If your account needs a second factor, you set up a new one at the next log-in."
+        "Your sessions end, and your tokens stop working. If your account needs a second factor, you will set up a new"
+        " one at the next log-in."
     )
 
     def form_valid(self, form: forms.Form) -> HttpResponse:

@@ -215,7 +215,7 @@ def refuse(request: HttpRequest, reason: str, name: str = "") -> ImmediateHttpRe
         "deactivated": _("Your account is deactivated."),
         "name_taken": _("An account with your user name exists, but it has another e-mail address."),
         "no_account": _("You have no account here. Ask an administrator to create one with your e-mail address."),
-        "not_staff": _("Your account may not use the admin."),
+        "not_staff": _("Your account has no access to the admin site."),
         "provider_refused": _("The identity provider did not confirm who you are. Try again."),
         "provider_unavailable": _("The identity provider is unavailable. Log in with a password, or try again later."),
         "superuser": _("The account of a superuser cannot be linked by its e-mail address. Log in with your password."),

@@ -125,9 +125,9 @@ CHECKS: dict[Kind, Check] = {
     Kind.DATABASE_RESTORED: Check(
         "database_restored",
         T(
-            "PostgreSQL has returned to an older state: rollout revision %(revision)s, it was %(revision_before)s; "
-            "last erasure %(erasures)s, it was %(erasures_before)s. Check the switches and repeat the erasures, as "
-            "the runbook describes."
+            "PostgreSQL has returned to an older state: rollout revision %(revision)s (previously"
+            " %(revision_before)s), last erasure %(erasures)s (previously %(erasures_before)s). Check the switches and"
+            " repeat the erasures, as the runbook describes."
         ),
         _data(**{name: name for name in _COUNTERS}),
         _COUNTERS,

@@ -10,7 +10,7 @@ from monitoring.alerts.kinds import Kind
 
 STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.PROFILE_QUALITY_LOW: (
-        _("Open the page Name sources, and see which sources and universities have few names."),
+        _("Open the “Name sources” page, and see which sources and universities have few names."),
         _("If many profiles are stale, people are not messaging the bot: ask them to, or raise PROFILE_TTL."),
         _(
             "If many profiles have suddenly become empty, MAX may have changed the format of its updates: look at the"
@@ -18,12 +18,18 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
     ),
     Kind.WEBHOOK_ERROR_RATE_HIGH: (
-        _("Look at the reasons: on the page Inbox, filtered by the state quarantined, and on the page Dead letters."),
         _(
-            "If most updates have the same reason, MAX has changed the format of its updates, or a proxy alters the"
-            " bodies: correct that, then replay these updates. No update is lost."
+            "Look at the reasons: on the “Inbox” page, filtered by the state “quarantined”, and on the “Dead letters”"
+            " page."
         ),
-        _("If the bodies are random but came with a valid secret, somebody else knows the secret: replace it."),
+        _(
+            "If the reason is the same for most updates, MAX has changed the format of its updates, or a proxy alters"
+            " the request bodies: correct that, then replay these updates. No update is lost."
+        ),
+        _(
+            "If the request bodies are random data but came with a valid secret, somebody else knows the secret:"
+            " replace it."
+        ),
     ),
     Kind.CACHE_CONNECTION_FAILED: (
         _(
@@ -32,29 +38,32 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
         _("If Redis is not responding, start it, and check the address and the password in REDIS_URL."),
         _(
-            "If Redis refuses writes, the alert has the reason: a replica, too little memory, or a full disk. Point"
+            "If Redis refuses writes, the alert names the reason: a replica, too little memory, or a full disk. Point"
             " REDIS_URL to the primary, raise REDIS_MAXMEMORY, or free the disk."
         ),
-        _("If Redis will stay down for long, switch the profile cache off on the page Rollout."),
+        _("If Redis will be down for a long time, switch the profile cache off on the “Rollout” page."),
     ),
     Kind.CACHE_EVICTIONS_HIGH: (
-        _("See on the page Cache health how much memory Redis uses, and check that no other application fills it."),
+        _(
+            "On the “Cache health” page, see how much memory Redis uses, and check that no other application stores"
+            " data in Redis."
+        ),
         _("Raise REDIS_MAXMEMORY and restart Redis."),
     ),
     Kind.DATABASE_RESTORED: (
         _("Everything written after the backup has been lost, including any later emergency stop."),
         _(
-            "Check that the percentages and switches on the page Rollout are as they should be. If you do not know,"
+            "Check that the percentages and switches on the “Rollout” page are as they should be. If you are not sure,"
             " stop everything first."
         ),
-        _("Erase again the people who were erased after the backup was made."),
-        _("Revoke again the sessions, tokens and API keys that were revoked after the backup was made."),
+        _("Repeat every erasure that was made after the backup."),
+        _("Sessions, tokens and API keys that were revoked after the backup are valid again: revoke them once more."),
         _("Accept the restored state, as the runbook describes. The alert stays open until you do."),
     ),
     Kind.INBOX_LAG_HIGH: (
         _(
-            "Updates are stored safely, but names appear with a delay. Check on the overview whether an inbox worker "
-            "is running and processing is on."
+            "Updates are stored safely, but names appear with a delay. Check on the “Overview” page whether an inbox"
+            " worker is running and processing is on."
         ),
         _("If no inbox worker is running, start one. Its log shows why the previous one ended."),
         _(
@@ -67,8 +76,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
     ),
     Kind.DEAD_LETTERS: (
-        _("Open the page Dead letters: it groups the failed updates by error, with an example of each group."),
-        _("Fix the cause of an error, then replay its group."),
+        _("Open the “Dead letters” page: it groups the failed updates by error and shows an example of each group."),
+        _("Fix the cause of an error, then press “Replay this group” beside that error."),
         _("The alert resolves when all dead letters have been replayed, or 24 hours after the most recent one."),
     ),
     Kind.WEBHOOK_SILENT: (
@@ -79,29 +88,29 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
             " requests."
         ),
         _(
-            "Eight hours after the last successful delivery MAX unsubscribes the bot: then subscribe it again. MAX"
-            " repeats failed deliveries for days."
+            "MAX unsubscribes the bot eight hours after the last successful delivery; if this has happened, subscribe"
+            " the bot again. MAX repeats failed deliveries for several days."
         ),
     ),
     Kind.SUBSCRIPTION_LOST: (
         _("MAX sends no updates to this system: subscribe the bot again, as the runbook describes."),
         _(
-            "Find out why the subscription was lost: MAX unsubscribes a bot whose receiver has not answered 200 for 8"
-            " hours."
+            "Find out why the subscription was lost: MAX unsubscribes a bot if its webhook has not answered with 200"
+            " for 8 hours."
         ),
     ),
     Kind.SUBSCRIPTION_WRONG: (
         _("The alert lists what is wrong. To correct it, subscribe the bot again, as the runbook describes."),
         _(
-            "While the subscription is wrong, duplicate deliveries do no harm, but updates of a type that it lacks do"
-            " not arrive."
+            "While the subscription is wrong, updates may arrive twice, which does no harm, but updates of a type"
+            " missing from the subscription do not arrive."
         ),
     ),
     Kind.DIRECT_API_MISSING: (
         _("Check MAX_API_URL and MAX_API_USERS_PATH."),
         _(
             "If MAX offers you no direct API, names come only from the cache: move the rollout towards phase 4, and"
-            " mute the alert. The page Unresolved names lists the employees who are not in the cache."
+            " mute the alert. The “Unresolved names” page lists the employees who are not in the cache."
         ),
     ),
     Kind.SECRET_FAILURES: (
@@ -121,7 +130,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
         _(
             "If the application's name begins with directory-, the process belongs to this system; it may be a"
-            " migration. Wait if its state in the alert is active."
+            " migration. If the alert shows the process as active, wait."
         ),
         _(
             "In all other cases, end the process with the statement in the alert. The changes of its transaction are"
@@ -129,14 +138,15 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         ),
         _(
             "If the alert mentions a synchronous standby, start the standby, or remove it from"
-            " synchronous_standby_names and reload PostgreSQL. Until then, only log-ins, an emergency stop, a pause and"
-            " a step back succeed. Other changes fail after five seconds or more, and so do reads that the audit log"
-            " records. The changes are stored on this server, but a failover would lose them."
+            " synchronous_standby_names and reload PostgreSQL. Until then, only log-ins, an emergency stop, a pause"
+            " and a step back succeed. Other changes end with an error after five seconds or more, although they are"
+            " stored on this server; a failover would lose them. Reads that the audit log records fail in the same"
+            " way."
         ),
     ),
     Kind.ROLLOUT_HELD: (
         _(
-            "Read on the page Rollout whether the rollout is paused or stopped, and why. No phase can go up until the"
+            "See on the “Rollout” page whether the rollout is paused or stopped, and why. No phase can go up until the"
             " rollout is resumed."
         ),
         _(
@@ -152,14 +162,17 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
             "Look at the conflicts and at the people who got a name from the cache after the last step, and fix the"
             " cause."
         ),
-        _("Resume with a reason. A new monitored period starts: earlier breaches and comparisons no longer count."),
+        _(
+            "Press “Resume” and give a reason. A new monitored period starts: earlier breaches and comparisons no"
+            " longer count."
+        ),
     ),
     Kind.BACKFILL_FAILED: (
         _("Open the page of the backfill: it lists the failed batches with their errors."),
         _(
-            "Fix the cause, then retry the failed batches. Until then, the employees in these batches keep their old"
-            " names."
+            "Fix the cause, then press “Retry failed batches”. Until then, the employees in these batches keep their"
+            " old names."
         ),
-        _("To abandon the whole run, undo it: the previous names are restored."),
+        _("To give up the whole backfill, press “Restore previous names”."),
     ),
 }

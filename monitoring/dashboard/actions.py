@@ -88,7 +88,7 @@ class PlanForm(forms.Form):
     # Phase and percentages are plain text: the rules refuse invalid values, with the same message as elsewhere.
     phase = forms.CharField(label=T("Phase"), required=False, widget=forms.Select)
     waits_for_gates = forms.BooleanField(
-        label=T("Take each step as soon as its gates pass, but not before its time"), required=False
+        label=T("Take each step as soon as its gates pass, but not before its planned time"), required=False
     )
     hours = forms.CharField(label=T("Only in these hours of the day, such as 9-18"), required=False)
 

@@ -30,7 +30,7 @@ UNIVERSITIES_SHOWN = 50
 # The window of the comparisons that the gates count: since the last resume, but a week at most.
 COUNTED = "counted"
 WINDOWS = [
-    (COUNTED, gettext_lazy("7 days, but only since the last resume")),
+    (COUNTED, gettext_lazy("7 days, or since the last resume if that was later")),
     ("1", gettext_lazy("24 hours")),
     ("7", gettext_lazy("7 days")),
     ("30", gettext_lazy("30 days")),

@@ -52,7 +52,7 @@ def _phases(facts: Mapping[str, Any]) -> Iterator[str]:
     for number, percent in enumerate(facts["phases"], start=1):
         params = {"phase": number, "percent": _share(percent), "entry": _share(entry)}
         if number >= CACHE_FIRST:
-            sentence = _("Phase %(phase)d is at %(percent)s; a percentage of %(entry)s or more includes this phone.")
+            sentence = _("Phase %(phase)d is at %(percent)s; it includes this phone from %(entry)s upwards.")
             yield sentence % params
         elif percent < entry:
             yield _("Phase %(phase)d is at %(percent)s, so no later phase includes anybody.") % params

@@ -146,8 +146,8 @@ _ALL = (
               good=T("Redis answers"), bad=T("Redis is unavailable: %(error)s")),
     Indicator("database_restored", measurements.database_restored, **_NONE, critical=0,
               good=T("PostgreSQL has not returned to an older state"),
-              bad=T("PostgreSQL has returned to an older state: rollout revision %(revision)s, it was "
-                    "%(revision_before)s; last erasure %(erasures)s, it was %(erasures_before)s")),
+              bad=T("PostgreSQL has returned to an older state: rollout revision %(revision)s (previously"
+                  " %(revision_before)s), last erasure %(erasures)s (previously %(erasures_before)s)")),
     Indicator("evictions", measurements.evictions, "%", "<", EVICTIONS_ALLOWED,
               good=T("no significant evictions"), bad=T("Redis evicted %(share)s of the profiles in a day"),
               unknown=T("evictions: only one measurement so far"), param_names=("share", "limit")),

@@ -26,7 +26,7 @@ from profiles.rollout.rollout_settings import RolloutSettings
 
 T = gettext_lazy
 MEANINGS: tuple[Promise, ...] = (
-    T("Everything is deployed. Names come from the direct API."),
+    T("The whole system is deployed. Names come from the direct API."),
     T("Updates create profiles. Names come from the direct API and are compared with the names in the cache."),
     T("Names come from the cache, or from the direct API if the cache has no fresh full name."),
     T("Names come from the cache. The direct API is called only for people without a stored profile."),
@@ -71,7 +71,7 @@ class Condition:
 
 def _details(result: GateResult, may_see: Collection[int] | None) -> str:
     """Return the end of a gate's message: its figures, and the first few universities that the reader may see."""
-    figures = _("; the one compared most: %(figures)s") % {"figures": result.figures} if result.figures else ""
+    figures = _("; the one with most comparisons: %(figures)s") % {"figures": result.figures} if result.figures else ""
     return (figures if may_see is None else "") + _named(result.universities, may_see)
 
 
@@ -101,7 +101,7 @@ def conditions(
 
 def forced_past(row: ChangeRecord) -> str:
     """Return a text with the gates that a forced step ignores; an empty string for a step that is not forced."""
-    return _("forced, not passed: %(gates)s") % {"gates": failed_gates(row)} if row.is_forced else ""
+    return _("forced although gates did not pass: %(gates)s") % {"gates": failed_gates(row)} if row.is_forced else ""
 
 
 def failed_gates(row: ChangeRecord) -> str:

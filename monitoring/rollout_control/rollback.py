@@ -79,7 +79,7 @@ def verify(part: str) -> Iterator[str]:
     elif part == "monitoring":
         if is_monitored():
             raise NotVerified(_("the reports are still available"))
-        yield _("the reports answer 404, and the gates are inconclusive")
+        yield _("monitoring is off: the reports return 404, and the gates are inconclusive")
     else:
         yield _cache_is_out(part == "emergency")
     if part == "emergency":
@@ -141,7 +141,7 @@ def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
     denial = {"university_id": university_id, "phase": 3, "is_allowed": False}
     if UniversityRule.objects.in_force().filter(**denial).exists():
         name = {"university": university_name(university_id)}
-        raise ChangeRefused(Message("A rule already denies %(university)s: choose another university", name))
+        raise ChangeRefused(Message("A rule already excludes %(university)s: choose another university", name))
     started = time.perf_counter()
     # Reuse an expired rule, which stays stored: there can be only one rule of this kind.
     rule = UniversityRule.objects.filter(**denial).first() or UniversityRule(**denial)
@@ -151,7 +151,7 @@ def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
         changes.apply(replace(request, action=Action.SCOPE, rule=rule))
         forget_state()
         if decide(PROBE_PHONE, university_id).stage >= 3:
-            raise NotVerified(_("names at the university would still come from the cache"))
+            raise NotVerified(_("the change has no effect: names at the university still come from the cache"))
         await_convergence()
         out_s = time.perf_counter() - started
     finally:

@@ -95,8 +95,8 @@ def status() -> Iterable[Any]:
     waiting = Approval.objects.waiting().count()
     if waiting:
         yield ngettext(
-            "%(n)d change waits for approval by a second person",
-            "%(n)d changes wait for approval by a second person",
+            "%(n)d change is waiting for approval by a second person",
+            "%(n)d changes are waiting for approval by a second person",
             waiting,
         ) % {"n": waiting}
 

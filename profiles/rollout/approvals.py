@@ -56,7 +56,7 @@ class ApprovalNeeded(ChangeRefused):
         if self.approval is None:
             return ""
         params = {"id": self.approval.pk, "until": times.text(self.approval.expires_at, has_seconds=False)}
-        return _("Request %(id)s waits for approval until %(until)s.") % params
+        return _("Request %(id)s is waiting for approval until %(until)s.") % params
 
     def store(self) -> None:
         """Store the request, unless the same person's request for the same change is already waiting.
@@ -97,7 +97,7 @@ def needs_approval(request: ChangeRequest, result: ChangeResult) -> bool:
 
 def refuse_own(request: ChangeRequest, approver: Approver) -> None:
     if request.is_by(approver):
-        raise ChangeRefused(Message("Nobody can approve their own request: a second person has to."))
+        raise ChangeRefused(Message("You cannot approve your own request: a second person has to approve it."))
 
 
 def _admits_more(before: RolloutSettings, after: RolloutSettings) -> bool:

@@ -34,7 +34,7 @@ def steps_of(request: ChangeRequest, revision: int) -> list[Plan]:
         raise ChangeRefused(Message("A plan needs at least one step."))
     for (percent, due_at), (later, later_due_at) in zip(request.steps, request.steps[1:], strict=False):
         if later <= percent or later_due_at < due_at or (later_due_at == due_at and not request.waits_for_gates):
-            raise ChangeRefused(Message("Each step of a plan must be higher and later than the one before it."))
+            raise ChangeRefused(Message("Each step needs a higher percentage and a later time than the one before."))
     if request.hours and request.hours[0] == request.hours[1]:
         raise ChangeRefused(Message("The hours must begin and end at different times."))
     from_hour, until_hour = request.hours or (None, None)

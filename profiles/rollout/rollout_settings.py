@@ -49,7 +49,7 @@ class RolloutSettings:
     def refuse_raise(self) -> None:
         """Raise RolloutHeld if the rollout is paused or the emergency stop is latched; call this for every increase."""
         if self.is_latched:
-            raise RolloutHeld(Message("The emergency stop is on: only a resume ends it."))
+            raise RolloutHeld(Message("The emergency stop is on until somebody resumes the rollout."))
         if self.held_for:
             params = {"why": self.held_for}
             raise RolloutHeld(Message("The rollout is paused (%(why)s): resume it first.", params))

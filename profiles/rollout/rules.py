@@ -88,16 +88,16 @@ def refuse_criterion(flag: str, criterion: str) -> None:
         params = {"phase": phase_number(flag), "criterion": criterion}
         raise ChangeRefused(
             Message(
-                "Whether an employee is in phase %(phase)d depends only on the phone, not on “%(criterion)s”, chance or"
-                " cookies. Use the phase's percentage or a university rule.",
+                "Do not use “%(criterion)s”: whether an employee is in phase %(phase)d depends only on the phone. Use"
+                " the phase's percentage or a university rule.",
                 params,
             )
         )
     if flag in BUCKETED:
         raise ChangeRefused(
             Message(
-                "Whether “%(flag)s” applies to an employee depends only on the phone, not on “%(criterion)s”, chance or"
-                " cookies. Use its percentage.",
+                "Do not use “%(criterion)s”: whether “%(flag)s” applies to an employee depends only on the phone. Use"
+                " the flag's percentage.",
                 {"flag": flag, "criterion": criterion},
             )
         )
@@ -106,7 +106,9 @@ def refuse_criterion(flag: str, criterion: str) -> None:
 def unreserved(name: str) -> str:
     """Return the name of a new flag or switch; raise ChangeRefused if the rollout itself uses the name."""
     if name in RESERVED:
-        raise ChangeRefused(Message("“%(name)s” controls the rollout. Choose another name.", {"name": name}))
+        raise ChangeRefused(
+            Message("The name “%(name)s” is reserved for the rollout. Choose another name.", {"name": name})
+        )
     return name
 
 

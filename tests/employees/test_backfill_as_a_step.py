@@ -103,7 +103,7 @@ def test_a_held_rollout_holds_it_in_the_same_words() -> None:
 @pytest.mark.usefixtures("_people", "superadmin")
 def test_an_emergency_stop_refuses_it_in_the_same_words() -> None:
     change("emergency")
-    assert {start(reason="r") for start in SURFACES} == {"The emergency stop is on: only a resume ends it."}
+    assert {start(reason="r") for start in SURFACES} == {"The emergency stop is on until somebody resumes the rollout."}
     assert not BackfillRun.objects.exists()
 
 

@@ -56,10 +56,13 @@ def test_it_works(admin: Client, fired: Alert) -> None:
     assert '<b class="s-number">2</b>' in page
     assert '<b class="s-number">≤ 0</b>' in page
     assert page.count("<polyline") == page.count("<line ") == 1
-    assert "Fix the cause of an error, then replay its group." in page
+    assert "Fix the cause of an error, then press “Replay this group” beside that error." in page
     assert f'href="{DEAD_LETTERS}"' in page
     admin.cookies["django_language"] = "ru"
-    assert "Устраните причину ошибки и обработайте её группу повторно." in admin.get(path(fired)).content.decode()
+    assert (
+        "Устраните причину ошибки, затем нажмите «Обработать эту группу повторно» рядом с этой ошибкой."
+        in admin.get(path(fired)).content.decode()
+    )
 
 
 @pytest.mark.long

@@ -170,7 +170,9 @@ def test_pages_name_the_universities_that_the_reader_may_see(all_green: None) ->
     def shown(may_see: set[int] | None) -> str:
         return next(one.message for one in conditions(evaluation, may_see=may_see) if one.gate == "universities")
 
-    figures = ": 7; the one compared most: agreement ≤ 18.2% (upper bound), conflicts ≥ 81.8% (lower bound), n = 30"
+    figures = (
+        ": 7; the one with most comparisons: agreement ≤ 18.2% (upper bound), conflicts ≥ 81.8% (lower bound), n = 30"
+    )
     assert shown(None).endswith(f"{figures}; among them: Bauman, Gubkin, Lomonosov, Mendeleev, Pirogov and 2 more")
     assert shown({made[3].pk}) == "universities with wrong cached names: 7; among them: Mendeleev"
     assert shown(set()) == "universities with wrong cached names: 7"

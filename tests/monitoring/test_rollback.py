@@ -190,7 +190,7 @@ def test_an_expired_rule_is_no_denial(phases: Phases) -> None:
     University.objects.create(pk=7, name="Вуз")
     words = ("rollback", "emergency", "--rehearse", "--university", "7", "--reason", "drill")
     rule = UniversityRule.objects.create(university_id=7, reason="r", expires_at=timezone.now() + timedelta(hours=1))
-    with pytest.raises(CommandError, match="A rule already denies Вуз"):
+    with pytest.raises(CommandError, match="A rule already excludes Вуз"):
         run(*words)
     UniversityRule.objects.filter(pk=rule.pk).update(expires_at=timezone.now() - timedelta(hours=1))
     assert "Вуз: moved to the direct API after" in run(*words)
@@ -205,7 +205,7 @@ def test_an_emergency_pauses_the_backfill_and_a_resume_leaves_it_paused(phases: 
     assert f"backfill {started.pk} is paused" in run("rollback", "emergency", "--reason", "wrong names")
     paused = BackfillRun.objects.get()
     assert (paused.status, paused.paused_because) == ("paused", "wrong names")
-    with pytest.raises(CommandError, match="The emergency stop is on: only a resume ends it"):
+    with pytest.raises(CommandError, match="The emergency stop is on until somebody resumes the rollout"):
         run("backfill", "resume")
     assert "stays paused (wrong names)" in run("rollout", "resume", "--reason", "right names")
     assert BackfillRun.objects.get().status == "paused"

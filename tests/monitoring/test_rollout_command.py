@@ -163,7 +163,7 @@ def test_the_command_and_the_page_explain_a_stage_in_the_same_sentences(
             # A person in stage 2 or 3 waits for the next phase; stages 0 and 1 wait for phases that include everybody.
             for number in range(3, min(stage + 1, 4) + 1) if stage >= 2 else ():
                 params = {"phase": number, "percent": percentage(Decimal(percents[number - 1])), "entry": entry}
-                msgid = "Phase %(phase)d is at %(percent)s; a percentage of %(entry)s or more includes this phone."
+                msgid = "Phase %(phase)d is at %(percent)s; it includes this phone from %(entry)s upwards."
                 sentence = " ".join((gettext(msgid) % params).split())
                 assert sentence in output
                 assert sentence in shown
@@ -286,7 +286,7 @@ def test_history_shows_what_was_forced(phases: Phases) -> None:
     run("rollout", "advance", "--reason", "the fair", "--force", "--by", "olga")
     output = run("rollout", "history", "--limit", 1)
     assert "olga" in output
-    assert "forced, not passed" in output
+    assert "forced although" in output
     assert "olga" not in run("rollout", "history", "--limit", 0)
 
 

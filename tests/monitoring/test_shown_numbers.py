@@ -146,10 +146,10 @@ def test_the_preview_says_what_the_phase_does(people: list[Employee], phases: Ph
     phases(100, 100, 100)
     assert total(4, 100) == 20
     text = operator.get("/admin/steer/4/preview/?percent=1").content.decode()
-    assert "Employees who lose the fallback" in text
+    assert "Employees who lose the fallback to the direct API" in text
     out = io.StringIO()
     call_command("rollout", "preview", "--phase", "4", "--percent", "100", stdout=out)
-    assert "Employees who lose the fallback: 20; " in " ".join(out.getvalue().split())
+    assert "Employees who lose the fallback to the direct API: 20; " in " ".join(out.getvalue().split())
     # Phase 2 takes the deeper phases with it.
     assert total(2, 0) == 20
 

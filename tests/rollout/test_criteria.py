@@ -25,8 +25,8 @@ from tests.conftest import Phases
 pytestmark = pytest.mark.django_db
 NAME = "new_page"
 MESSAGE = (
-    "Whether an employee is in phase 3 depends only on the phone, not on “{}”, chance or cookies. Use the phase's"
-    " percentage or a university rule."
+    "Do not use “{}”: whether an employee is in phase 3 depends only on the phone. Use the phase's percentage or a"
+    " university rule."
 )
 
 
@@ -149,7 +149,7 @@ def test_a_bucketed_flag_refuses_it(phases: Phases, name: str) -> None:
     for criterion in Flag.CRITERIA:
         flag = Flag.objects.get(name=name)
         setattr(flag, criterion, "ru" if criterion == "languages" else True)
-        with pytest.raises(ChangeRefused, match=f"“{criterion}”, chance or cookies"):
+        with pytest.raises(ChangeRefused, match=f"“{criterion}”: whether"):
             flag.save()
         assert (Rollout.current().revision, Change.objects.count()) == before, criterion
         assert not getattr(Flag.objects.get(name=name), criterion)
@@ -169,7 +169,7 @@ def test_a_phase_refuses_users_and_groups_from_both_sides(phases: Phases) -> Non
         assert str(refused.value) == MESSAGE.format(field)
     with translation.override("ru"):
         assert str(refused.value) == (
-            "Входит ли сотрудник в фазу 3, зависит только от его телефона, а не от «groups», случая или cookie. "
+            "Не используйте «groups»: входит ли сотрудник в фазу 3, зависит только от его телефона. "
             "Задайте процент фазы или правило для вуза."
         )
 
@@ -181,7 +181,7 @@ OPTIONS = ("--superusers", "--staff", "--authenticated", "--testing", "--rollout
 def test_the_command_refuses_it_for_a_bucketed_flag(phases: Phases, name: str) -> None:
     phases(100, 100, 25)
     for option in OPTIONS:
-        with pytest.raises(CommandError, match=f"“{option.partition('=')[0]}”, chance or cookies"):
+        with pytest.raises(CommandError, match=f"“{option.partition('=')[0]}”: whether"):
             call_command("waffle_flag", name, "--percent", "5", option, "--reason", "r")
         assert Flag.objects.get(name=PHASES[2]).percent == 25, option
 

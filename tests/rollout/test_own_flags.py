@@ -101,7 +101,7 @@ def test_a_name_of_the_rollout_is_refused(root: Client, page: str, is_there: boo
             rows.filter(name=name).update(name="other")
         had = rows.count()
         refused = add(root, page, name=f" {name} ", active="on", everyone="true", percent="100", reason="r")
-        assert f"“{name}” controls the rollout. Choose another name." in refused
+        assert f"The name “{name}” is reserved for the rollout. Choose another name." in refused
         assert rows.count() == had
         rows.filter(name="other").update(name=name)
 

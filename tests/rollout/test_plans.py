@@ -199,7 +199,7 @@ def test_two_controllers_take_a_step_once(gates: Gates) -> None:
 )
 def test_steps_are_in_order(gates: Gates, steps: list[tuple[int, int]]) -> None:
     now = timezone.now()
-    with pytest.raises(ChangeRefused, match="higher and later"):
+    with pytest.raises(ChangeRefused, match="higher percentage and a later time"):
         change("plan", phase=3, steps=[(percent, now + timedelta(hours=hour)) for percent, hour in steps])
     with pytest.raises(ChangeRefused, match="at least one step"):
         change("plan", phase=3, steps=[])

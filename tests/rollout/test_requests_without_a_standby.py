@@ -358,7 +358,7 @@ def test_a_request_for_approval_is_one(
         with commits_within(PATIENCE, site):
             page = site.admin.post("/admin/rollout/universityrule/add/", rule, follow=True).content.decode()
         assert HERE_ONLY in page
-        assert "waits for approval until" in page
+        assert "is waiting for approval until" in page
     with without_standby():
         change("pause")
     # A form that is refused stores nothing.

@@ -148,7 +148,7 @@ def state() -> tuple[Any, ...]:
 
 
 NUMBER = "A percentage must be a number from 0 to 100 with at most two decimals."
-LATCHED = "The emergency stop is on: only a resume ends it."
+LATCHED = "The emergency stop is on until somebody resumes the rollout."
 
 
 def nothing() -> None:

@@ -245,7 +245,7 @@ def stop_and_resume(recording: Recording) -> None:
     recording.run("rollback emergency --by olga --reason 'me too'")
     recording.run(
         "waffle_flag phase3_cache_first --percent 10 --reason 'back to work'",
-        refused="only a resume ends it",
+        refused="until somebody resumes the rollout",
     )
     recording.people.write(range(50))
     waiting = InboxUpdate.objects.filter(state=State.PENDING).count()

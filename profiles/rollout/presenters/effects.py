@@ -7,7 +7,7 @@ T = gettext_lazy
 # What an increase and a decrease of phases 1 to 4 do; the number of affected people is shown beside the text.
 _EFFECTS: tuple[tuple[Promise, Promise], ...] = (
     (
-        T("Everything is switched on, but all names still come from the direct API."),
+        T("The whole system is switched on, but all names still come from the direct API."),
         T("Employees whose names come from the cache move back to the direct API."),
     ),
     (
@@ -22,15 +22,21 @@ _EFFECTS: tuple[tuple[Promise, Promise], ...] = (
         T("These employees move back to the direct API."),
     ),
     (
-        T("These employees lose the fallback: the direct API is called only for people without a profile."),
-        T("The fallback is restored for these employees: the direct API is called again for stale and partial names."),
+        T(
+            "The direct API is no longer the fallback for these employees: it is called only for people without a"
+            " profile."
+        ),
+        T(
+            "The direct API is the fallback for these employees again: it is called if the cached name is stale or"
+            " partial."
+        ),
     ),
 )
 _PEOPLE: tuple[tuple[Promise, Promise], ...] = (
     (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
     (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
     (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
-    (T("Employees who lose the fallback"), T("Employees whose fallback is restored")),
+    (T("Employees who lose the fallback to the direct API"), T("Employees who regain the fallback to the direct API")),
 )
 
 

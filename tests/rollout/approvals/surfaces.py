@@ -24,7 +24,7 @@ from tests.conftest import client_of
 from tests.rollout.changing import request
 
 NEEDED = "A second person has to approve this change."
-OWN = "Nobody can approve their own request: a second person has to."
+OWN = "You cannot approve your own request: a second person has to approve it."
 
 
 def browser(user: str = "root") -> Client:

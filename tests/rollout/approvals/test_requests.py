@@ -128,7 +128,7 @@ def test_pages_and_commands_show_who_waits(second: User) -> None:
     assert "No changes are waiting for approval." in empty
     approval = asked()
     home = browser("second").get("/admin/").content.decode()
-    assert "1 change waits for approval by a second person." in home
+    assert "1 change is waiting for approval by a second person." in home
     page = browser("second").get("/admin/rollout/").content.decode()
     assert f"/admin/approvals/{approval.pk}/" in page
     assert "the fair opens" in page
@@ -142,7 +142,7 @@ def test_pages_and_commands_show_who_waits(second: User) -> None:
     call_command("rollout", "approvals", stdout=out)
     call_command("rollout", "status", stdout=out)
     assert "the fair opens" in out.getvalue()
-    assert "1 change waits for approval by a second person" in out.getvalue()
+    assert "1 change is waiting for approval by a second person" in out.getvalue()
     [listed] = api("second").get("/monitoring/rollout/approvals").json()
     assert (listed["id"], listed["by"], listed["reason"]) == (approval.pk, "root", "the fair opens")
     assert "5%" in listed["what"]

@@ -151,7 +151,7 @@ def test_every_surface_refuses_in_the_same_words(
         change("pause")
     if surfaces is FORCED:
         monkeypatch.setattr(changes, "_gate_checks", [lambda *_: REFUSED])
-    notice = re.compile(r" Request \d+ waits for approval until .+ (?:UTC|MSK)\.")
+    notice = re.compile(r" Request \d+ is waiting for approval until .+ (?:UTC|MSK)\.")
     answers, before = {}, state()
     for surface, ask in surfaces.items():
         with transaction.atomic():
