@@ -40,7 +40,10 @@ class NotRead(Exception):
 
 
 class Intake:
-    """Read bodies, together of at most ``largest_total`` bytes; ``held`` is the number of bytes not yet released."""
+    """Read request bodies whose total size is at most ``largest_total`` bytes.
+
+    ``held`` is the number of bytes read and not yet released.
+    """
 
     def __init__(self, largest_total: int) -> None:
         self.held, self.largest_total = 0, largest_total

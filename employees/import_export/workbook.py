@@ -127,7 +127,7 @@ class Workbook:
                 yield self._names[relation.id], self._rows(relation.path)
 
     def _stream(self, path: str, start: Start, end: End = _ignore) -> Iterator[None]:
-        """Parse a file of the workbook in steps; yield after each step for the caller to process the parsed data."""
+        """Parse a file of the workbook chunk by chunk; yield after each chunk, so that the caller can process it."""
         try:
             with self._archive.open(self._parts[path.lower()]) as part:
                 yield from stream(part, start, end, self._budget)
@@ -141,7 +141,7 @@ class Workbook:
             raise _damaged() from error
 
     def _parse(self, path: str, start: Start, end: End = _ignore) -> None:
-        for _step in self._stream(path, start, end):
+        for _chunk in self._stream(path, start, end):
             pass
 
     def _relations(self, path: str) -> list[_Relation]:
@@ -212,7 +212,7 @@ class Workbook:
 
     def _rows(self, path: str) -> Iterator[Row]:
         reader = _SheetReader(self._strings, self._dates, self._widths)
-        for _step in self._stream(path, reader.start, reader.end):
+        for _chunk in self._stream(path, reader.start, reader.end):
             yield from reader.finished
             reader.finished.clear()
         if reader.merged:
@@ -245,7 +245,7 @@ class _Runs:
 
 
 class _SheetReader:
-    """Collect in ``finished`` the rows that have a filled cell; the caller empties this list after each step."""
+    """Collect in ``finished`` the rows that have a filled cell; the caller empties the list after each chunk of XML."""
 
     def __init__(self, strings: list[str], dates: frozenset[int], widths: dict[int, int | None]) -> None:
         self.finished: list[Row] = []

@@ -89,10 +89,7 @@ def _deepest(percents: Mapping[str, Decimal]) -> int:
 
 
 def _check_tripwires(phase: int) -> list[str]:
-    """Check the tripwires of the last active phase and store the result.
-
-    Pause or roll back after three failures in a row.
-    """
+    """Check the last active phase's tripwires and store the result; pause or roll back at three failures in a row."""
     # Read the time and the rollout first: breaches that are found during a resume must count as from before the resume.
     at, rollout = timezone.now(), Rollout.current()
     row = {"at": at, "gate": TRIPWIRE}

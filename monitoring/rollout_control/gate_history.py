@@ -34,7 +34,11 @@ class GateHistory:
 
 
 def history(evaluation: Evaluation) -> dict[str, GateHistory]:
-    """Return each gate's history since the last resume, at most HOURS: its indicator's readings, or stored checks."""
+    """Return the history and the forecast of each gate, by gate.
+
+    The history begins at the last resume, at most HOURS ago. It consists of the indicator's readings or, for a gate
+    without an indicator, of its stored checks.
+    """
     now = timezone.now()
     since = max(now - HOURS, monitored_since(HOURS))
     results = {result.gate: result for result in evaluation.results}

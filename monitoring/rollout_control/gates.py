@@ -1,6 +1,6 @@
 """The gates: the conditions for entering a phase, raising its percentage and staying in it (docs/reference/rollout.md).
 
-Most gates pass while an indicator is within its limit. The gates about the step itself have functions in this module.
+Most gates pass while an indicator is within its limit; those without an indicator are functions in this module (OWN).
 """
 
 import math

@@ -67,10 +67,7 @@ def _answered() -> Iterator[None]:
 
 
 def verify(part: str) -> Iterator[str]:
-    """Check that the rollback of a part is in force; yield a line for each check that passes.
-
-    Raise NotVerified if a check fails.
-    """
+    """Check that a part's rollback is in force: yield a line for each passed check; raise NotVerified if one fails."""
     forget_state()
     if part == "webhook":
         if is_processing():

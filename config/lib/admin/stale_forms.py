@@ -24,7 +24,7 @@ else:
 class ShownValues(forms.HiddenInput):
     """A hidden input with the originally shown value of a field that has several inputs or choices.
 
-    Browsers send nothing for an empty choice, but always send this input.
+    If no option of a multiple-choice field is selected, browsers send nothing for the field; this input is always sent.
     """
 
     def __init__(self, visible: forms.Widget) -> None:
