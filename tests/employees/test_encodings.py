@@ -75,7 +75,7 @@ def read(content: bytes) -> str | None:
     try:
         return decode(content)
     except UndecodableFile as error:
-        assert "Save the file as “CSV UTF-8”" in str(error)  # noqa: PT017
+        assert "Save it as “CSV UTF-8”" in str(error)  # noqa: PT017
         return None
 
 

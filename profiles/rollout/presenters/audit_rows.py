@@ -91,7 +91,7 @@ def planned_step(phase: int, percent: Decimal | str, due_at: datetime, *, waits_
 def hours(start: int, end: int) -> str:
     """Return the hours of a plan as text; they are in the site's time zone, not in the reader's."""
     params = {"start": f"{start}:00", "end": f"{end}:00", "zone": times.zone()}
-    return _("only from %(start)s to %(end)s (%(zone)s)") % params
+    return _("only from %(start)s to %(end)s %(zone)s") % params
 
 
 def _recorded_rehearsal(row: ChangeRecord) -> str:

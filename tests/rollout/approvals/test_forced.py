@@ -16,7 +16,7 @@ from profiles.rollout.phases import PHASES
 from tests.rollout.approvals.surfaces import NEEDED, api, browser, by_screen, posted
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "_waits")]
-REFUSED, FORCED = "so this step will be refused", "The step is forced"
+REFUSED, FORCED = "so this step will be refused", "requested in spite of this"
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_while_the_rollout_is_paused_no_approval_takes_the_step(second: User, fo
 def test_the_list_of_requests_shows_it(forced: Approval) -> None:
     out = io.StringIO()
     call_command("rollout", "approvals", stdout=out)
-    assert "(forced, not" in out.getvalue()
+    assert "gates did not pass: Agreement" in out.getvalue()
     assert "Agreement" in out.getvalue()
 
 
