@@ -49,7 +49,9 @@ def test_it_works(employee: Employee, who: tuple[str, str]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("language", "words"), [("ru", "сведения о человеке"), ("en", "stored about this person")])
+@pytest.mark.parametrize(
+    ("language", "words"), [("ru", "хранится об этом человеке"), ("en", "stored about this person")]
+)
 def test_it_writes_a_page_to_read(employee: Employee, tmp_path: Path, language: str, words: str) -> None:
     file = tmp_path / "person.html"
     printed = run("--phone", PHONE, "--format", "html", "--language", language, "--output", str(file))

@@ -156,7 +156,7 @@ def test_the_outcome_of_a_plan_is_translated(phases: Phases, language: str) -> N
         change("resume", by="t", reason="r")
     begins = {
         "en": ["Phase 3 is held at 25%:", "The rollout is paused (r)", "Cancelled by an emergency"],
-        "ru": ["Фаза 3 остаётся на 25 %:", "Переход приостановлен (r)", "Отменён аварийной"],
+        "ru": ["Фаза 3 остаётся на 25 %:", "Переход приостановлен (r)", "Отменён из-за аварийной"],
     }
     for plan, russian, text in zip(outcomes, begins["ru"], begins[language], strict=True):
         assert plan.text.startswith(text)

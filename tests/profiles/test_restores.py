@@ -71,7 +71,7 @@ def test_it_works(backup: None, redis: Redis) -> None:
         "erasures": 0,
         "erasures_before": now["erasures"],
     }
-    assert f"rollout revision {now['revision'] - 1}, it was {now['revision']}" in alert.text
+    assert f"rollout revision {now['revision'] - 1} (previously {now['revision']})" in alert.text
     assert f"revision: {now['revision'] - 1}, before: {now['revision']}" in accept("--dry-run")
     assert rounds.measure([KIND])[KIND].level == "critical"
     assert "Accepted" in accept()
