@@ -57,7 +57,7 @@ def agreed() -> datetime | None:
 def is_older(field: str, age: timedelta) -> Q:
     """Return the condition that the time in a column is older than ``age``, for rows that are to be deleted.
 
-    If the clocks do not agree, the condition is true for no row.
+    If PostgreSQL's clock and this host's differ by more than an hour, the condition is true for no row.
     """
     now = agreed()
     return Q((f"{field}__lt", now - age)) if now else Q(pk__in=[])

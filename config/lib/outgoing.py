@@ -105,7 +105,10 @@ def connect(
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Read from a socket until ``ends_at``; by default, the timeout restarts with every read."""
+    """Read from a socket, and raise TimeoutError after ``ends_at``.
+
+    A socket's own timeout would start again with every read.
+    """
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase, ends_at: float) -> None:
         self._sock, self._raw, self._ends_at = sock, raw, ends_at

@@ -189,10 +189,10 @@ class _OpenQuotes:
             return False
 
     def _is_note(self, line: _Line, own: int) -> bool:
-        """Return whether the line is a note rather than a row.
+        """Return whether a line inside a multi-line cell is a note rather than a swallowed row.
 
-        A note consists only of a phone, has text in place of the phone, or has digits in a name. A line in the cell of
-        a name is never a note. ``own`` is the number of parts that the line has in its first cell.
+        A note is only a phone, has text in the phone's column, or has digits in a name's column; it never begins in a
+        name's cell. ``own`` is the number of delimited parts of the line that belong to the cell in which it begins.
         """
         if self._columns[line[0][0]].endswith("name"):
             return False

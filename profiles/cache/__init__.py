@@ -69,7 +69,7 @@ class CacheError(Exception):
 
 
 class OtherServer(CacheError):
-    """Raised when a change has reached a server or a generation whose entries are not served."""
+    """Raised when Redis has executed a write, but on a server or in a cache generation whose entries are not served."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,10 @@ vars(unfold_list)["add_preserved_filters"] = _with_filters
 
 @cache
 def _checkbox(language: str) -> tuple[SafeString, SafeString]:
-    """Return the HTML of a row's checkbox before and after the value; the label is in the active language."""
+    """Return the HTML of a row's checkbox before and after the value.
+
+    ``language`` must be the active language, in which the label is rendered; it is only the key of the cache.
+    """
     before, _value, after = unfold.checkbox.render(ACTION_CHECKBOX_NAME, "the value").partition("the value")
     return SafeString(before), SafeString(after)
 
