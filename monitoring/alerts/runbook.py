@@ -10,7 +10,10 @@ from monitoring.alerts.kinds import Kind
 
 STEPS: dict[Kind, tuple[Promise, ...]] = {
     Kind.PROFILE_QUALITY_LOW: (
-        _("Open the “Name sources” page, and see which sources and universities have few names."),
+        _(
+            "Open the “Name sources” page, and see which sources provide few names and at which universities many names"
+            " are unknown."
+        ),
         _("If many profiles are stale, people are not messaging the bot: ask them to, or raise PROFILE_TTL."),
         _(
             "If many profiles have suddenly become empty, MAX may have changed the format of its updates: look at the"
@@ -88,8 +91,8 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
             " requests."
         ),
         _(
-            "MAX unsubscribes the bot eight hours after the last successful delivery; if this has happened, subscribe"
-            " the bot again. MAX repeats failed deliveries for several days."
+            "If the webhook has not answered with 200 for eight hours, MAX unsubscribes the bot; if this has happened,"
+            " subscribe the bot again. MAX repeats failed deliveries for several days."
         ),
     ),
     Kind.SUBSCRIPTION_LOST: (
