@@ -270,7 +270,10 @@ def _is_known(heading: str) -> bool:
 
 
 def _is_known_in_part(heading: str) -> bool:
-    """Return whether the heading is a combined one: “Phone;personal”, for example, means the same as “Phone”."""
+    """Return whether the heading contains a delimiter and denotes the same column as one of its parts.
+
+    For example, “Phone;personal” denotes the same column as “Phone”.
+    """
     parts = re.split(f"[{_DELIMITERS}]", heading)
     return len(parts) > 1 and column_of(heading) in map(column_of, filter(None, parts))
 

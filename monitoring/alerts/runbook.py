@@ -136,15 +136,15 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
             " migration. If the alert shows the process as active, wait."
         ),
         _(
-            "In all other cases, end the process with the statement in the alert. The changes of its transaction are"
-            " rolled back."
+            "In all other cases, run the statement shown in the alert to end the process. The changes of its"
+            " transaction are rolled back."
         ),
         _(
             "If the alert mentions a synchronous standby, start the standby, or remove it from"
             " synchronous_standby_names and reload PostgreSQL. Until then, only log-ins, an emergency stop, a pause"
             " and a step back succeed. Other changes end with an error after five seconds or more, although they are"
-            " stored on this server; a failover would lose them. Reads that the audit log records fail in the same"
-            " way."
+            " stored on this server; a failover would lose them. Reads that are recorded in the audit log also end"
+            " with an error."
         ),
     ),
     Kind.ROLLOUT_HELD: (

@@ -97,7 +97,7 @@ class PlanForm(forms.Form):
         self.fields["phase"].widget.choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]
         self.initial["phase"] = rules.phase_number(changes.next_phase())
         # The current time shows the time zone, which the browser's date field does not.
-        due_at = _("Date and time (now it is %(now)s)") % {"now": times.clock(timezone.now())}
+        due_at = _("Date and time (it is now %(now)s)") % {"now": times.clock(timezone.now())}
         for name in _SUFFIXES:
             widget = forms.DateTimeInput({"type": "datetime-local"})
             self.fields[f"percent{name}"] = forms.CharField(

@@ -261,9 +261,9 @@ class DuplicateDelivery(models.Model):
 class Replay(models.Model):
     """An audit record of a replay: who put which updates back into the queue, when and why.
 
-    The replayed updates get ``queued_at`` as the time of their next attempt; until that attempt, they are found by it.
-    ``queued_at`` is None for replays made by an earlier release and for cancellations. A trigger prevents changes to
-    the rows of this table.
+    The replayed updates get ``queued_at`` as the time of their next attempt. Until that attempt, this value identifies
+    them. ``queued_at`` is None for replays made by an earlier release and for cancellations. A trigger prevents changes
+    to the rows of this table.
     """
 
     at = models.DateTimeField(_("time"), auto_now_add=True)

@@ -63,7 +63,10 @@ def redis_commands(names: Sequence[str]) -> AbstractContextManager[Any]:
 
 
 def continued(name: str) -> AbstractContextManager[Any]:
-    """Return the span of work that an earlier request has queued, in the trace of the current request ID."""
+    """Return a context manager for a span around queued work.
+
+    The span belongs to the trace of the request that queued the work; that request's ID is the current one here.
+    """
     return _spans.continued(name) if _spans else _OFF
 
 

@@ -224,7 +224,7 @@ def _add_changes(add: Callable[..., ArgumentParser]) -> None:
     advance = add("advance", help="take the next step of 1 → 5 → 25 → 50 → 75 → 100")
     advance.add_argument("--phase", help="1 to 4 [the first phase that is not complete]")
     for stepping in (change, advance):
-        stepping.add_argument("--force", action="store_true", help="take the step although gates do not pass")
+        stepping.add_argument("--force", action="store_true", help="take the step even if some gates have not passed")
     pause = add("pause", help="stop advances, planned steps and automatic steps; percentages stay")
     resume = add("resume", help="continue after a pause, or end an emergency stop")
     switch = add("switch", help="turn a part of the system on or off")

@@ -27,7 +27,9 @@ class Command(waffle_flag.Command):
         super().add_arguments(parser)
         # Replaces waffle's argument, which refuses 12.5.
         parser.add_argument("-p", "--percent", help="0 to 100, up to two decimals")
-        parser.add_argument("--force", action="store_true", help="take the step although gates do not pass (phases)")
+        parser.add_argument(
+            "--force", action="store_true", help="take the step even if some gates have not passed (phases)"
+        )
         add_terms(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

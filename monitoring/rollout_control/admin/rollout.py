@@ -100,7 +100,7 @@ class FlagForm(ChangeRequestForm):
     # A text field, because the rules refuse an invalid percentage with the same message as elsewhere.
     percent = forms.CharField(label=_("percent"), required=False, widget=UnfoldAdminTextInputWidget)
     force = forms.BooleanField(
-        label=_("take the step although gates do not pass"), required=False, widget=UnfoldBooleanWidget
+        label=_("take the step even if some gates have not passed"), required=False, widget=UnfoldBooleanWidget
     )
     expect_percent = forms.CharField(label=_("percent"), required=False, widget=forms.HiddenInput)
     expect_modified = forms.DateTimeField(label=_("revision"), required=False, widget=forms.HiddenInput)

@@ -128,7 +128,7 @@ def test_each_moment_of_a_plan_names_its_zone(operator: Client, phases: Phases) 
     phases(100, 100, 25)
     operator.cookies["django_language"] = "en"
     form = operator.get("/admin/steer/plan/").content.decode()
-    assert re.search(r"Date and time \(now it is \d\d:\d\d MSK\)", form)
+    assert re.search(r"Date and time \(it is now \d\d:\d\d MSK\)", form)
     due_at = in_hours(12)
     page = operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=due_at), follow=True)
     # In the message, in the list of steps and among the latest changes.
