@@ -10,7 +10,7 @@ import hashlib
 import logging
 import unicodedata
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jwt
 from allauth.account.internal.flows.login import perform_login, record_authentication
@@ -33,9 +33,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 from requests import RequestException
 
-from config.lib.http import access_log
+from config.lib.http import access_log, error_pages
+from config.lib.http.errors import Failure, failure
 from config.lib.text import clean
-from config.postgres.base import without_standby
+from config.postgres.base import CommitNotConfirmed, CommitUnanswered, without_standby
 from config.postgres.locks import confirmed_together
 from employees.accounts import Group as DirectoryGroup
 from employees.credentials.adapters import AccountAdapter
@@ -245,7 +246,12 @@ def start(request: HttpRequest, provider_id: str) -> HttpResponse:
 
 @require_GET
 def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
-    return _with_provider(request, provider_id, lambda adapter: OAuth2CallbackView.adapter_view(adapter)(request))
+    try:
+        return _with_provider(request, provider_id, lambda adapter: OAuth2CallbackView.adapter_view(adapter)(request))
+    except (CommitNotConfirmed, CommitUnanswered) as error:
+        # Unlike other GETs, it changes the user's rights, and its code can be used only once.
+        logger.error("request failed", extra={"event": "request_failed"}, exc_info=error)
+        return error_pages.unavailable(request, cast(Failure, failure(error, "POST")))
 
 
 def _with_provider(request: HttpRequest, provider_id: str, step: Callable[[_Provider], HttpResponse]) -> HttpResponse:

@@ -6,7 +6,7 @@ without Redis. No statement may run inside a longer transaction, because its row
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -175,7 +175,8 @@ def _paced(deadline: float) -> Iterator[None]:
             yield
     except MaxError as error:
         if error.retry_after:
-            _execute(_PAUSE, time.monotonic() + _PAUSE_SECONDS, pause=timedelta(seconds=error.retry_after))
+            with suppress(MaxError):
+                _execute(_PAUSE, time.monotonic() + _PAUSE_SECONDS, pause=timedelta(seconds=error.retry_after))
         raise
 
 
@@ -188,7 +189,7 @@ def _execute(statement: str, deadline: float, **params: Any) -> Any:
     except OperationalError:
         if time.monotonic() < deadline:
             raise
-        return None
+        raise MaxError(_("the MAX rate limit allows no request before the deadline"), is_timeout=True) from None
 
 
 def _parse_users(phones: list[str], answer: dict[str, Any]) -> dict[str, DirectUser]:

@@ -230,17 +230,23 @@ class Drift:
         return self.late / self.early - 1 if self.early else 0.0
 
 
+def _becomes_full(days: list[Day], pruning: int) -> bool:
+    return len(days) >= pruning + 2 * min(WEEK, len(days) // 3)
+
+
 def drifts(days: list[Day], pruning: int) -> list[Drift]:
     """Return how figures have changed from day ``pruning`` on, when rows are deleted and the table keeps its size.
 
     Also return how the processor times have changed from the first week on, while the table was filling.
     """
-    week = min(WEEK, len(days) // 3)
-    full = days[pruning:] if len(days) >= pruning + 2 * week else days[-2 * week :]
+    week, becomes_full = min(WEEK, len(days) // 3), _becomes_full(days, pruning)
+    full = days[pruning:] if becomes_full else days[-2 * week :]
 
     def drift(name: str, unit: str, figure: Callable[[Day], float], is_full: bool = True) -> Drift:
         among = full if is_full else days
-        return Drift(name, unit, median(map(figure, among[:week])), median(map(figure, among[-week:])), is_full)
+        return Drift(
+            name, unit, median(map(figure, among[:week])), median(map(figure, among[-week:])), is_full and becomes_full
+        )
 
     return [
         drift("insert, processor, from an empty table", "µs/row", lambda day: day.insert.us("cpu"), is_full=False),
@@ -287,7 +293,10 @@ def report_of(days: list[Day], rows: int, pruning: int) -> Report:
     for drift in found:
         report.notes.append(f"{drift.name}: {drift.early:.0f} → {drift.late:.0f} {drift.unit}, {drift.share:+.0%}")
     too_far = [drift.name for drift in found if drift.is_full and drift.share > MOST_DRIFT]
-    report.notes.append(f"Partition the inbox: {', '.join(too_far)}." if too_far else "No partitions are needed.")
+    if _becomes_full(days, pruning):
+        report.notes.append(f"Partition the inbox: {', '.join(too_far)}." if too_far else "No partitions are needed.")
+    else:
+        report.notes.append("The run ended before the table was full, so it cannot decide on partitions.")
     report.figures = {
         "rows_per_day": rows,
         "days": [asdict(day) for day in days],

@@ -398,3 +398,20 @@ def test_people_log_in_without_it(site: Site, superadmin: User) -> None:
         assert browser.post("/admin/login/", {"login": superadmin.username} | fields).status_code == 302
     with commits_within(PATIENCE, site):
         assert browser.get("/admin/rollout/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [(CommitNotConfirmed, HERE_ONLY), (CommitUnanswered, "it is unknown whether")]
+)
+def test_single_sign_on_is_no_read(
+    error: type[Exception], words: str, client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code can be used only once, so the page must not ask the user to try again."""
+
+    def log_in(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(single_sign_on, "_with_provider", log_in)
+    page = client.get(reverse("openid_connect_callback", args=["sso"]))
+    assert (page.status_code, page.has_header("Retry-After")) == (503, False)
+    assert words in page.content.decode()

@@ -80,7 +80,7 @@ def test_no_phase_has_a_next_step(operator: Client, phases: Phases, path: str) -
     phases(100, 100, 25)
     change("emergency")
     page = operator.get(path).content.decode()
-    assert "after a resume" not in page
+    assert "once the rollout is resumed" not in page
     assert "Waiting to go to" not in page
     assert "Next step" not in page
 
