@@ -86,6 +86,19 @@ def test_a_row_that_another_process_holds_fails_the_lookup_in_time(direct: FakeM
     assert DirectAnswer.objects.get(phone="+79161234568").outcome == DirectAnswer.Result.FAILED
 
 
+@pytest.mark.parametrize("outcome", [DirectAnswer.Result.FOUND, DirectAnswer.Result.ABSENT])
+def test_an_expired_response_is_not_used_while_its_row_is_locked(
+    direct: FakeMax, settings: Settings, outcome: str
+) -> None:
+    settings.MAX_API_TIMEOUT = timedelta(seconds=0.5)
+    DirectAnswer.objects.create(phone=PHONE, outcome=outcome, asked_at=timezone.now() - 2 * users.ABSENT_FOR)
+    with psycopg.connect(**parameters()) as other:
+        other.execute("SELECT 1 FROM direct_answers FOR UPDATE")
+        with pytest.raises(MaxError) as failed:
+            lookup_once(PHONE)
+    assert failed.value.is_timeout
+
+
 @pytest.mark.django_db(transaction=True)
 def test_inside_a_transaction_they_change_nothing_of_its_commit(direct: FakeMax) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
