@@ -30,7 +30,7 @@ run: runtime ## start the whole system; Ctrl-C stops it (PORT, HOST, DATA_DIR, W
 demo: runtime ## start the whole system with two weeks of history and live traffic (SCENE=incident, ARGS=--fresh, PORT, HOST, DATA_DIR)
 	@exec $(PY) -m config.dev.demo $(ARGS)
 
-test: development ## run the whole suite, with its own servers (ARGS=… for pytest)
+test: development ## run the suite without its long tests, with its own servers (ARGS=… for pytest)
 	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest $(or $(ARGS),$(PARALLEL))
 
 test-long: development ## run the tests that `make test` leaves out because they take over half a second

@@ -35,6 +35,8 @@ ABSENT_FOR = timedelta(minutes=5)
 FOUND_FOR = timedelta(minutes=1)
 # The deadline of the call may have passed when MAX asks for a pause.
 _PAUSE_SECONDS = 1.0
+_WAITING = _("a parallel request for this phone is still waiting for MAX")
+_NO_TURN = _("the MAX rate limit allows no request before the deadline")
 _RESULT = DirectAnswer.Result
 
 calls = Counter("direct_api_calls", "Calls of the messenger's direct API", ["status"])
@@ -91,7 +93,8 @@ def lookup_once(phone: str) -> DirectUser | None:
     """
     deadline = client.new_deadline()
     abandoned = settings.MAX_API_TIMEOUT + timedelta(seconds=1)
-    if not _execute(_CLAIM, deadline, phone=phone, abandoned=abandoned, absent_for=ABSENT_FOR, found_for=FOUND_FOR):
+    ages = {"abandoned": abandoned, "absent_for": ABSENT_FOR, "found_for": FOUND_FOR}
+    if not _execute(_CLAIM, deadline, _WAITING, phone=phone, **ages):
         return _wait_for_answer(phone, deadline)
     answer = DirectAnswer.objects.filter(phone=phone)
     try:
@@ -114,7 +117,7 @@ def _wait_for_answer(phone: str, deadline: float) -> DirectUser | None:
         if answer.outcome == _RESULT.FOUND:
             return DirectUser(answer.user_id, answer.first_name, answer.last_name)
         if time.monotonic() + pause > deadline:
-            raise MaxError(_("a parallel request for this phone is still waiting for MAX"), is_timeout=True)
+            raise MaxError(_WAITING, is_timeout=True)
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
 
@@ -166,9 +169,9 @@ def _paced(deadline: float) -> Iterator[None]:
     """
     if breaker.state != "open":
         patience = timedelta(seconds=max(deadline - time.monotonic(), 0))
-        row = _execute(_TURN, deadline, spacing=SPACING, patience=patience)
+        row = _execute(_TURN, deadline, _NO_TURN, spacing=SPACING, patience=patience)
         if row is None:
-            raise MaxError(_("the MAX rate limit allows no request before the deadline"))
+            raise MaxError(_NO_TURN)
         time.sleep(max(float(row[0]), 0))
     try:
         with breaker.guard(MaxError), durations.time():
@@ -176,12 +179,16 @@ def _paced(deadline: float) -> Iterator[None]:
     except MaxError as error:
         if error.retry_after:
             with suppress(MaxError):
-                _execute(_PAUSE, time.monotonic() + _PAUSE_SECONDS, pause=timedelta(seconds=error.retry_after))
+                ends_at = time.monotonic() + _PAUSE_SECONDS
+                _execute(_PAUSE, ends_at, _NO_TURN, pause=timedelta(seconds=error.retry_after))
         raise
 
 
-def _execute(statement: str, deadline: float, **params: Any) -> Any:
-    """Run a statement and return its row; None if it returns none, or if the row stays locked until ``deadline``."""
+def _execute(statement: str, deadline: float, late: str, **params: Any) -> Any:
+    """Run a statement; return its row, or None.
+
+    Raise MaxError with the message ``late`` if others keep the row locked until ``deadline``.
+    """
     try:
         with statement_deadline(max(deadline - time.monotonic(), 0)), connection.cursor() as cursor:
             cursor.execute(statement, params | {"clock_error": CLOCK_ERROR})
@@ -189,7 +196,7 @@ def _execute(statement: str, deadline: float, **params: Any) -> Any:
     except OperationalError:
         if time.monotonic() < deadline:
             raise
-        raise MaxError(_("the MAX rate limit allows no request before the deadline"), is_timeout=True) from None
+        raise MaxError(late, is_timeout=True) from None
 
 
 def _parse_users(phones: list[str], answer: dict[str, Any]) -> dict[str, DirectUser]:

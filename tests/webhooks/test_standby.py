@@ -119,6 +119,12 @@ def test_so_does_django(url: str, is_autocommit: bool) -> None:
         connection.close()
 
 
+async def deliver(url: str, arrival: Arrival) -> None:
+    async with await InboxConnection.connect(url, autocommit=True) as connection:
+        connection.deadline = time.monotonic() + PATIENCE
+        await store(connection, [arrival])
+
+
 @pytest.mark.long
 def test_a_second_delivery_is_no_success_either(url: str) -> None:
     """The first has committed the update on this server; the standby may lack it still."""
@@ -127,14 +133,9 @@ def test_a_second_delivery_is_no_success_either(url: str) -> None:
         connection.execute("SET synchronous_commit = local")
         connection.execute(_TABLES)
 
-    async def deliver() -> None:
-        async with await InboxConnection.connect(url, autocommit=True) as connection:
-            connection.deadline = time.monotonic() + PATIENCE
-            await store(connection, [arrival])
-
     for _ in range(3):
         with pytest.raises(psycopg.OperationalError, match="standby"):
-            loops.run(deliver())
+            loops.run(deliver(url, arrival))
 
 
 async def fail(*_arguments: object) -> None:
@@ -149,14 +150,9 @@ def test_nor_is_one_that_cannot_be_counted(url: str, monkeypatch: pytest.MonkeyP
         connection.execute(_TABLES)
     monkeypatch.setattr(inbox, "_record_duplicates", fail)
 
-    async def deliver() -> None:
-        async with await InboxConnection.connect(url, autocommit=True) as connection:
-            connection.deadline = time.monotonic() + PATIENCE
-            await store(connection, [arrival])
-
     for _ in range(2):
         with pytest.raises(psycopg.OperationalError, match="standby"):
-            loops.run(deliver())
+            loops.run(deliver(url, arrival))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -94,7 +94,7 @@ def test_an_expired_response_is_not_used_while_its_row_is_locked(
     DirectAnswer.objects.create(phone=PHONE, outcome=outcome, asked_at=timezone.now() - 2 * users.ABSENT_FOR)
     with psycopg.connect(**parameters()) as other:
         other.execute("SELECT 1 FROM direct_answers FOR UPDATE")
-        with pytest.raises(MaxError) as failed:
+        with pytest.raises(MaxError, match="parallel request for this phone") as failed:
             lookup_once(PHONE)
     assert failed.value.is_timeout
 
