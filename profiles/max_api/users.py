@@ -100,7 +100,9 @@ def lookup_once(phone: str) -> DirectUser | None:
     try:
         user = fetch_users([phone], deadline=deadline).get(phone)
     except MaxError:
-        answer.update(outcome=_RESULT.FAILED)
+        # At the deadline of the current block, there is no time left for it; the row is then abandoned.
+        with suppress(OperationalError):
+            answer.update(outcome=_RESULT.FAILED)
         raise
     answer.update(**{"outcome": _RESULT.ABSENT} if user is None else {"outcome": _RESULT.FOUND, **asdict(user)})
     return user

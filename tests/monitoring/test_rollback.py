@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 
@@ -30,7 +31,6 @@ from profiles.rollout.models import Change, Flag, Heartbeat, Rollout, University
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.forked import Forked, forked, run_heartbeat
-from tests.profiles.fake_max import FakeMax
 from tests.servers import FaultyServer
 from tests.waiting import PATIENCE
 
@@ -116,36 +116,67 @@ def test_it_fails_while_a_living_process_is_behind(phases: Phases, monkeypatch: 
     assert failed.value.returncode == 3
 
 
+@contextmanager
+def locked(table: str) -> Iterator[threading.Timer]:
+    """Hold a table's lock during the block, but not longer than the timer that it returns lives."""
+    with psycopg.connect(**parameters()) as holder:
+        holder.execute(f"LOCK TABLE {table}".encode())
+        timer = threading.Timer(2 * PATIENCE, holder.rollback)
+        timer.start()
+        try:
+            yield timer
+        finally:
+            timer.cancel()
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("patient_cancellations")
-@pytest.mark.parametrize("table", ["backfill_runs", "rollout_heartbeat", "direct_answers"])
+@pytest.mark.parametrize("table", ["backfill_runs", "rollout_heartbeat"])
 def test_a_check_that_waits_for_a_lock_fails(
-    phases: Phases, superadmin: User, client: Client, direct: FakeMax, table: str, monkeypatch: pytest.MonkeyPatch
+    phases: Phases, superadmin: User, client: Client, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rollback, "VERIFIED_WITHIN", 0.2)
     monkeypatch.setattr(rollback, "_SPARE_SECONDS", 0.2)
-    if table == "direct_answers":
-        monkeypatch.setattr(rollback, "PROBE_SECONDS", 0.2)
-        monkeypatch.setattr(rollback, "_SPARE_SECONDS", PATIENCE)
     phases(100, 100, 50)
     client.force_login(superadmin)
-    doubt = "the probe lookup was answered by the cache, or failed"
-    doubt = doubt if table == "direct_answers" else "PostgreSQL did not answer the check"
-    with psycopg.connect(**parameters()) as holder:
-        holder.execute(f"LOCK TABLE {table}".encode())
-        # Without a limit, each of them would wait for the lock.
-        timer = threading.Timer(2 * PATIENCE, holder.rollback)
-        timer.start()
-        with pytest.raises(CommandError, match=doubt) as failed:
-            run("rollback", "emergency", "--reason", "r")
-        assert failed.value.returncode == 3
-        answer = client.post("/monitoring/rollout/emergency", {"reason": "r"}, content_type="application/json")
-        assert (answer.status_code, doubt in str(answer.json())) == (200, True)
-        page = client.post("/admin/emergency/", {"reason": "r", "word": "stop"})
-        assert (page.status_code, doubt in page.content.decode()) == (200, True)
-        assert timer.is_alive()
-        timer.cancel()
+    with locked(table) as lock:
+        assert_doubted(client, "PostgreSQL did not answer the check")
+        assert lock.is_alive()
     assert Switch.objects.get(name="emergency_stop").active
+
+
+def assert_doubted(client: Client, doubt: str) -> None:
+    with pytest.raises(CommandError, match=doubt) as failed:
+        run("rollback", "emergency", "--reason", "r")
+    assert failed.value.returncode == 3
+    answer = client.post("/monitoring/rollout/emergency", {"reason": "r"}, content_type="application/json")
+    assert (answer.status_code, doubt in str(answer.json())) == (200, True)
+    page = client.post("/admin/emergency/", {"reason": "r", "word": "stop"})
+    assert (page.status_code, doubt in page.content.decode()) == (200, True)
+
+
+@pytest.mark.usefixtures("patient_cancellations", "direct")
+@pytest.mark.parametrize("table", ["direct_answers", "direct_api_pace"])
+def test_a_stop_is_verified_while_the_direct_api_waits_for_a_lock(
+    phases: Phases, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollback, "PROBE_SECONDS", 0.2)
+    phases(100, 100, 50)
+    with locked(table) as lock:
+        assert "no name found; the cache was not queried" in run("rollback", "emergency", "--reason", "r")
+        assert lock.is_alive()
+
+
+@pytest.mark.usefixtures("direct")
+def test_a_probe_that_fails_does_not_verify_a_stop(phases: Phases, superadmin: User, client: Client) -> None:
+    phases(100, 100, 50)
+    client.force_login(superadmin)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE direct_answers RENAME TO renamed")
+        try:
+            assert_doubted(client, "the probe lookup was answered by the cache, or failed")
+        finally:
+            cursor.execute("ALTER TABLE renamed RENAME TO direct_answers")
 
 
 @pytest.mark.parametrize("part", ["webhook", "cache", "monitoring"])
