@@ -186,8 +186,8 @@ def collection(recording: Recording) -> None:
     recording.people.write(range(20))
     drain()
     recording.write(
-        f"MAX sends the first {recording.people.sent} updates. They are processed, but their names are not stored, because"
-        " phase 2 is at 0%."
+        f"MAX sends the first {recording.people.sent} updates. They are processed, but their names are not stored,"
+        " because phase 2 is at 0%."
     )
     recording.run("rollout gates --probe")
     recording.run("rollout advance --by olga --reason 'start to collect'")
@@ -198,8 +198,8 @@ def collection(recording: Recording) -> None:
     recording.people.hire(HIRED_IN_PHASE_2)
     compared(STORED_COMPARISONS)
     recording.write(
-        f"A day passes. By now, {recording.people.sent:,} updates have arrived, and {recording.people.hired:,} employees"
-        " have been created."
+        f"A day passes. By now, {recording.people.sent:,} updates have arrived, and {recording.people.hired:,}"
+        " employees have been created."
     )
     recording.wait(hours=24)
     recording.run("rollout gates")
