@@ -47,9 +47,12 @@ START = datetime(2027, 3, 1, 9, 0, tzinfo=UTC)
 
 HEAD = f"""# The whole rollout, recorded
 
-Recorded by `make test-walkthrough`, in one process, with {EMPLOYEES:,} employees, {UPDATES:,} updates, real PostgreSQL
-and Valkey, and a fake direct API. Each command is shown with its output, as printed. The weeks pass within minutes: the
-clocks of the process and of PostgreSQL are set forward together. Valkey's clock stays, so no profile expires there.
+This page shows the commands of a whole rollout with their output. The operators are Olga and Pavel: `--by olga` names
+who enters the command. At the end, Pavel moves all employees back to the direct API.
+
+`make test-walkthrough` recorded the page, in one process, with {EMPLOYEES:,} employees, {UPDATES:,} updates, real
+PostgreSQL and Valkey servers, and a simulated direct API. The recording of the three weeks took some minutes, because
+the clocks of the process and of PostgreSQL were set forward. Valkey's clock was not, so no profile expired in Valkey.
 """
 
 pytestmark = [
@@ -154,7 +157,9 @@ def test_it_goes_to_phase_4_and_back(recording: Recording, settings: Settings) -
         recording.wait(days=8)
         recording.people.hire(1_500)
         recording.wait(hours=24)
-        recording.write("Nine days pass with 1,500 new employees. Their lookups are the comparisons that count now.")
+        recording.write(
+            "Nine days pass, and 1,500 employees are created. For the gates, only comparisons since the resume count."
+        )
     through_phase_3(recording)
     cache_primary(recording)
     if not IS_FULL:
@@ -181,7 +186,8 @@ def collection(recording: Recording) -> None:
     recording.people.write(range(20))
     drain()
     recording.write(
-        f"MAX sends the first {recording.people.sent} updates. They are processed; names are not collected."
+        f"MAX sends the first {recording.people.sent} updates. They are processed, but their names are not stored,"
+        " because phase 2 is at 0%."
     )
     recording.run("rollout gates --probe")
     recording.run("rollout advance --by olga --reason 'start to collect'")
@@ -192,7 +198,8 @@ def collection(recording: Recording) -> None:
     recording.people.hire(HIRED_IN_PHASE_2)
     compared(STORED_COMPARISONS)
     recording.write(
-        f"A day passes with {recording.people.sent:,} updates and {recording.people.hired:,} new employees."
+        f"A day passes. By now, {recording.people.sent:,} updates have arrived, and {recording.people.hired:,}"
+        " employees have been created."
     )
     recording.wait(hours=24)
     recording.run("rollout gates")
@@ -214,13 +221,13 @@ def first_cohort(recording: Recording) -> None:
     recording.run("rollout advance --by olga --reason 'impatient'", refused="dwell time")
     recording.people.hire(HIRED_DAILY)
     recording.wait(hours=24)
-    recording.write(f"A day passes with {HIRED_DAILY} new employees.")
+    recording.write(f"A day passes, and {HIRED_DAILY} employees are created.")
     recording.run("rollout advance --by olga --reason 'a quiet day'")
     recording.people.hire(HIRED_DAILY)
     recording.run("rollout schedule --phase 3 --percent 25 --at 24h --by olga --reason 'while I am away'")
     recording.run("rollout status")
     recording.wait(hours=24, minutes=1)
-    recording.write("When the planned step was due, the rollout controller checked its gates again and took it.")
+    recording.write("When the planned step is due, the rollout controller checks the gates again and takes the step.")
     recording.run("rollout status")
     assert percents() == [100, 100, 25, 0]
     recording.people.hire(HIRED_DAILY)
@@ -230,7 +237,8 @@ def first_cohort(recording: Recording) -> None:
 def wrong_names(recording: Recording) -> None:
     recording.chapter("Wrong names, and a hold")
     recording.write(
-        "Many of today's new employees have married. The direct API has their new names, the cache does not."
+        "Today 300 employees are created. Many of them have married: the direct API has their new last names, but the\n"
+        "cache has the old ones. The rollout controller pauses the rollout."
     )
     recording.people.hire(300, married=250)
     recording.wait(minutes=18)
@@ -250,17 +258,17 @@ def stop_and_resume(recording: Recording) -> None:
     recording.people.write(range(50))
     waiting = InboxUpdate.objects.filter(state=State.PENDING).count()
     assert waiting == 50
-    recording.write(f"{waiting} updates arrive meanwhile. They are stored and wait.")
+    recording.write(f"While the rollout is stopped, {waiting} updates arrive. They are stored but not processed.")
     recording.run("rollout status")
     recording.run("rollout resume --by pavel --reason 'the names were updated in MAX'")
     assert percents() == [100, 100, 1, 0]
     drain()
-    recording.write("The inbox worker has processed the backlog.")
+    recording.write("The inbox worker now processes the updates that have arrived in the meantime.")
 
 
 def through_phase_3(recording: Recording) -> None:
     recording.chapter("Through phase 3")
-    recording.write(f"Between two steps, a day passes with {HIRED_DAILY} new employees.")
+    recording.write(f"Between two steps, a day passes, and {HIRED_DAILY} employees are created.")
     for share in (5, 25, 50, 75, 100):
         if share <= percents()[2]:
             continue
@@ -276,7 +284,7 @@ def through_phase_3(recording: Recording) -> None:
 def cache_primary(recording: Recording) -> None:
     recording.chapter("Phase 4: cache primary")
     recording.run("rollout advance --phase 4 --by olga --reason 'tuning'", refused="phase 3 has been at 100% for")
-    recording.write("Before each step, 25 hours pass.")
+    recording.write("Before each of these steps, 25 hours pass, which is more than the dwell time of 24 hours.")
     for share in (1, 5, 25, 50, 75, 100):
         recording.wait(hours=25)
         recording.run("rollout advance --by olga --reason 'no alert'")
