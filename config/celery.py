@@ -91,9 +91,10 @@ def stop_heartbeat(**_: object) -> None:
 @signals.beat_init.connect
 @signals.beat_embedded_init.connect
 def start_scheduler(**_: object) -> None:
-    """Start the heartbeat of this beat process, and send a check of the alerts at once.
+    """Start the heartbeat of this beat process, and queue a check of the alerts at once.
 
-    The check is sent even if this process is on standby because another beat process sends the scheduled tasks.
+    Every beat process queues this check when it starts. Scheduled tasks are sent only by the beat process that holds
+    the scheduler's lock.
     """
     _start_heartbeat("beat")
     check = app.conf.beat_schedule["monitoring.tasks.check_alerts"]

@@ -28,7 +28,10 @@ def _table_entry(title: Any, icon: str, table: str) -> dict[str, Any]:
 
 
 def _is_in_inbox(request: HttpRequest) -> bool:
-    """Return whether the page belongs to the inbox. Dead letters do not, although their URLs begin with the inbox's."""
+    """Return whether the page belongs to the inbox.
+
+    The pages of dead letters do not, although their URLs begin with the URL of the inbox.
+    """
     path = request.path
     return path.startswith(reverse(_INBOX)) and not path.startswith(reverse(_DEAD_LETTERS))
 

@@ -23,7 +23,7 @@ def open_files() -> int:
 
 
 def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str, list[str]]:
-    """Return, for each process by name, the arguments for the Python interpreter; the order is that of the starts."""
+    """Return a dict from the name of each process, in start order, to its arguments for the Python interpreter."""
     # The backpressure is the largest number of concurrent connections, including those of slow senders.
     backpressure = max(min(16_384, open_files() - _RESERVED_FILES), 256)
     web = "config.web_server --interface rsgi --loop uvloop --http 1 --no-ws --backlog 4096"

@@ -79,7 +79,7 @@ class WebServer:
 
 
 class _Readiness:
-    """Check PostgreSQL and Redis in a thread, one check at a time; requests that arrive meanwhile share its answer."""
+    """Check PostgreSQL and Redis in a thread; requests that arrive during a check share the answer of that check."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "ready")

@@ -113,9 +113,9 @@ def user_scope(user: Any) -> UserScope:
 def permission_scope(user: Any) -> UserScope:
     """Return the scope within which the user's permissions apply, in the admin and in APIs that require a permission.
 
-    Superusers see everything. Other users with a membership are limited to its university, whatever their groups; all
-    members except curators have the scope of operators. Without a membership, curators see nothing, and other users see
-    everything that their permissions allow.
+    Superusers see everything. Other users with a membership are limited to its university. The group in their scope is
+    “curator” for curators and “operator” for all others, even for users in no directory group. Without a membership,
+    curators see nothing, and other users see everything that their permissions allow.
     """
     scope, everything = user_scope(user), UserScope(Group.SUPERADMIN)
     if user.is_superuser:

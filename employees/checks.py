@@ -1,4 +1,7 @@
-"""System checks: of the database's locale, also at the start of ``migrate``, and of the limit on open files."""
+"""System checks of the database's locale and of the limit on open files.
+
+``migrate`` also checks the locale, before it changes anything.
+"""
 
 import resource
 from collections.abc import Sequence

@@ -18,9 +18,11 @@ def complete(person: Person, *, with_other_ids: bool = True) -> None:
     Search the directory, its history, shared phones and responses of the direct API. Include earlier phones and MAX IDs
     of an employee, unless somebody else has them now; ignore MAX IDs that were entered by hand and never confirmed.
 
-    If ``person.universities`` is set, add only employees of these universities, and first remove phones that none of
-    their employees has. Without ``with_other_ids``, as for an erasure, do not continue the search from other MAX IDs
-    that it finds, because they may belong to other people.
+    If ``person.universities`` is set, first remove the phones that no employee of these universities has, and add only
+    employees of these universities.
+
+    With ``with_other_ids=False``, as for an erasure, do not search for data of other MAX IDs that are found, because
+    they may belong to other people.
     """
     if person.universities is not None:
         own = _holders("phone", person.phones).items()

@@ -35,7 +35,7 @@ _SETPRIV += " --inh-caps=+dac_override --ambient-caps=+dac_override --pdeathsig=
 
 @dataclass(frozen=True)
 class Server:
-    """A server to start: its process, its URL, and ``answers()``: whether the server accepts connections."""
+    """A server to start, with its process and its URL; ``answers()`` returns whether it accepts connections."""
 
     child: Child
     url: str
@@ -82,9 +82,9 @@ def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **opt
 
 
 def _wheel(package: str, variable: str) -> Path:
-    """Return the folder of an installed wheel; raise StartError if it is not installed, as in the container image.
+    """Return the folder of an installed wheel; raise StartError if the wheel is not installed.
 
-    The error suggests setting ``variable`` to the URL of a running server.
+    The error suggests setting ``variable`` to the URL of a running server. The container image has no such wheels.
     """
     spec = find_spec(package)
     if spec is None or spec.origin is None:

@@ -26,7 +26,7 @@ class StartError(RuntimeError):
 
 
 def die_with_parent(death_signal: int) -> None:
-    """Make the kernel send death_signal to this process when the thread that forked it ends, even by SIGKILL."""
+    """Make the kernel send death_signal to this process when the thread that forked it ends, even if it is killed."""
     if _prctl:
         _prctl(_PR_SET_PDEATHSIG, death_signal)
 

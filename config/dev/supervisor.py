@@ -131,7 +131,7 @@ class Supervisor:
     def run_to_end(self, name: str, arguments: list[str], env: dict[str, str], seconds: float) -> bytes:
         """Run a Python process to its end and return its standard output; raise StartError if the process fails.
 
-        The output must fit into a pipe's buffer.
+        The output must fit into a pipe's buffer, because it is read only after the process has ended.
         """
         self.sleep(0)
         child = Child(name, [sys.executable, *arguments], env, self.launch.log(name))

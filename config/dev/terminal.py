@@ -67,7 +67,7 @@ def show_ready(launch: Launch, prepared: dict[str, Any]) -> None:
 
 
 def _outcome(rollout: dict[str, Any], url: str) -> str:
-    """Return a text that predicts the effect of the two suggested requests in the current state of the rollout."""
+    """Return what the two example requests that `make run` prints will do in the current state of the rollout."""
     if not rollout["is_collecting"]:
         first = "MAX sends a profile, which is not collected"
     elif rollout["stage"] >= _CACHE_FIRST:

@@ -25,7 +25,7 @@ _RETRY_SECONDS = 60.0
 
 
 def create(path: Path, size: int, content: bytes = b"") -> None:
-    """Create or replace a file with this content and blocks for ``size`` bytes; raise OSError if that fails.
+    """Create or replace a file with this content and ``size`` bytes allocated on disk; raise OSError if that fails.
 
     The file gets its final name only when it is complete, because the process may be killed while it writes, and the
     disk may be full.

@@ -17,10 +17,13 @@ def login() -> str:
 
 
 def user() -> str:
-    """Return the name by which audit rows record the user of a command, distinct from users of the admin and API."""
+    """Return the login of the user who runs this command, followed by “(manage.py)”, for audit rows.
+
+    The suffix distinguishes this user from the users of the admin and the API.
+    """
     return f"{login()}{_BY_COMMAND}"
 
 
 def displayed(by: str) -> str:
-    """Return a user's name from an audit row as pages show it, with “(command)” in place of the program's name."""
+    """Return a user's name from an audit row as pages show it: “(command)”, translated, replaces “(manage.py)”."""
     return by.removesuffix(_BY_COMMAND) + f" ({gettext('command')})" if by.endswith(_BY_COMMAND) else by

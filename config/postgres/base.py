@@ -165,8 +165,8 @@ class DeadlineConnection(psycopg.Connection):
 def _cancel_late(cancellation: PGcancelConn) -> None:
     """Ask PostgreSQL to cancel a statement whose connection is already closed; give up after _LATE_CANCEL_SECONDS.
 
-    This is necessary for a commit that waits for a lost standby: it does not notice that its connection is closed, and
-    keeps its locks until it is cancelled.
+    This is necessary for a commit that waits for a lost standby: PostgreSQL does not notice that the connection is
+    closed, and keeps the transaction's locks until the commit is cancelled.
     """
     with suppress(psycopg.Error):
         cancellation.start()
@@ -318,7 +318,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         return ["SET LOCAL synchronous_commit = local"]
 
     def chunked_cursor(self) -> Any:
-        """Return a server-side cursor; through a pooler and outside a transaction, return an ordinary cursor.
+        """Return a server-side cursor, or an ordinary cursor if there is a pooler and no open transaction.
 
         A server-side cursor belongs to a session, which the pooler may give to another client between two statements.
         """
@@ -329,8 +329,8 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     def is_usable(self) -> bool:
         """Return whether the connection works and may write.
 
-        A connection that was opened while default_transaction_read_only was set for the role or the database stays
-        read-only after that, so it must not be reused.
+        If default_transaction_read_only was set for the role or the database when the connection was opened, the
+        connection stays read-only even after the setting has been removed, so it must not be reused.
         """
         if self.connection is None:
             return False

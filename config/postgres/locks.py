@@ -120,8 +120,9 @@ def limit_idle_transactions() -> None:
 def limit_commits() -> None:
     """Let each commit of this process wait for a synchronous standby for at most COMMIT_SECONDS.
 
-    A commit that would wait longer raises CommitNotConfirmed, because it is stored on this server only. If the
-    transaction has already taken longer than COMMIT_SECONDS, its commit may wait for as long as the transaction took.
+    A commit that would wait longer raises CommitNotConfirmed, because it is stored on this server only. A commit also
+    checks deferred constraints, so after a transaction longer than COMMIT_SECONDS, it may take as long as that
+    transaction took.
     """
     DatabaseWrapper.commit_seconds = COMMIT_SECONDS
 
@@ -149,9 +150,11 @@ def limit_commit() -> None:
 def confirmed_together() -> Iterator[None]:
     """Commit the block's transactions without waiting for a standby; wait for all of them at the end of the block.
 
-    If no standby confirms them within COMMIT_SECONDS, raise CommitNotConfirmed, even inside a block without_standby().
-    CommitNotConfirmed replaces any other exception that ends the block, because that one would hide that earlier
-    transactions are stored. If each transaction waited on its own, the first unconfirmed one would end the block.
+    If each transaction waited on its own, the first unconfirmed one would end the block.
+
+    If no standby confirms the transactions within COMMIT_SECONDS, raise CommitNotConfirmed, even inside a block
+    without_standby(). CommitNotConfirmed then replaces an exception that has ended the block: the caller has to know
+    that the transactions committed before that exception are stored, but not confirmed.
     """
     current: Any = connection
     current.is_unconfirmed = False

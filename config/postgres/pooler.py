@@ -57,8 +57,8 @@ def durable(is_local: str) -> str:
 
     The call sets synchronous_commit for the session or, if ``is_local`` is "true", for the transaction. It replaces
     ``off`` and keeps any other value, because a crash loses commits only with ``off``. If an administrator sets ``off``
-    later, this has no effect. With ``local`` and ``remote_write``, a failover may lose commits, as with asynchronous
-    standbys; the administrator decides whether to accept that.
+    later, the session or the transaction keeps its own value. With ``local`` and ``remote_write``, a failover may lose
+    commits, as with asynchronous standbys; the administrator decides whether to accept that.
     """
     setting = "current_setting('synchronous_commit')"
     durable_setting = f"CASE {setting} WHEN 'off' THEN 'on' ELSE {setting} END"

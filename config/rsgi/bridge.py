@@ -1,7 +1,7 @@
 """Run Django's WSGI application in threads, for requests whose body the event loop has read.
 
-Each thread keeps a connection to PostgreSQL. The threads are divided into pools, so that an operator can stop the
-rollout, and monitoring works, even while all requests that create employees wait for a lock.
+Each thread keeps a connection to PostgreSQL. The threads are divided into pools. While all requests that create
+employees wait for a lock, an operator can therefore still stop the rollout, and monitoring still works.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def lost_headers(scope: Scope) -> set[str]:
 
 
 class _ContentType(HttpRequest):
-    """A request that has only what Django reads from the Content-Type, such as the charset."""
+    """An incomplete request, with only the attributes that Django reads from the Content-Type, such as the charset."""
 
     def __init__(self, wsgi: WSGIEnvironment) -> None:
         self._set_content_type_params(wsgi)  # type: ignore[attr-defined]

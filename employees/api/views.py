@@ -262,9 +262,9 @@ class ScopedProfileViewSet(ProfileViewSet):
 
     @property
     def scope(self) -> UserScope:
-        """Return the scope of the user's permissions or, without the permission to view profiles, of the user's group.
+        """Return the scope of the user's permissions if the user may view profiles, otherwise that of the user's group.
 
-        An erasure shows no data, so for a DELETE the permission to view is not needed.
+        For a DELETE, return the scope of the permissions in any case: an erasure shows no data.
         """
         user = self.request.user
         has_permission = self.request.method == "DELETE" or user.has_perm(VIEW_PROFILE)

@@ -1,9 +1,9 @@
 """Select the employees whose names may be set from the cache: SQL finds candidates, profiles.name_rule decides on each.
 
 The backfill, its dry run, the quality report and the refresh of one employee use this module. Employees without a name
-(source ``default``, or ``manual`` with the name ``Неизвестно``) get a name at any percentage. Names from the cache or
-the direct API are replaced only on request, and only for people that the rollout admits to the cache. While the cache
-is off, no name changes. At a university to which a rule denies the cache, no name changes either.
+(source ``default``, or ``manual`` with the name ``Неизвестно``) get a name, whatever the percentage of the rollout is.
+Names from the cache or the direct API are replaced only on request, and only for people that the rollout admits to the
+cache. No name changes while the cache is off, or at a university to which a rule denies the cache.
 """
 
 from collections.abc import Iterator

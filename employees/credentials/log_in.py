@@ -183,7 +183,7 @@ class CodeView(_FormPage):
 
 
 class CodeAgainView(LoginRequiredMixin, _FormPage):
-    """Ask a logged-in user for a code: if the session began without one, or before the second factor is changed."""
+    """Ask a logged-in user for a code if none was entered in this session, or before the second factor is changed."""
 
     form_class = CodeForm
     title, text = CodeView.title, CodeView.text

@@ -50,8 +50,8 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
     ) -> LogIn:
         """Create a log-in; raise AuthenticationFailed if the user's password has changed, or the user is deactivated.
 
-        Lock the user's row, so that nobody can change the password at the same time: the trigger that then revokes the
-        log-ins would miss this one, which is not committed yet.
+        Lock the user's row until the commit, so that nobody can change the password before it. The trigger that revokes
+        log-ins after such a change would miss this log-in, because it is not committed yet.
         """
         unchanged = get_user_model().objects.filter(pk=user.pk, password=user.password, is_active=True)
         with transaction.atomic():

@@ -53,7 +53,7 @@ def is_set_up(user: Any) -> bool:
 def is_proven(request: Any, user: Any) -> bool:
     """Return whether a code was entered in this session.
 
-    Return False for a session that began under an older release without codes.
+    Return False for a session that began under an older release, which did not ask for codes.
     """
     return any(record["method"] == "mfa" for record in get_authentication_records(request, user))
 
@@ -111,7 +111,10 @@ def _accepts(factor: Authenticator, code: str) -> bool:
 
 
 def step_of(secret: str, code: str, after: int = 0) -> int | None:
-    """Return the TOTP time step of the code; None if no step close to now and later than ``after`` has this code."""
+    """Return the TOTP time step of the code; None if the code is wrong.
+
+    Only time steps close to now and later than ``after`` are tried.
+    """
     for step in yield_hotp_counters_from_time():
         if step > after and compare_user_code(actual=code, expected=format_hotp_value(hotp_value(secret, step))):
             return int(step)

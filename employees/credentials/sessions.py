@@ -21,9 +21,9 @@ class SessionStore(DatabaseSessionStore):
     def cycle_key(self) -> None:
         """Change the session's key, and store the new key in the session's log-in.
 
-        In a logged-in session, Django calls this when the user sets a password in the admin, their own or another
-        user's. If it is their own, the log-in has been revoked, so start a new one: without a log-in, the session would
-        not end when the user is deactivated or loses rights.
+        Django calls this when a logged-in user sets a password in the admin. If it is the user's own password, a
+        trigger has revoked the log-in, so start a new log-in for the session. Without a log-in, the session would not
+        end when the user is deactivated or loses rights.
         """
         former, user_id = self.session_key, self.get(SESSION_KEY)
         super().cycle_key()

@@ -127,7 +127,7 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
 
 
 def _connect(request: HttpRequest, sociallogin: Any, claims: dict[str, Any]) -> User:
-    """Connect the identity to the account with the same verified e-mail address, or to a new account; return it.
+    """Connect the identity to the account with its verified e-mail address or to a new account, and return it.
 
     Refuse the log-in if several accounts have the address, or if the account is a superuser's or is already connected
     to another identity.

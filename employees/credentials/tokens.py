@@ -35,7 +35,7 @@ class TokenReused(InvalidToken):
 def log_in_of(token: Any) -> LogIn:
     """Return the log-in to which this token belongs; raise InvalidToken if the log-in is revoked or expired.
 
-    Also raise InvalidToken if the user has come to need a second factor after logging in without one.
+    Also raise InvalidToken if the user logged in without a second factor, but needs one now.
     """
     ids = [token.get(name) for name in (_LOG_IN_CLAIM, api_settings.JTI_CLAIM)]
     # A text that is not an ID, such as one with a NUL character, could not be looked up.
@@ -51,8 +51,8 @@ def refresh(text: str) -> dict[str, str]:
     """Exchange a refresh token for a new pair.
 
     A refresh token can be used once. If it is used again, it may be stolen, so revoke the log-in and raise
-    TokenReused. Of simultaneous requests, only the one whose INSERT succeeds gets the pair. Raise TokenError
-    or InvalidToken for an invalid token.
+    TokenReused. Of simultaneous requests with the same token, only the first to mark it as used gets the pair. Raise
+    TokenError or InvalidToken for an invalid token.
     """
     token = RefreshToken(text)  # type: ignore[arg-type]
     log_in = log_in_of(token)

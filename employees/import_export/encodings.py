@@ -108,8 +108,8 @@ _LETTERS_ONLY = regex.compile(r"[\p{M}\p{P}\p{Zs}]*+\p{L}[\p{L}\p{M}\p{P}\p{Zs}]
 def _garbled_utf8() -> re.Pattern[str]:
     """Return a pattern for Russian text in UTF-8 that another program has read in an 8-bit encoding.
 
-    It matches what becomes of two letters, if at least one of the four characters is not in our alphabets. Otherwise,
-    it would also match the beginning of “Лилия”, because “зз” becomes “лили” in DOS 855.
+    It matches four characters that were two letters, if at least one of the four is not in our alphabets. Without this
+    condition, it would also match the beginning of “лилия”, because “зз” becomes “лили” in DOS 855.
     """
     pairs = []
     for encoding in ("latin_1", "cp1252", "cp1251", *_OTHER_ENCODINGS):
@@ -120,7 +120,7 @@ def _garbled_utf8() -> re.Pattern[str]:
 
 
 def _cyrillic_of_east_asia() -> re.Pattern[str]:
-    """Return a pattern for text in UTF-8 that could also be read as ASCII and Russian capitals in Big5 or Johab."""
+    """Return a pattern for UTF-8 text that, if read as Big5 or Johab, is only ASCII characters and Russian capitals."""
     alternatives = []
     for encoding in ("big5", "johab"):
         characters = (letter.encode(encoding, "ignore").decode(errors="replace") for letter in _L)
@@ -130,10 +130,10 @@ def _cyrillic_of_east_asia() -> re.Pattern[str]:
 
 
 def _garbled_words() -> Iterator[regex.Pattern[str]]:
-    """Yield, for each wrong encoding, a pattern for words in which all characters are garbled Russian letters.
+    """Yield, for each wrong encoding, a pattern for words that consist of garbled Russian letters only.
 
-    Some letters become signs, and a match may begin after any sign. To keep the search fast, a run of such characters
-    that does not match is skipped as a whole.
+    Some garbled letters are signs, such as ``×``, and a search would start again after each sign. To keep the search
+    fast, the pattern skips a sequence of garbled letters as a whole if the sequence does not match.
     """
     # In Windows-1250 and Windows-1257, words of three such letters may be names.
     for source, encoding, fewest in (
@@ -243,7 +243,7 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
 def _may_be_small_russian(content: bytes) -> bool:
     """Return whether, if the file is read as DOS 866, all letters of its non-ASCII cells are small Russian letters.
 
-    This is rarely an accident: only one in 16 characters of UTF-8 has bytes that are all such letters.
+    This rarely happens by accident: only one in 16 characters of UTF-8 consists of such bytes alone.
     """
     cells = [cell[0].decode("cp866") for cell in _CELL.finditer(content) if not cell[0].isascii()]
     return all(map(_SMALL_RUSSIAN.fullmatch, cells))
@@ -297,11 +297,11 @@ def _decode_cp1251(content: bytes) -> str:
 
 
 def _may_be(encoding: str, sample: bytes, own: str) -> bool:
-    """Return whether the sample may be in this encoding: it then has Russian words that differ from ``own``.
+    """Return whether the sample may be in this encoding, with a text other than ``own``, its text in Windows-1251.
 
-    ``own`` is the sample's text in Windows-1251. The score of letter pairs decides, except for MacCyrillic: it has the
-    same bytes for small Russian letters except ё and я, so the two scores hardly differ. The sample may be in
-    MacCyrillic if nothing in it is impossible in Russian.
+    The scores of the letter pairs in both texts decide. In MacCyrillic, the two scores hardly differ, because all small
+    Russian letters except ё and я have the same bytes as in Windows-1251. The sample may therefore be in MacCyrillic,
+    whatever the scores are, if nothing in it is impossible in Russian.
     """
     text, own = (_PAIR.sub(r"\1", each) for each in (sample.decode(encoding, errors="replace"), own))
     if text == own or {"«", "»"} & set(text) or _not_cyrillic(text) is not None:

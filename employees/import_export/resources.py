@@ -68,7 +68,7 @@ def _role(cell: Cell) -> str:
 
 @cache
 def _roles() -> dict[str, str]:
-    """Return the code of each role, by its normalised code and by its normalised label in each language."""
+    """Return a dict of role codes; the keys are the normalised codes and the normalised labels in each language."""
     roles = {texts.look_alike_key(role): str(role.value) for role in Role}
     for language, _name in settings.LANGUAGES:
         with override(language):
@@ -110,7 +110,7 @@ _TEXTS = {*NAMES, "university_name"}
 
 
 class NumberedResult(Result):
-    """The result of an import, whose errors have the row numbers of the file, which also count blank rows.
+    """The result of an import; its errors have the row numbers of the file, in which blank rows are counted too.
 
     ``headings`` holds the headings of the file by column. ``warning`` names the filled columns of the file that are not
     imported; it is empty if there are none.

@@ -66,9 +66,9 @@ vars(unfold_list)["display_for_value"] = _shown_value
 
 
 def _with_filters(context: dict[str, Any], url: str) -> str:
-    """Return the address of a row's page, with the filters of the list, so that the page can lead back to the list.
+    """Return the address of a row's page with the filters of the list, so that the page can lead back to the list.
 
-    Django's own function would also look up the view of each row's address, which takes a seventh of all function calls
+    Django's own function would also resolve each address to its view. This would cause a seventh of all function calls
     for a list page.
     """
     filters = context["preserved_filters"]
@@ -80,9 +80,9 @@ vars(unfold_list)["add_preserved_filters"] = _with_filters
 
 @cache
 def _checkbox(language: str) -> tuple[SafeString, SafeString]:
-    """Return the HTML of a row's checkbox before and after the value.
+    """Return the HTML of a row's checkbox in two parts, between which the row's value belongs.
 
-    ``language`` must be the active language, in which the label is rendered; it is only the key of the cache.
+    The result is cached by ``language``, which must be the active language, because the HTML has a translated label.
     """
     before, _value, after = unfold.checkbox.render(ACTION_CHECKBOX_NAME, "the value").partition("the value")
     return SafeString(before), SafeString(after)
@@ -172,7 +172,7 @@ class ModelAdmin(unfold.ModelAdmin):
 
 
 class MergingAdmin(ModelAdmin):
-    """Save only the fields that the user changed; refuse a change to a field that someone else has changed too."""
+    """Save only the fields that the user changed; refuse the form if someone else has changed one of them meanwhile."""
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)

@@ -77,7 +77,10 @@ class MergingForm(_Form):
         super()._clean_form()  # type: ignore[misc]
 
     def _merge(self) -> None:
-        """Keep the stored values of unchanged fields; refuse a changed field that someone else has changed too."""
+        """Keep the stored values of the fields that the user did not change.
+
+        Add an error to each field that the user changed, but that someone else has changed in the meantime.
+        """
         rows = self._meta.model._base_manager  # noqa: SLF001 (documented by Django)
         present = rows.select_for_update(of=("self",)).filter(pk=self.instance.pk).first()
         if present is None:
@@ -100,8 +103,8 @@ class MergingForm(_Form):
     def _is_overtaken(self, name: str, value: Any) -> bool:
         """Return whether the value in the database differs from the value that the page showed.
 
-        If so, the form that is shown next contains the database's value as the shown value, so that saving again
-        succeeds.
+        If so, note the database's value in the form as the shown value: when the form is shown again and the user
+        saves it once more, the change is accepted.
         """
         bound = self[name]
         if not bound.field.show_hidden_initial:

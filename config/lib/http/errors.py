@@ -198,7 +198,7 @@ def _reason(error: Exception) -> str | None:
 
 
 def _message_and_details(data: Any) -> tuple[str, dict[str, Any]]:
-    """Return the first message in REST framework's error data, with its field, and the messages by field."""
+    """Return the first message in REST framework's error data, preceded by its field, and all messages by field."""
     if isinstance(data, list):
         return _first_message(data), {"non_field_errors": data}
     if data == _NO_DATA:

@@ -1,8 +1,8 @@
 """Rate limits, counted in Redis for all processes and hosts together; without Redis, each process counts separately.
 
 Without this fallback, nobody could log in for an emergency stop while Redis is down. Libraries such as ``limits`` have
-no such fallback. They also store a Redis key for each caller, and this project would count each of these keys as a
-cached profile.
+no such fallback. They also store a Redis key for each caller, and these keys would be counted as cached profiles; here,
+all callers share one key.
 """
 
 from __future__ import annotations

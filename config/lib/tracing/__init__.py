@@ -65,7 +65,8 @@ def redis_commands(names: Sequence[str]) -> AbstractContextManager[Any]:
 def continued(name: str) -> AbstractContextManager[Any]:
     """Return a context manager for a span around queued work.
 
-    The span belongs to the trace of the request that queued the work; that request's ID is the current one here.
+    The span belongs to the trace of the request that queued the work. The ID of that request must be the current
+    request ID.
     """
     return _spans.continued(name) if _spans else _OFF
 

@@ -101,7 +101,10 @@ class _OwnRoots(Sampler):
 
 
 class _Apart(TextMapPropagator):
-    """Ignore trace headers, because anyone can send requests, and send none, because MAX belongs to another company."""
+    """Ignore the trace headers of incoming requests, and send none.
+
+    Anyone can send requests with trace headers. Ours would go to MAX, which belongs to another company.
+    """
 
     fields: set[str] = set()
 
