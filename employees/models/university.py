@@ -57,7 +57,7 @@ class UniversityQuerySet(models.QuerySet["University"]):
         """Return the university with this INN and KPP or, without an INN, with this name; None if there is none.
 
         If several universities have the INN (they are branches), return the one without a KPP. If several have the
-        name, return the one without an INN. Raise AmbiguousUniversity if there are several but not that one.
+        name, return the one without an INN. Raise AmbiguousUniversity if several match, but there is no such one.
 
         A KPP without an INN must be the KPP of a university with this name; otherwise, raise AmbiguousUniversity.
         """
