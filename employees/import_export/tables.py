@@ -191,9 +191,8 @@ class _OpenQuotes:
     def _is_note(self, line: _Line, own: int) -> bool:
         """Return whether a line inside a multi-line cell is a note rather than a swallowed row.
 
-        A line is a note if it contains nothing but a phone, has a text that is no phone in the phone's column, or has
-        digits in a name's column. A line that begins in a name's cell is never a note. ``own`` is the number of
-        delimited parts of the line that belong to the cell in which the line begins.
+        A note is nothing but a phone, or has text in the phone's column, or digits in a name's column. A line that begins
+        in a name's cell is no note. ``own`` is the number of parts of the line that belong to the cell where it begins.
         """
         if self._columns[line[0][0]].endswith("name"):
             return False
@@ -295,16 +294,12 @@ def _mixed(unquoted: str, delimiter: str) -> int:
 
 
 def _refuse_others(delimiter: str, likely: list[str], ranks: dict[str, _Rank], unquoted: str, rows: str) -> None:
-    """Raise UnreadableFile if another delimiter may be meant.
+    """Raise UnreadableFile if another delimiter, which occurs unquoted in a heading and in the rows, may be meant.
 
-    Only a delimiter that occurs in a heading and in the rows, outside quotation marks, may be meant. The file is
-    refused if this delimiter
-
-    - is ``likely``, that is, suits the header as well as the chosen delimiter; or
-    - is a semicolon or a tab in a known heading, because no known heading is written with them; or
-    - occurs in an unknown heading, such as “Position, department”, and too few headings are known to be sure.
-
-    A comma in a known heading, such as “Phone, personal”, is common and accepted.
+    It may be meant if it is ``likely``, that is, suits the header as well as the chosen delimiter. A semicolon or a tab
+    in a known heading may be meant, because no known heading is written with them. A comma in a known heading, such as
+    “Phone, personal”, is common and accepted. Any delimiter in an unknown heading, such as “Position, department”, may
+    be meant if too few headings are known to be sure.
     """
     known = ranks[delimiter].known
     for other in _DELIMITERS.replace(delimiter, ""):
@@ -336,9 +331,8 @@ def _is_mere_comma(headings: list[str], known: int, known_by_comma: int) -> bool
 def _parted_by_comma(delimiter: str, other: str, unquoted: str) -> list[str]:
     """Return the headings that would contain a comma if the header were split at ``other``.
 
-    Return ``[]`` if the chosen ``delimiter`` is not the comma, or if the header contains ``other`` only at its ends,
-    where it separates nothing. The error names these headings rather than others, because a comma is more often a
-    part of a heading than a semicolon or a tab.
+    Return ``[]`` if the chosen ``delimiter`` is no comma, or if ``other`` is only at the header's ends, separating
+    nothing. The error names these headings, because a heading contains a comma more often than a semicolon or a tab.
     """
     is_within = delimiter == "," and other in unquoted.strip(f"{other} \r\n")
     return _headings_with(delimiter, unquoted, other) if is_within else []
