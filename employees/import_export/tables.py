@@ -191,8 +191,8 @@ class _OpenQuotes:
     def _is_note(self, line: _Line, own: int) -> bool:
         """Return whether a line inside a multi-line cell is a note rather than a swallowed row.
 
-        A note is only a phone, has text in the phone's column, or digits in a name's column. A line that begins
-        in a name's cell is no note. ``own`` is the number of parts of the line that belong to the cell where it begins.
+        A note is a phone and nothing else, or has text in the phone's column or digits in a name's column. A line that
+        begins in a name's cell is no note. ``own`` is the number of the line's parts that belong to its first cell.
         """
         if self._columns[line[0][0]].endswith("name"):
             return False
