@@ -33,7 +33,7 @@ def with_max_id(
 def is_of_others(user_id: str, *, phone: str, university_id: int) -> bool:
     """Return whether the MAX ID belongs to an employee of another university.
 
-    Return False if the ID is already linked to the phone.
+    Return False if the ID is linked to ``phone``, because this confirms that the ID is the person's own.
     """
     if PhoneLink.objects.filter(phone=phone, user_id=user_id).exists():
         return False
@@ -48,11 +48,13 @@ def is_of_others(user_id: str, *, phone: str, university_id: int) -> bool:
 def only_claimed(model: type[Model]) -> Q:
     """Return a Q for rows of Employee or EmployeeVersion whose MAX ID was entered by hand and never confirmed.
 
-    Such an ID is not used to look up the employee's name in the cache. An ID is confirmed when the person shares the
-    phone, or when the direct API returns the ID for the phone. An ID that was entered by a user who sees all
-    universities needs no confirmation. An ID with which the employee was created is included only if it belongs to an
-    employee of another university. Versions are also included if the ID was replaced later, or the employee was
-    deleted.
+    Such an ID is not used to look up the employee's name in the cache. These IDs are not included:
+
+    - IDs that are confirmed: the person has shared the phone, or the direct API has returned the ID for the phone;
+    - IDs that were entered by a user who sees all universities, because they need no confirmation;
+    - IDs with which the employee was created, unless an ID belongs to an employee of another university.
+
+    Versions are included even if the ID has been replaced since, or the employee has been deleted.
     """
     is_version = model is EmployeeVersion
     pair = {"employee_id": OuterRef("id"), "max_id": OuterRef("max_id")}
@@ -109,7 +111,7 @@ def forget_confirmed(employee: Employee) -> None:
 
 @receiver(pre_delete, sender=MaxIdClaim)
 def _keep(instance: MaxIdClaim, **_: Any) -> None:
-    """Save an unconfirmed claim as a FormerMaxIdClaim before it is deleted, because the history keeps the MAX ID."""
+    """Save an unconfirmed claim as a FormerMaxIdClaim before it is deleted: the history still contains the MAX ID."""
     if not instance.is_vouched and not _is_confirmed(instance.employee.phone, instance.max_id):
         FormerMaxIdClaim.objects.get_or_create(employee_id=instance.pk, max_id=instance.max_id)
 

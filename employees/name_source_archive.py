@@ -44,7 +44,7 @@ ALTER TABLE employees RENAME COLUMN archived_profile_last_updated TO profile_las
 def refuse_unless_idle() -> None:
     """Raise CommandError unless all percentages are 0 and no backfill is in progress.
 
-    Other errors would make ``migrate`` print a traceback instead of one line.
+    After a CommandError, ``migrate`` prints one line; after any other error, it would print a traceback.
     """
     percents = RolloutSettings.read(Rollout.current()).percents
     busy = [

@@ -45,9 +45,9 @@ def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields:
 
 
 def _unless_erased(name: NameChoice) -> NameChoice:
-    """Return the name; without data from the cache if the person was erased after the cache was read.
+    """Return the name; if the person was erased after the cache was read, leave out the data from the cache.
 
-    An erasure that begins later waits until this transaction ends, and then finds the stored name.
+    An erasure that begins later waits until this transaction ends, and then erases the stored name too.
     """
     if not (name.is_cached or name.if_erased):
         return name

@@ -55,8 +55,8 @@ def enqueue(lookup: WaitingComparison) -> None:
 def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep) -> int:
     """Compare waiting lookups, and start none after ``seconds``; return how many were compared.
 
-    Lookups that have waited longer than DROPPED_AFTER are deleted first. Only one process compares at a time; in
-    other processes, return 0. If that process freezes, another may start _SPARE_SECONDS after ``seconds`` are over.
+    Lookups that have waited longer than DROPPED_AFTER are deleted first. Only one process compares at a time: return 0
+    while another process does. If that process freezes, its lock is released _SPARE_SECONDS after ``seconds``.
     """
     _drop_old()
     deadline, count = time.monotonic() + seconds, 0

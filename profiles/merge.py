@@ -45,7 +45,10 @@ class ProfileUpdate:
         return max((value.observed_at for value in self.values if value), default=self.received_at)
 
     def merge(self, other: "ProfileUpdate") -> "ProfileUpdate":
-        """Return both updates merged into one. The later ``received_at`` is used only if ``other`` changes a name."""
+        """Return both updates merged into one; if ``other`` changes no name, return this update.
+
+        The merged update has the later ``received_at`` of the two.
+        """
         merged = tuple(
             max(mine, theirs) if mine and theirs else mine or theirs
             for mine, theirs in zip(self.values, other.values, strict=True)

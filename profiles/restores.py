@@ -41,7 +41,10 @@ def remember_progress() -> None:
 
 
 def lost_progress() -> tuple[dict[str, int], dict[str, int]]:
-    """Return PostgreSQL's progress, and the progress recorded in Redis or, if PostgreSQL has lost no rows, ``{}``."""
+    """Return PostgreSQL's progress and the progress recorded in Redis.
+
+    If PostgreSQL has lost no rows, ``{}`` stands for the latter.
+    """
     # Read Redis first: a row that another process adds between the two reads must not look like a loss.
     before = cache.progress()
     now = progress()

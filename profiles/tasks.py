@@ -25,8 +25,8 @@ COMPARING_SECONDS = 4.0
 def refill_cache() -> int:
     """Write profiles from PostgreSQL to Redis; return the number of profiles written, or 0 if Redis fails.
 
-    If Redis has lost its content, write all fresh profiles; otherwise, write only those whose last write failed. First,
-    delete the entries from before a restart of Redis.
+    After a restart of Redis, delete its old entries first. If Redis has lost its content, write all fresh profiles;
+    otherwise, write only the profiles whose last write failed.
     """
     written, last_id = 0, ""
     try:

@@ -115,7 +115,7 @@ class _Search:
     def next(self) -> dict[str, Any]:
         """Return the state from which the next pass continues.
 
-        If this search is complete, the next pass reads only the updates that have been finished since it began.
+        If this search is complete, the next pass reads only the updates that were finished after this search began.
         """
         return {"since": self.began} if self.is_complete else asdict(self)
 
@@ -152,9 +152,9 @@ STORES |= {
 def newest(**_: Any) -> datetime | None:
     """Return the latest time of receipt if it is in the future; otherwise, return None or any past time.
 
-    Only a future time matters to an erasure, which must not be earlier. Such a time exists if PostgreSQL's clock has
-    been set back; a host's clock that was ahead does not count. No index covers the time of receipt of pending updates,
-    so they are found only among the newest thousand updates.
+    The time of an erasure must not be earlier than any time of receipt. It is the current time or later, so only future
+    times matter; they exist if PostgreSQL's clock has been set back. A host's clock that was ahead has no effect. No
+    index covers the time of receipt of pending updates, so only the newest thousand updates are searched for them.
     """
     updates, now = InboxUpdate.objects.annotate(time=TIME_OF_RECEIPT), Now()
     future = [

@@ -217,7 +217,7 @@ class InboxConnection(psycopg.AsyncConnection):
         return result
 
     def check_replicated(self) -> None:
-        """Raise OperationalError if a commit's wait for a synchronous standby was ended, by this process or another.
+        """Raise OperationalError if a commit's wait for a synchronous standby was cancelled by this process or another.
 
         Such a commit has succeeded, but perhaps only on this server.
         """

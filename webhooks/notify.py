@@ -78,8 +78,8 @@ class Notifier:
 class Listener:
     """Wait for notifications of new rows in the inbox.
 
-    While there is no connection for LISTEN, only wait until the next regular check of the inbox. DATABASE_DIRECT_URL,
-    which LISTEN uses, may be down while DATABASE_URL, through which updates are processed, works.
+    If the connection for LISTEN fails, wait for the time of the next regular check instead of raising an error. LISTEN
+    uses DATABASE_DIRECT_URL, so it may fail while updates can still be processed through DATABASE_URL.
     """
 
     def __init__(self) -> None:

@@ -135,8 +135,8 @@ def _postpone_locked(updates: list[InboxUpdate]) -> list[InboxUpdate]:
 def _locked_elsewhere(rows: QuerySet[Any]) -> set[str]:
     """Return the keys of the rows that another session has locked; leave the other rows unlocked.
 
-    The batch locks the other rows later, in the same order as every batch: all phones, then all profiles. If it kept a
-    lock on a profile, it could end in a deadlock with a batch that has locked a phone and waits for that profile.
+    The batch locks the other rows later, in the same order as every batch: all phones, then all profiles. If a
+    profile stayed locked now, there could be a deadlock with a batch that has locked a phone and waits for the profile.
     """
     keys = rows.values_list("pk", flat=True)
     with transaction.atomic():

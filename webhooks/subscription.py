@@ -206,8 +206,8 @@ def _subscribe(url: str) -> Iterator[str]:
 def _refused_type(error: str, types: list[str]) -> str | None:
     """Return the update type that MAX refuses; ``""`` if the error does not say which, None if it is not about types.
 
-    MAX does not document this error. An error that lists all types, beginning with the first one, only quotes the
-    request.
+    MAX does not document this error. If the error lists all types, beginning with the first one, it only quotes the
+    request, and does not say which type is refused.
     """
     named: list[str] = re.findall(rf"\b(?:{'|'.join(types)})\b", error)
     if named and (named[0] != types[0] or set(named) != set(types)):

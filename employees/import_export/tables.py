@@ -124,7 +124,7 @@ def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
 
 
 class _OpenQuotes:
-    """Detect an unclosed quotation mark by the rows that it has swallowed as lines of a cell.
+    """Detect an unclosed quotation mark, which turns the rows after it into lines of a single cell.
 
     A cell may also contain notes with several lines. A line that may be either a row or a note counts as a row.
     """
@@ -164,8 +164,8 @@ class _OpenQuotes:
     def _lines(self, row: list[str]) -> Iterator[_Line]:
         """Yield the lines of the row as if it had no quotation marks; each line is split at the delimiter.
 
-        A cell with another number, such as a work phone or an INN, becomes empty if it has only one line: its digits
-        must not be mistaken for a phone.
+        A cell in a column of other numbers, such as work phones or INNs, becomes empty if it has only one line, so that
+        its digits are not mistaken for a phone.
         """
         line: _Line = []
         for position, cell in enumerate(row[: len(self._columns)]):
@@ -191,8 +191,8 @@ class _OpenQuotes:
     def _is_note(self, line: _Line, own: int) -> bool:
         """Return whether a line inside a multi-line cell is a note rather than a swallowed row.
 
-        A note is only a phone, has text in the phone's column, or has digits in a name's column; it never begins in a
-        name's cell. ``own`` is the number of delimited parts of the line that belong to the cell in which it begins.
+        A note is a phone and nothing else, or has text in the phone's column or digits in a name's column. A line that
+        begins in a name's cell is no note. ``own`` is the number of the line's parts that belong to its first cell.
         """
         if self._columns[line[0][0]].endswith("name"):
             return False
@@ -213,7 +213,7 @@ def _may_have_phone(line: str) -> bool:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter of the header, the first row that is not blank; raise UnreadableFile if that is unclear."""
+    """Return the delimiter of the header, the first row that is not blank; raise UnreadableFile if it is ambiguous."""
     for record in _RECORD.finditer(text):
         unquoted = _QUOTED.sub(lambda quoted: "" if _is_blank(quoted[1]) else "x", record[0])
         if not _is_blank(unquoted.strip(_DELIMITERS)):
@@ -222,11 +222,11 @@ def _delimiter(text: str) -> str:
 
 
 def _delimiter_of(record: str, unquoted: str, rows: str) -> str:
-    """Return the delimiter that splits the header into the most known headings.
+    """Return the delimiter that suits the header best; raise UnreadableFile if another delimiter may be meant.
 
-    If several delimiters find equally many, prefer one that finds the phone's heading, then one that the rows contain.
-    If several are left, prefer the one that finds the fewest combined headings, such as “Phone;personal”, then the one
-    whose headings contain the other delimiters least often. Raise UnreadableFile if another delimiter may be meant.
+    The criteria are, from the most to the least important: the delimiter splits the header into the most known
+    headings; one of them is the phone's heading; the rows contain the delimiter; the fewest headings are combined, such
+    as “Phone;personal”; the headings contain the other delimiters least often.
     """
     ranks = {one: _known_headings(record, one) for one in _DELIMITERS}
     most = max(rank[:2] for rank in ranks.values())
@@ -289,17 +289,17 @@ def _headings_with(other: str, unquoted: str, delimiter: str) -> list[str]:
 
 
 def _mixed(unquoted: str, delimiter: str) -> int:
-    """Return how many headings contain another delimiter outside quotation marks; those with two others count twice."""
+    """Return how many headings contain another delimiter outside quotation marks; count those with two others twice."""
     return sum(len(_headings_with(other, unquoted, delimiter)) for other in _DELIMITERS.replace(delimiter, ""))
 
 
 def _refuse_others(delimiter: str, likely: list[str], ranks: dict[str, _Rank], unquoted: str, rows: str) -> None:
-    """Raise UnreadableFile if another delimiter may be meant: it occurs in a heading and in the rows, outside quotes.
+    """Raise UnreadableFile if another delimiter, which occurs unquoted in a heading and in the rows, may be meant.
 
-    If that delimiter is ``likely`` too, the file is always refused. It is also refused for a semicolon or a tab in a
-    known heading, because no known heading is written with them. A comma in a known heading, such as “Phone, personal”,
-    is common and accepted. Any delimiter in an unknown heading, such as “Position, department”, is accepted if the
-    header has enough known headings; fewer are enough for a comma if splitting at commas finds no phone.
+    It may be meant if it is ``likely``, that is, suits the header as well as the chosen delimiter. A semicolon or a tab
+    in a known heading may be meant, because no known heading is written with them. A comma in a known heading, such as
+    “Phone, personal”, is common and accepted. Any delimiter in an unknown heading, such as “Position, department”, may
+    be meant if too few headings are known to be sure.
     """
     known = ranks[delimiter].known
     for other in _DELIMITERS.replace(delimiter, ""):
@@ -329,10 +329,10 @@ def _is_mere_comma(headings: list[str], known: int, known_by_comma: int) -> bool
 
 
 def _parted_by_comma(delimiter: str, other: str, unquoted: str) -> list[str]:
-    """Return the headings that contain a comma if ``other`` is the delimiter; ``[]`` if the comma was not chosen.
+    """Return the headings that would contain a comma if the header were split at ``other``.
 
-    The error names these headings first, because a comma is more often a part of a heading than a semicolon or a tab.
-    Return ``[]`` also if the header contains ``other`` only at its ends, where it separates nothing.
+    Return ``[]`` if the chosen ``delimiter`` is no comma, or if ``other`` is only at the header's ends, separating
+    nothing. The error names these headings, because a heading contains a comma more often than a semicolon or a tab.
     """
     is_within = delimiter == "," and other in unquoted.strip(f"{other} \r\n")
     return _headings_with(delimiter, unquoted, other) if is_within else []

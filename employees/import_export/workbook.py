@@ -291,7 +291,7 @@ class _SheetReader:
     def _note_merged(self, reference: str) -> None:
         """Record a range of merged cells below the header, for which the workbook is refused.
 
-        The one value of the range would stand for several cells.
+        Only the first cell of such a range has a value, so the other cells would be imported as empty.
         """
         rows = _MERGED.fullmatch(reference)
         if rows and int(rows[2]) > self._first > 0 and int(rows[1]) <= self._last:

@@ -129,7 +129,7 @@ class BackfillRun(models.Model):
         return self.created_at < timezone.now() - UNDO_FOR
 
     def undo(self) -> None:
-        """Start to undo a run that is done or paused; do nothing if the run is too old to be undone."""
+        """Start undoing a run that is done or paused; do nothing if the run is too old to be undone."""
         if not self.is_undo_expired:
             BackfillRun.objects.filter(pk=self.pk, status__in=[RunStatus.DONE, RunStatus.PAUSED]).update(
                 status=RunStatus.UNDOING, finished_at=None, paused_because=""

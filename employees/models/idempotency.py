@@ -19,9 +19,9 @@ _ABANDONED_AFTER = timedelta(seconds=60)
 
 class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
     def outdated(self) -> IdempotentRequestQuerySet:
-        """Filter the requests that are no longer needed.
+        """Return the requests that are no longer needed.
 
-        A request is too old to be repeated by the client, or its process died before it stored a response.
+        They are too old for the client to repeat them, or their process died before it stored a response.
         """
         # PostgreSQL's clock: one host must not delete the requests of all others.
         is_abandoned = Q(status=None, created_at__lt=Now() - _ABANDONED_AFTER)

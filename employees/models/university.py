@@ -56,9 +56,10 @@ class UniversityQuerySet(models.QuerySet["University"]):
     def find(self, *, inn: str, kpp: str, university_name: str) -> University | None:
         """Return the university with this INN and KPP or, without an INN, with this name; None if there is none.
 
-        Several universities with the same INN are branches: return the one without a KPP. Of several universities with
-        the same name, return the one without an INN. Raise AmbiguousUniversity if there are several and none of them is
-        preferred in this way. Also raise it for a KPP without an INN, unless a university with this name has the KPP.
+        If several universities have the INN (they are branches), return the one without a KPP. If several have the
+        name, return the one without an INN. Raise AmbiguousUniversity if several match, but there is no such one.
+
+        A KPP without an INN must be the KPP of a university with this name; otherwise, raise AmbiguousUniversity.
         """
         if inn:
             candidates = list(self.filter(inn=inn, **({"kpp": kpp} if kpp else {})))
@@ -87,10 +88,10 @@ class UniversityQuerySet(models.QuerySet["University"]):
         return (self.filter(inn=inn, kpp=kpp) if inn else self.named(university_name)).exists()
 
     def named(self, name: str) -> UniversityQuerySet:
-        """Return the universities with exactly this name; if there are none, ignore case, then also look-alike letters.
+        """Return the universities with this name; if there are none, those whose name looks the same.
 
-        See docs/reference/names.md. Earlier releases stored names as they were entered, for example with several spaces
-        in a row.
+        Names look the same if they differ only in case, in look-alike characters or in repeated spaces, which earlier
+        releases stored. Of such names, prefer those that differ only in case. See docs/reference/names.md.
         """
         cleaned = clean(name)
         for matches in (self.filter(name=cleaned), self.filter(name__iexact=cleaned)):

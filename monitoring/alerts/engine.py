@@ -61,7 +61,8 @@ class LastCheck:
 def last_check() -> LastCheck:
     """Return the last check.
 
-    It is selected by primary key: if a clock was set back, the last check does not have the latest time.
+    The last check is the row with the highest primary key. After a clock has been set back, an earlier check may have
+    a later time.
     """
     checks = Sample.objects.filter(name=LAST_CHECK).order_by("-pk").values_list("at", flat=True)
     last, at = checks.first(), checks.filter(value__gt=0).first()
@@ -77,12 +78,11 @@ def _installed_at() -> datetime:
 
 
 def holding_alerts(resumed_at: datetime) -> tuple[list[Alert], list[Alert]]:
-    """Return the alerts that keep phase 4 from advancing, and older alerts that no longer do so since the resume.
+    """Return the alerts that keep phase 4 from advancing, and the alerts that the last resume of the rollout excused.
 
-    A resume of the rollout does not end alerts about remaining work, such as dead letters. The operators who resumed
-    the rollout knew this work, so an alert from before the resume keeps phase 4 from advancing only if the work added
-    since then exceeds the limit by itself. Call this function after a check of the alerts, which has measured the
-    indicators.
+    A resume does not end alerts about remaining work, such as dead letters. But the operators who resumed the rollout
+    knew about this work. Such an alert is therefore excused, unless the work added since the resume exceeds the limit
+    by itself. Call this function after a check of the alerts, because it uses the readings of that check.
     """
     readings = rounds.latest()
 

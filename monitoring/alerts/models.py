@@ -31,8 +31,8 @@ class AlertQuerySet(models.QuerySet["Alert"]):
     def holding(self, *, detected_since: datetime) -> Self:
         """Return the alerts that keep phase 4 from advancing: open, not muted, and not of a kind in _NOT_HOLDING.
 
-        Leave out alerts whose problem was last detected before ``detected_since``: these alerts only wait to be
-        resolved.
+        Leave out alerts whose problem was last detected before ``detected_since``: these alerts are only waiting
+        to resolve.
         """
         detected = self.open().filter(seen_at__gt=detected_since)
         return detected.exclude(muted_until__gt=timezone.now()).exclude(kind__in=_NOT_HOLDING)

@@ -16,6 +16,7 @@ def show_titles() -> None:
 def _title(row: Flag | Switch | Group) -> str:
     """Return the title, or the code if no language is active.
 
-    No language is active while Django's log is written, so that the log contains the code and not a translation.
+    No language is active while Django writes an entry of the admin's log. So the entry contains the code, not a
+    translation.
     """
     return presenters.name_of(row.name) if translation.get_language() else row.name

@@ -41,7 +41,7 @@ def reasons(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _apart(facts: Mapping[str, Any]) -> list[str]:
-    """Return a list with the reason, which begins with a small letter; ``[]`` if the percentages are the reason."""
+    """Return a list with the reason for the person's stage; ``[]`` if the percentages are the reason."""
     reason = Reason(facts["reason"])
     return [] if reason in _BY_PERCENTAGE else [str(reason.label)]
 

@@ -42,7 +42,7 @@ class Share:
 
 
 def employee_shares(universities: set[int] | None = None) -> list[Share]:
-    """Return the shares of the employees' name sources; with ``universities``, only those of their employees."""
+    """Return the share of each name source among all employees, or among the employees of ``universities``."""
     counts, _at = reports.employees_by_source(universities)
     return shares(counts)
 

@@ -105,9 +105,9 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
     Without a scope, a valid phone always matches, even if nothing is stored about it, but a MAX ID matches only if a
     profile or a phone belongs to it.
 
-    If the query is valid both as a phone and as a MAX ID, it is read as a phone, unless no employee has this phone and
-    a profile has this ID. If several employees in the scope have the ID, return the first. An employee whose MAX ID was
-    entered by hand and never confirmed is found by the ID only if nobody else has it.
+    A query that is valid both as a phone and as a MAX ID is read as a phone. It is read as a MAX ID only if no employee
+    has this phone and a profile has this ID. If several employees in the scope have the ID, return the first. An
+    employee whose MAX ID was entered by hand and never confirmed is found by the ID only if nobody else has the ID.
     """
     employees = (scope.employees() if scope else Employee.objects.all()).select_related("university")
     try:
@@ -131,9 +131,9 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
 def _find_by_id(user_id: str, employees: EmployeeQuerySet, *, is_limited: bool) -> tuple[str, Employee | None]:
     """Return the phone (``""`` if there is none) and the employee (or None) with this MAX ID.
 
-    An employee whose ID was entered by hand and never confirmed is found only if no profile and no phone belongs to the
-    ID: otherwise, it may be the ID of another person. With ``is_limited``, this employee is found anyway, because the
-    user cannot see the other person.
+    An employee whose ID was entered by hand and never confirmed comes last. If a profile or a phone belongs to the ID,
+    this employee is not returned at all, because the ID may be another person's. With ``is_limited``, the employee is
+    returned even then, because the user cannot see the other person.
     """
     with_id = employees.filter(max_id=user_id)
     phones_of_id = PhoneLink.objects.filter(user_id=user_id).values_list("phone", flat=True)

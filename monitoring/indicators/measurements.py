@@ -128,9 +128,10 @@ def source_index_valid(sources: Sources) -> Measured:
 
 
 def _nothing(sources: Sources, window: timedelta, message: Message) -> Message | None:
-    """Return ``message`` if the rollout was resumed within the window; otherwise None.
+    """Return the message for a measurement without data; None stands for the indicator's own message.
 
-    The message explains that there is no data since the resume, rather than in the whole window.
+    If the rollout was resumed within the window, return ``message``, which states that there is no data since the
+    resume. The indicator's own message states that there is no data in the whole window.
     """
     return message if sources.resumed_at > timezone.now() - window else None
 
@@ -396,8 +397,8 @@ def standby_message(waiting: locks.Session) -> Message:
 def blocking_session(sources: Sources) -> Measured:
     """Return the age in seconds of the transaction that other sessions wait for; 0 if there is none.
 
-    If commits have waited for a synchronous standby for at least STANDBY_LASTS_SECONDS, return at least
-    STANDBY_COUNTS_AS, which is beyond the critical limit.
+    If commits have waited for a synchronous standby for at least STANDBY_LASTS_SECONDS, the alert has to be critical.
+    The value is then at least STANDBY_COUNTS_AS, which is beyond the critical limit.
     """
     waiting, session = standby_wait(), locks.blocking_session()
     wait = {_STANDBY_WAIT: round(waiting.seconds)} if waiting else {}

@@ -47,7 +47,7 @@ UNKNOWN = "—"
 
 
 def title_of(name: str) -> str:
-    """Return the title of a row; for a name without a title, such as a table's, the name itself without “_bytes”."""
+    """Return the title of a row; a row without a title, such as a table's size, gets its name without “_bytes”."""
     return str(TITLES.get(name, name.removesuffix("_bytes")))
 
 

@@ -40,7 +40,7 @@ class Decider:
 
     @classmethod
     def of(cls, user: Any) -> Self:
-        """Return the decider for a user or, with the permissions of an API key, for the key's owner."""
+        """Return the decider for a user. An API key decides as its owner, limited to the key's permissions."""
         person = Approver(user.get_username(), user.pk, getattr(user, user.USERNAME_FIELD))
         return cls(person, user.has_perm, permission_scope(user).university_ids())
 
@@ -73,7 +73,7 @@ def approve(
 ) -> ChangeResult:
     """Apply the waiting change and return the result; rules and gates are checked as if it were requested now.
 
-    Raise ChangeRefused if the decider may not approve the change, or if it is refused; the request then keeps waiting.
+    Raise ChangeRefused, and keep the request, if the decider may not approve the change or if rules or gates forbid it.
     """
     person = replace(decider.person, reason=str(rules.reason(reason)))
     with change_transaction():

@@ -122,8 +122,8 @@ def fire_due(*, waits_for_gates: bool = False) -> int:
     """Take the planned steps that are due, and end outdated plans; return the number of steps handled.
 
     Each step is taken once, even if two controllers are running. A plan is outdated if anything else has changed the
-    rollout. With ``waits_for_gates``, take only the steps that wait for their gates; without it, only the others. Steps
-    that wait are tried only after a check of the gates, because gate results change only then.
+    rollout. With ``waits_for_gates``, take only the steps that wait for their gates; otherwise, take only the other
+    steps. Set ``waits_for_gates`` only after a check of the gates, because gate results change only then.
     """
     count = 0
     is_due = Q(state=PlanState.PLANNED, due_at__lte=timezone.now(), waits_for_gates=waits_for_gates)
@@ -147,9 +147,9 @@ def fire_due(*, waits_for_gates: bool = False) -> int:
 def fire(plan: Plan) -> str:
     """Take a planned step; return the outcome as a string.
 
-    The plan ends if anything else has changed the rollout since it was planned, or if the step is refused. If the step
-    needs approval, it waits for it. It stays planned outside the plan's hours and while another change is in progress.
-    A step that waits for its gates also stays planned while they do not pass.
+    The plan ends if anything else has changed the rollout since the plan was made, or if the step is refused. A step
+    that needs approval waits for the approval. A step stays planned outside the plan's hours and while another change
+    is in progress. A step that waits for its gates also stays planned while the gates do not pass.
     """
     revision = Rollout.current().revision
     if plan.revision != revision:

@@ -70,9 +70,9 @@ def _trend(result: GateResult, moments: list[Moment], since: datetime, until: da
 
 
 def forecast(result: GateResult, moments: list[Moment]) -> Message | None:
-    """Return a message about what the gate still needs to pass, and how long this will take at the last hour's rate.
+    """Return a message with what the gate still lacks, and the time until it passes at the last hour's rate.
 
-    Return None if the gate passes, or if waiting cannot make it pass.
+    Return None if the gate passes, or if there is nothing to forecast.
     """
     if result.verdict == Verdict.PASS:
         return None

@@ -159,9 +159,9 @@ def evaluate(phase: int, target: Decimal) -> Evaluation:
 
 
 def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], readings: Round) -> Evaluation:
-    """Evaluate a step from stored data, for pages: the indicators in ``readings``, and the cohort gates' last results.
+    """Evaluate a step for a page, from the indicators in ``readings`` and the stored results of the cohort gates.
 
-    Cohort results from before the last change of this or an earlier phase do not count, as they are about another step.
+    A cohort result does not count if this or an earlier phase has changed since: it is about another step's cohort.
     """
     step = transition_step(phase, target, flags)
     known = {}
@@ -284,8 +284,8 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
 def passes_in_a_row(phase: int, gate: str, wanted: int, measured_at: datetime) -> int:
     """Return how many of the latest stored checks of the gate passed in a row, up to ``wanted``.
 
-    The counted checks are at least CHECK_SPACING apart, from each other and from the present readings, which were
-    measured at ``measured_at``. Otherwise, present readings that a stored check has used too would count twice.
+    Checks count only if they are at least CHECK_SPACING apart, and at least as long before ``measured_at``, the time of
+    the present readings. Otherwise, two checks could have used the same readings.
     """
     count, last = 0, measured_at
     rows = GateCheck.objects.filter(phase=phase, gate=gate, at__gt=monitored_since(CHECKS_WITHIN))
@@ -325,7 +325,7 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
 
 
 def is_agreement(gate: str, limit: float | None) -> bool:
-    """Return whether the value is a bound of agreement: it is in cohort_agreement, unless the limit is of conflicts."""
+    """Return whether the gate's value is a bound of agreement, rather than of conflicts or of something else."""
     return gate == "cohort_agreement" and limit != CONFLICT_ALLOWED
 
 

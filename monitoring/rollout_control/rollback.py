@@ -58,7 +58,7 @@ class NotVerified(Exception):
 
 @contextmanager
 def _answered() -> Iterator[None]:
-    """Run the block; raise NotVerified if PostgreSQL fails, or has not answered shortly after VERIFIED_WITHIN."""
+    """Run the block; raise NotVerified if PostgreSQL fails, or takes clearly longer than VERIFIED_WITHIN."""
     try:
         with statement_deadline(VERIFIED_WITHIN + _SPARE_SECONDS):
             yield
@@ -134,7 +134,7 @@ def await_convergence() -> str:
 
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
-    """Deny the cache to a university, then lift the denial; return its ID, and the seconds until each was in force."""
+    """Deny the cache to a university and allow it again; return its ID and the seconds until each took effect."""
     denial = {"university_id": university_id, "phase": 3, "is_allowed": False}
     if UniversityRule.objects.in_force().filter(**denial).exists():
         name = {"university": university_name(university_id)}

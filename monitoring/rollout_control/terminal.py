@@ -121,7 +121,7 @@ def outcome(result: ChangeResult) -> Iterable[str]:
 def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
     """Yield the gate results of the next step of ``phase``, and the comparisons.
 
-    Without ``phase``, use the first incomplete phase. ``is_stored`` stores the results, which then count as a check.
+    Without ``phase``, use the first incomplete phase. With ``is_stored``, store the results as a check.
     """
     name = rules.phase_name(phase) if phase else changes.next_phase()
     number, settings = rules.phase_number(name), RolloutSettings.read(Rollout.current())

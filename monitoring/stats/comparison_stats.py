@@ -143,7 +143,7 @@ def counted() -> QuerySet[Comparison]:
 def without_university() -> int:
     """Return the number of comparisons in the last WINDOW that are left out because they have no university.
 
-    Such comparisons are from earlier releases. Some may be of probes, whose lookups are no longer compared.
+    Earlier releases stored such comparisons, some of them for probes, whose lookups are no longer compared.
     """
     return Comparison.objects.filter(at__gt=monitored_since(WINDOW), university_id=None).count()
 

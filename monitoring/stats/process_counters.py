@@ -115,8 +115,8 @@ def _is_alive(pid: int) -> bool:
 def _add(path: Path) -> None:
     """Add a file to the archive exactly once, even if this process is killed or has no permission to delete the file.
 
-    First, the sum of the file and the archive is written to another file. The old files count until the added file is
-    renamed to end with ".added"; from then on, the sum counts, and it replaces the archive.
+    First, the sum of the file and the archive is written to a third file. Then the added file is renamed to end with
+    ".added". Before the renaming, only the two old files count; after it, only the sum, which replaces the archive.
     """
     totals = dict[str, tuple[float, float]]()
     for file in (_archive_of(path), path):
@@ -162,8 +162,8 @@ def process_registry() -> CollectorRegistry:
     """Return a registry with the metrics of all processes on this machine, or only of this process.
 
     The processes share the directory PROMETHEUS_MULTIPROC_DIR; a command that runs beside `make run` uses the one in
-    DATA_DIR instead. If there is no shared directory, or if it cannot be created again after a deletion,
-    return the registry of this process.
+    DATA_DIR instead. Return the registry of this process if there is no shared directory, or if the directory has been
+    deleted and cannot be created again.
     """
     beside: Path = settings.DATA_DIR / "prometheus"
     if FOLDER not in os.environ and not beside.is_dir():

@@ -199,9 +199,9 @@ def _groups(
 ) -> tuple[datetime, list[tuple[Any, ...]]]:
     """Return the start of the window that was counted, and the rows of the query _COUNTS.
 
-    The window begins a little before ``since`` if the inbox may no longer have all updates of its minute: then the
-    rollup of the whole minute is counted. The first column of a row is the start of the span of length ``slot``;
-    it is None if no ``slot`` is given. ``spans`` are the rollups to use, shortest first.
+    If some updates of the minute that contains ``since`` may have been pruned from the inbox, the window begins at the
+    start of this minute, and the minute's rollup is counted. The first column of a row is the start of the span of
+    length ``slot``; it is None if no ``slot`` is given. ``spans`` are the rollups to use, shortest first.
     """
     first, last = (at.replace(second=0, microsecond=0) + MINUTE for at in (since, until))
     if since <= timezone.now() - settings.INBOX_EVENT_RETENTION + MINUTE:

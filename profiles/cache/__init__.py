@@ -155,7 +155,7 @@ _served = ServedGeneration(CacheGeneration.objects.identity)
 
 @contextmanager
 def _within_budget() -> Iterator[None]:
-    """Limit the wait for each store to a third of PROFILE_CACHE_TIMEOUT; an outer transaction survives an error."""
+    """Limit the wait for each store to a third of PROFILE_CACHE_TIMEOUT; an error does not end an outer transaction."""
     savepoint = transaction.atomic() if connection.in_atomic_block else nullcontext()
     seconds = settings.PROFILE_CACHE_TIMEOUT.total_seconds() / 3
     with redis_connection.time_limit(seconds), statement_deadline(seconds), savepoint:
@@ -222,8 +222,8 @@ def _try_to_refill(user_id: str) -> None:
 def refilling(profiles: QuerySet[Profile], *, operation: str = "set") -> Iterator[list[Profile]]:
     """Lock the profiles, except those already locked, write them to Redis, and run the block in the same transaction.
 
-    If the transaction does not commit, the entries are deleted. If the session had ended before they were written, its
-    locks were gone, and other processes may have changed or erased the people: the entries may be outdated.
+    If the transaction does not commit, the entries are deleted, because they may be outdated: the session, and with it
+    the locks, may have ended before the write, so that other processes could change or erase the people.
     """
     written: list[Profile] = []
     try:
@@ -239,7 +239,7 @@ def refilling(profiles: QuerySet[Profile], *, operation: str = "set") -> Iterato
 def delete_uncommitted(user_ids: list[str]) -> None:
     """Delete entries that a transaction wrote but did not commit; if Redis fails, leave them to the refill task.
 
-    The deletion may take REDIS_TIMEOUT, half of it in Redis, even if the caller has no time left.
+    The deletion may take up to REDIS_TIMEOUT, even if the caller has no time left; Redis gets half of that time.
     """
     if user_ids:
         seconds = settings.REDIS_TIMEOUT.total_seconds()

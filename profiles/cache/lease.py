@@ -68,7 +68,7 @@ class ServedGeneration:
         self._known: tuple[float, Generation | None] = float("-inf"), None
 
     def allows(self, changed: Generation) -> bool:
-        """Return whether a change of this generation's entries is sufficient, because no other generation is served.
+        """Return whether no entries but those of this generation are served, so that changing them is enough.
 
         Raise the errors of ``read``.
         """

@@ -32,7 +32,7 @@ _COLUMNS = {
 
 
 def _wins(name: str) -> str:
-    """Return the SQL condition under which an incoming value replaces the stored one, as TimestampedValue compares."""
+    """Return the SQL condition under which an incoming value replaces the stored one, in TimestampedValue's order."""
     stored = ", ".join(f"p.{column}" for column in _COLUMNS[name])
     incoming = ", ".join(f"EXCLUDED.{column}" for column in _COLUMNS[name])
     return f'(EXCLUDED.{name} IS NOT NULL AND (p.{name} IS NULL OR ({incoming} COLLATE "C") > ({stored})))'

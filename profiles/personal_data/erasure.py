@@ -1,9 +1,9 @@
 """Erasure of a person: this module clears this app's tables and Redis; signal receivers clear other apps' tables.
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
-task makes a second pass. It erases what the first pass has missed: data that was being written at that time, that Redis
-failed to delete, that a crash left behind, or for which there was no time. If the first pass was interrupted, the task
-repeats it, but keeps the names that were received after the erasure.
+task makes a second pass. It erases what the first pass has missed: data that was being written at that time, data that
+Redis failed to delete or a crash left behind, and data for which there was no time. If the first pass was interrupted,
+the task repeats it, but keeps the names that were received after the erasure.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ def _pause(settings: RolloutSettings, request: ChangeRequest) -> None:
 
 
 def _resume(settings: RolloutSettings, request: ChangeRequest) -> None:
-    """End a pause or emergency stop. After a stop, restore the percentages, but phase 3 to at most 1%, phase 4 to 0."""
+    """End a pause or emergency stop. After a stop, restore the percentages, but limit phase 3 to 1%, phase 4 to 0."""
     settings.held_for = ""
     if not settings.is_latched:
         return
@@ -359,7 +359,7 @@ def _cancel(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest)
 
 
 def _flag_as_json(flag: Flag, percent: Decimal | None, other: Flag | None = None) -> dict[str, Any]:
-    """Return the flag's percentage, ``everyone`` and the criteria that differ from those of ``other`` or a new flag."""
+    """Return the flag's percentage, ``everyone`` and the criteria that differ from ``other`` (default: a new flag)."""
     json: dict[str, Any] = {"percents": {flag.name: rules.format_percent(percent or Decimal(0))}}
     if flag.everyone is not None:
         json["everyone"] = {flag.name: flag.everyone}
@@ -375,7 +375,7 @@ def _flag_as_json(flag: Flag, percent: Decimal | None, other: Flag | None = None
 def _set_flag(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit | None:
     """Return the edit for a flag that is not a phase; None if nothing changes.
 
-    The edit saves the flag only if it comes from the admin's form; in all other cases, ``Flag.save()`` saves it.
+    The edit saves the flag only for a request from the admin's form; otherwise, ``Flag.save()`` saves it.
     """
     flag = request.flag
     if request.facts:

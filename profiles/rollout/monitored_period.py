@@ -28,7 +28,7 @@ def monitored_since(window: timedelta | None = None, *, resumed_at: datetime | N
 
     If there was no resume and no window is given, return ALWAYS, the earliest possible time. A caller that needs
     several windows passes the time of the last resume in ``resumed_at``, so that it is read once. If a clock has been
-    set back, that time may be far in the future. It is then ignored; otherwise no evidence would count until then.
+    set back, the last resume may be far in the future. It is then ignored, or no evidence would count until then.
     """
     now = timezone.now()
     if resumed_at is None:

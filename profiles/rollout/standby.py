@@ -64,7 +64,7 @@ def is_confirmed() -> bool:
 
 
 def _has_standby() -> bool:
-    """Return whether a synchronous standby is configured; True if this cannot be found out.
+    """Return whether a synchronous standby is configured; True if PostgreSQL fails or does not respond.
 
     If none is configured, a slow commit only means that the server itself is slow.
     """

@@ -23,7 +23,8 @@ def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
     """Return the phone in a contact attachment if the contact is verifiably the sender's own, otherwise None.
 
     MAX signs a contact card with the bot's token only when people share their own contact; ``hash`` is the signature. A
-    signed card is refused, and this is logged, unless it contains exactly one phone and the phone is valid.
+    signed card must contain exactly one phone, and this phone must be valid; otherwise, the card is refused, and this
+    is logged.
     """
     card, owner = _verified(payload), payload.get("max_info")
     if card is None or (owner is not None and not (isinstance(owner, dict) and str(owner.get("user_id")) == sender_id)):

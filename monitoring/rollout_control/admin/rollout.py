@@ -226,7 +226,7 @@ class UniversityRuleForm(ChangeRequestForm):
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Offer the universities by name, and the rule's own even if it was deleted, so that the rule can be edited."""
+        """Offer the universities by name, including the rule's own if it was deleted: the rule can then be edited."""
         super().__init__(*args, **kwargs)
         limits = admin_scope(self.request)
         known = limits.universities() if limits else University.objects.all()

@@ -35,7 +35,10 @@ class ApprovalQuerySet(ChangeQuerySet):
         return self.filter(state=ApprovalState.WAITING, expires_at__gt=timezone.now())
 
     def visible_to(self, person: Approver, universities: Iterable[int] | None) -> Self:
-        """Return the requests that the person may see: the person's own, and all but those about other universities."""
+        """Return the requests that the person may see: all requests if ``universities`` is None.
+
+        Otherwise, they are the person's own requests, and those that concern ``universities`` or all universities.
+        """
         own = self.filter(Q(account=person.account) | Q(by__in=[person.name, person.login]))
         return self if universities is None else self.of_universities(universities) | own
 
