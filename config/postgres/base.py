@@ -4,6 +4,7 @@ The client enforces the deadlines by cancelling statements. It changes no settin
 deadlines also work through a connection pooler that gives each transaction another session.
 """
 
+import select
 import time
 from collections.abc import Callable, Generator, Iterator, Set
 from contextlib import contextmanager, nullcontext, suppress
@@ -20,7 +21,7 @@ from django.utils.translation import gettext_noop
 from django_prometheus.db.backends.postgresql import base
 from psycopg import generators, waiting
 from psycopg.pq import TransactionStatus
-from psycopg.pq.abc import PGcancelConn
+from psycopg.pq.abc import PGcancelConn, PGconn
 
 from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise, set_durable
 
@@ -38,6 +39,8 @@ WRITE_TO_LOG = "SELECT pg_logical_emit_message(true, 'directory', '')"
 # PostgreSQL ends a transaction that has waited this long for its process, which may be frozen or cut off: others would
 # wait for its locks until somebody ends the session.
 IDLE_TIMEOUT_MS = 10_000
+# PostgreSQL 14 and newer report them to the client.
+_READ_ONLY_SETTINGS = (b"default_transaction_read_only", b"in_hot_standby")
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _waits_for_standby: ContextVar[bool] = ContextVar("waits_for_standby", default=True)
 # The function of PostgreSQL that warns that a commit's wait for a standby was ended. The warning's text is translated.
@@ -332,8 +335,14 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         If default_transaction_read_only was set for the role or the database when the connection was opened, the
         connection stays read-only even after the setting has been removed, so it must not be reused.
         """
-        if self.connection is None:
+        if self.connection is None or self.connection.closed:
             return False
+        if not self.connection.pooling.is_pooled and not _has_input(self.connection.pgconn):
+            # Django asks before each request, so a query is saved: nothing has arrived, not even the end of the
+            # connection, and PostgreSQL reports these settings whenever they change.
+            settings = {self.connection.pgconn.parameter_status(name) for name in _READ_ONLY_SETTINGS}
+            if None not in settings:
+                return settings == {b"off"}
         try:
             with self.connection.cursor() as cursor:
                 cursor.execute("SHOW transaction_read_only")
@@ -345,6 +354,13 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         if _is_over():
             raise psycopg.OperationalError("no time is left to connect")
         return super().get_new_connection(conn_params)
+
+
+def _has_input(pgconn: PGconn) -> bool:
+    """Return whether data, or the end of the connection, has arrived."""
+    poll = select.poll()
+    poll.register(pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def parameters(database: dict[str, Any] | None = None) -> dict[str, Any]:

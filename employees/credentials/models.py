@@ -6,7 +6,8 @@ import hashlib
 import secrets
 import uuid
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -40,6 +41,23 @@ def new_id() -> str:
 class LogInQuerySet(models.QuerySet["LogIn"]):
     def usable(self) -> LogInQuerySet:
         return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True).select_related("user")
+
+    def find_usable(self, log_in_id: str) -> LogIn | None:
+        """Return the usable log-in with this ID, with its user; None if there is none.
+
+        Each request with a token needs it, and Django would take longer to compile the query than to run it.
+        """
+        sql, parameters = _usable_query()
+        values: dict[type, Any] = {str: log_in_id, datetime: timezone.now()}
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [values.get(type(value), value) for value in parameters])
+            row = cursor.fetchone()
+        if row is None:
+            return None
+        names = _column_names(LogIn)
+        log_in = LogIn.from_db(connection.alias, names, row[: len(names)])
+        log_in.user = User.from_db(connection.alias, _column_names(User), row[len(names) :])
+        return log_in
 
     def revoke(self) -> int:
         """Revoke the log-ins, which makes their tokens invalid at once; return how many had not been revoked before."""
@@ -89,6 +107,18 @@ class LogIn(models.Model):
 
     def __str__(self) -> str:
         return self.pk
+
+
+@cache
+def _usable_query() -> tuple[str, tuple[Any, ...]]:
+    """Return the SQL that finds a usable log-in, and its parameters: a string for the ID, a datetime for the time."""
+    sql, parameters = LogIn.objects.usable().filter(pk="").query.sql_with_params()
+    return sql, tuple(parameters)
+
+
+@cache
+def _column_names(model: type[models.Model]) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields]  # noqa: SLF001 (documented)
 
 
 def digest_of(key: str) -> str:

@@ -41,7 +41,7 @@ def log_in_of(token: Any) -> LogIn:
     # A text that is not an ID, such as one with a NUL character, could not be looked up.
     if not all(isinstance(each, str) and _ID.fullmatch(each) for each in ids):
         raise InvalidToken
-    log_in = LogIn.objects.usable().filter(pk=ids[0]).first()
+    log_in = LogIn.objects.find_usable(ids[0])
     if log_in is None or (not log_in.has_second_factor and second_factor.is_needed(log_in.user)):
         raise InvalidToken
     return log_in
