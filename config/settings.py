@@ -251,8 +251,7 @@ SESSION_ENGINE = "employees.credentials.sessions"
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "config.lib.http.error_pages.forbidden"
-# W008: the proxy redirects to https, except for POST requests. W005 and W021: HSTS for the whole domain is the domain
-# owner's decision.
+# W008: the proxy redirects to https. W005 and W021: HSTS for the whole domain is the domain owner's decision.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 REST_FRAMEWORK = {

@@ -1,6 +1,6 @@
 """The steps to take for each kind of alert, shown on the alert's page.
 
-They are the same as in docs/how-to/runbook.md and docs/ru/operator.md, but no step here names a shell command.
+They are the same as in docs/how-to/runbook.md and docs/ru/alerts.md, but no step here names a shell command.
 """
 
 from django.utils.functional import Promise
@@ -142,9 +142,9 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         _(
             "If the alert mentions a synchronous standby, start the standby, or remove it from"
             " synchronous_standby_names and reload PostgreSQL. Until then, only log-ins, an emergency stop, a pause"
-            " and a step back succeed. Other changes end with an error after five seconds or more, although they are"
-            " stored on this server; a failover would lose them. Reads that are recorded in the audit log also end"
-            " with an error."
+            " and a step back by the rollout controller succeed. Other changes, such as lowering a percentage, end"
+            " with an error after five seconds or more, although they are stored on this server; a failover would"
+            " lose them. Reads that are recorded in the audit log also end with an error."
         ),
     ),
     Kind.ROLLOUT_HELD: (

@@ -58,7 +58,7 @@ Ready: two weeks of history, phase 3 at 25%, and live traffic.
 """
 _SCENES = {
     "calm": "calm; for an incident: make demo SCENE=incident",
-    "incident": f"incident: in {INCIDENT_AFTER:.0f} s every second last name in the updates is wrong. Watch the rollout"
+    "incident": f"incident: in {INCIDENT_AFTER:.0f} s about half of the updates get wrong last names. Watch the rollout"
     "\n                  page: it is held after three checks. docs/tutorial/demo.md has the way back",
 }
 
