@@ -90,6 +90,8 @@ class InboxConnection(psycopg.AsyncConnection):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        # Each call of get_running_loop() is a system call.
+        self._loop = asyncio.get_running_loop()
         self._noticed = noticed = set()
         self.add_notice_handler(lambda notice: noticed.add(notice.source_function))
 
@@ -141,14 +143,13 @@ class InboxConnection(psycopg.AsyncConnection):
 
         Return Ready.NONE if it is not ready by the deadline.
         """
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[Ready] = loop.create_future()
+        waiting: asyncio.Future[Ready] = self._loop.create_future()
         self._waiting = waiting
         if self._watched is None:
             self._watched = self.pgconn.socket
-            loop.add_reader(self._watched, self._resolve, Ready.R)
+            self._loop.add_reader(self._watched, self._resolve, Ready.R)
         if state & Wait.W:
-            loop.add_writer(self._watched, self._resolve, Ready.W)
+            self._loop.add_writer(self._watched, self._resolve, Ready.W)
         if self._ends_at is not None and (self._timer is None or self._ends_at < self._timer_at):
             self._set_timer(self._ends_at)
         try:
@@ -156,7 +157,7 @@ class InboxConnection(psycopg.AsyncConnection):
         finally:
             self._waiting = None
             if state & Wait.W and self._watched is not None:
-                loop.remove_writer(self._watched)
+                self._loop.remove_writer(self._watched)
 
     def _resolve(self, event: Ready) -> None:
         if self._waiting is None:
@@ -169,7 +170,7 @@ class InboxConnection(psycopg.AsyncConnection):
         if self._timer:
             self._timer.cancel()
         self._timer_at = at
-        self._timer = asyncio.get_running_loop().call_later(at - time.monotonic(), self._check_deadline)
+        self._timer = self._loop.call_later(at - time.monotonic(), self._check_deadline)
 
     def _check_deadline(self) -> None:
         """End the wait if its deadline has passed; otherwise schedule the next check for the deadline."""
@@ -183,7 +184,7 @@ class InboxConnection(psycopg.AsyncConnection):
 
     def _unwatch(self) -> None:
         if self._watched is not None:
-            asyncio.get_running_loop().remove_reader(self._watched)
+            self._loop.remove_reader(self._watched)
             self._watched = None
         if self._timer:
             self._timer.cancel()

@@ -161,7 +161,7 @@ class Bridge:
         refused: Answer | None = None,
     ) -> None:
         try:
-            body = await intake.read(protocol, scope.headers, limit, refused)
+            body = await intake.read(protocol, scope.headers, limit, asyncio.get_running_loop(), refused)
         except NotRead as unread:
             _too_large(scope, environ, unread.answer).send(protocol)
             return

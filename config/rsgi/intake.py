@@ -50,7 +50,14 @@ class Intake:
         self._bodies: set[_Body] = set()
         self._watching: asyncio.AbstractEventLoop | None = None
 
-    async def read(self, protocol: HTTPProtocol, headers: Headers, limit: int, refusal: Answer | None = None) -> bytes:
+    async def read(
+        self,
+        protocol: HTTPProtocol,
+        headers: Headers,
+        limit: int,
+        loop: asyncio.AbstractEventLoop,
+        refusal: Answer | None = None,
+    ) -> bytes:
         """Return the body, of at most ``limit`` bytes; the caller has to pass its length to release() afterwards.
 
         Raise NotRead, with the answer to send, if the body is not accepted. If a ``refusal`` is given, discard
@@ -61,7 +68,7 @@ class Intake:
             if refusal:
                 raise NotRead(refusal)
             return b""
-        body = _Body(self, protocol, None if announced is None else int(announced), limit, refusal)
+        body = _Body(self, protocol, None if announced is None else int(announced), limit, loop, refusal)
         self._watch(body)
         try:
             await body.receive()
@@ -92,8 +99,9 @@ class Intake:
 
     def _end_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
         """Stop receiving bodies whose deadline has passed; schedule the next check while bodies are being received."""
+        now = loop.time()
         for body in self._bodies:
-            if loop.time() >= body.ends_at and not body.is_overdue:
+            if now >= body.ends_at and not body.is_overdue:
                 body.is_overdue = True
                 body.task.cancel()
         self._watching = loop if self._bodies else None
@@ -105,15 +113,21 @@ class _Body:
     """A body that is being received; ``length`` is its Content-Length, or None if it is chunked."""
 
     def __init__(
-        self, intake: Intake, protocol: HTTPProtocol, length: int | None, limit: int, refusal: Answer | None
+        self,
+        intake: Intake,
+        protocol: HTTPProtocol,
+        length: int | None,
+        limit: int,
+        loop: asyncio.AbstractEventLoop,
+        refusal: Answer | None,
     ) -> None:
         self.chunks: list[bytes] = []
         self.refusal = refusal or (too_large(limit) if (length or 0) > limit else None)
         self._intake, self._protocol, self._length, self._limit = intake, protocol, length, limit
-        self.loop = asyncio.get_running_loop()
-        self.task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        self.loop = loop
+        self.task: asyncio.Task[Any] = asyncio.current_task(loop)  # type: ignore[assignment]
         self.is_overdue = False
-        self._began_at = self.loop.time()
+        self._began_at = loop.time()
         self.ends_at = self._deadline(self._began_at)
 
     async def receive(self) -> None:
