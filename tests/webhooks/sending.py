@@ -1,7 +1,7 @@
 """Sends to the web server's application, as granian does, without the network between."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -48,18 +48,32 @@ class Protocol:
     consumed: int = 0
     replies: list[Reply] = field(default_factory=list)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self.chunks:
-            self.consumed += len(chunk)
-            yield chunk
-        for _ in range(1 + self.is_cut_off):
-            yield b""
+    def __aiter__(self) -> "_Chunks":
+        return _Chunks(self)
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.replies.append(Reply(status, dict(headers), body))
 
     def response_file(self, status: int, headers: list[tuple[str, str]], file: str) -> None:
         self.response_bytes(status, headers, Path(file).read_bytes())
+
+
+class _Chunks:
+    """Iterates as granian does: only once, and the end is an exception of the call, not of the coroutine it returns."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self._chunks = iter([*protocol.chunks, b"", *[b""] * protocol.is_cut_off])
+
+    def __anext__(self) -> Awaitable[bytes]:
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            raise StopAsyncIteration
+        return self._read(chunk)
+
+    async def _read(self, chunk: bytes) -> bytes:
+        self._protocol.consumed += len(chunk)
+        return chunk
 
 
 def send(
