@@ -21,7 +21,7 @@ from django.utils.translation import gettext_noop
 from django_prometheus.db.backends.postgresql import base
 from psycopg import generators, waiting
 from psycopg.pq import TransactionStatus
-from psycopg.pq.abc import PGcancelConn, PGconn
+from psycopg.pq.abc import PGcancelConn
 
 from config.postgres.pooler import DIRECT, closed_on_error, durable, recognise, set_durable
 
@@ -39,6 +39,9 @@ WRITE_TO_LOG = "SELECT pg_logical_emit_message(true, 'directory', '')"
 # PostgreSQL ends a transaction that has waited this long for its process, which may be frozen or cut off: others would
 # wait for its locks until somebody ends the session.
 IDLE_TIMEOUT_MS = 10_000
+# Django checks a connection before each request, and a query takes longer than most of a request's other queries. It is
+# left out for so long after a check, if libpq knows of no change.
+_CHECKED_SECONDS = 1.0
 # PostgreSQL 14 and newer report them to the client.
 _READ_ONLY_SETTINGS = (b"default_transaction_read_only", b"in_hot_standby")
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
@@ -231,6 +234,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     # How long a commit may wait, as it does for a lost synchronous standby; 0 means no limit.
     commit_seconds = 0.0
     _began_at = float("inf")
+    _checked_at = float("-inf")
     _has_one_statement = False
     # How long the current transaction waits for a standby after its commit, which has released its locks; 0 means that
     # only the commit itself may wait.
@@ -337,18 +341,19 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         """
         if self.connection is None or self.connection.closed:
             return False
-        if not self.connection.pooling.is_pooled and not _has_input(self.connection.pgconn):
-            # Django asks before each request, so a query is saved: nothing has arrived, not even the end of the
-            # connection, and PostgreSQL reports these settings whenever they change.
-            settings = {self.connection.pgconn.parameter_status(name) for name in _READ_ONLY_SETTINGS}
-            if None not in settings:
-                return settings == {b"off"}
+        now = time.monotonic()
         try:
+            if now < self._checked_at + _CHECKED_SECONDS and _seems_unchanged(self.connection):
+                return True
+            self._checked_at = float("-inf")
             with self.connection.cursor() as cursor:
                 cursor.execute("SHOW transaction_read_only")
-                return bool(cursor.fetchone() == ("off",))
+                is_usable = bool(cursor.fetchone() == ("off",))
         except psycopg.Error:
             return False
+        if is_usable:
+            self._checked_at = now
+        return is_usable
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         if _is_over():
@@ -356,11 +361,18 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         return super().get_new_connection(conn_params)
 
 
-def _has_input(pgconn: PGconn) -> bool:
-    """Return whether data, or the end of the connection, has arrived."""
+def _seems_unchanged(connection: DeadlineConnection) -> bool:
+    """Return whether an idle connection may write, as far as libpq knows without asking PostgreSQL.
+
+    PostgreSQL reports read-only settings with its next answer after they change. If data has arrived, it may be the end
+    of the connection.
+    """
+    pgconn = connection.pgconn
+    if connection.pooling.is_pooled or pgconn.transaction_status != TransactionStatus.IDLE:
+        return False
     poll = select.poll()
     poll.register(pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
+    return not poll.poll(0) and all(pgconn.parameter_status(name) == b"off" for name in _READ_ONLY_SETTINGS)
 
 
 def parameters(database: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import uuid
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, ClassVar
 
@@ -39,25 +39,10 @@ def new_id() -> str:
 
 
 class LogInQuerySet(models.QuerySet["LogIn"]):
-    def usable(self) -> LogInQuerySet:
-        return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True).select_related("user")
-
-    def find_usable(self, log_in_id: str) -> LogIn | None:
-        """Return the usable log-in with this ID, with its user; None if there is none.
-
-        Each request with a token needs it, and Django would take longer to compile the query than to run it.
-        """
-        sql, parameters = _usable_query()
-        values: dict[type, Any] = {str: log_in_id, datetime: timezone.now()}
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [values.get(type(value), value) for value in parameters])
-            row = cursor.fetchone()
-        if row is None:
-            return None
-        names = _column_names(LogIn)
-        log_in = LogIn.from_db(connection.alias, names, row[: len(names)])
-        log_in.user = User.from_db(connection.alias, _column_names(User), row[len(names) :])
-        return log_in
+    def usable(self, at: datetime | None = None) -> LogInQuerySet:
+        """Return the log-ins that are valid at this time, by default now, with their users."""
+        unexpired = self.filter(expires_at__gt=at or timezone.now())
+        return unexpired.filter(revoked_at=None, user__is_active=True).select_related("user")
 
     def revoke(self) -> int:
         """Revoke the log-ins, which makes their tokens invalid at once; return how many had not been revoked before."""
@@ -109,10 +94,32 @@ class LogIn(models.Model):
         return self.pk
 
 
+# Values for which find_usable() puts others into the compiled query.
+_ANY_ID, _ANY_TIME = "any log-in", datetime.max.replace(tzinfo=UTC)
+
+
+def find_usable(log_in_id: str) -> LogIn | None:
+    """Return the usable log-in with this ID, with its user; None if there is none.
+
+    Each request with a token needs it, and Django would take longer to compile the query than to run it.
+    """
+    sql, parameters = _usable_query()
+    values: dict[Any, Any] = {_ANY_ID: log_in_id, _ANY_TIME: timezone.now()}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [values.get(value, value) for value in parameters])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    names = _column_names(LogIn)
+    log_in = LogIn.from_db(connection.alias, names, row[: len(names)])
+    log_in.user = User.from_db(connection.alias, _column_names(User), row[len(names) :])
+    return log_in
+
+
 @cache
 def _usable_query() -> tuple[str, tuple[Any, ...]]:
-    """Return the SQL that finds a usable log-in, and its parameters: a string for the ID, a datetime for the time."""
-    sql, parameters = LogIn.objects.usable().filter(pk="").query.sql_with_params()
+    """Return the SQL that finds a usable log-in, and its parameters, with _ANY_ID and _ANY_TIME."""
+    sql, parameters = LogIn.objects.usable(_ANY_TIME).filter(pk=_ANY_ID).query.sql_with_params()
     return sql, tuple(parameters)
 
 

@@ -12,7 +12,7 @@ from rest_framework_simplejwt.tokens import RefreshToken as BlacklistedOnUse
 
 from config.postgres.base import without_standby
 from employees.credentials import second_factor
-from employees.credentials.models import LogIn
+from employees.credentials.models import LogIn, find_usable
 
 # OpenID Connect's claim for a session; RFC 7519 has none.
 _LOG_IN_CLAIM = "sid"
@@ -41,7 +41,7 @@ def log_in_of(token: Any) -> LogIn:
     # A text that is not an ID, such as one with a NUL character, could not be looked up.
     if not all(isinstance(each, str) and _ID.fullmatch(each) for each in ids):
         raise InvalidToken
-    log_in = LogIn.objects.find_usable(ids[0])
+    log_in = find_usable(ids[0])
     if log_in is None or (not log_in.has_second_factor and second_factor.is_needed(log_in.user)):
         raise InvalidToken
     return log_in

@@ -96,22 +96,29 @@ def lookup_once(phone: str) -> DirectUser | None:
     ages = {"abandoned": abandoned, "absent_for": ABSENT_FOR, "found_for": FOUND_FOR}
     if not _execute(_CLAIM, deadline, _WAITING, phone=phone, **ages):
         return _wait_for_answer(phone, deadline)
-    answer = DirectAnswer.objects.filter(phone=phone)
     try:
         user = fetch_users([phone], deadline=deadline).get(phone)
     except MaxError:
-        # At the deadline of the current block, there is no time left for it; the row is then abandoned.
-        with suppress(OperationalError):
-            answer.update(outcome=_RESULT.FAILED)
+        _share(phone, outcome=_RESULT.FAILED)
         raise
-    answer.update(**{"outcome": _RESULT.ABSENT} if user is None else {"outcome": _RESULT.FOUND, **asdict(user)})
+    _share(phone, **{"outcome": _RESULT.ABSENT} if user is None else {"outcome": _RESULT.FOUND, **asdict(user)})
     return user
+
+
+def _share(phone: str, **values: Any) -> None:
+    """Store the response for other callers, unless the row is locked until the deadline of the current block.
+
+    This caller needs no row, and for the others the request then counts as abandoned.
+    """
+    with suppress(OperationalError):
+        DirectAnswer.objects.filter(phone=phone).update(**values)
 
 
 def _wait_for_answer(phone: str, deadline: float) -> DirectUser | None:
     pause = 0.01
     while True:
-        answer = DirectAnswer.objects.filter(phone=phone).first()
+        with _ending_at(deadline, _WAITING):
+            answer = DirectAnswer.objects.filter(phone=phone).first()
         if answer is None or answer.outcome == _RESULT.FAILED:
             raise MaxError(_("a parallel request for this phone failed"))
         if answer.outcome == _RESULT.ABSENT:
@@ -191,10 +198,17 @@ def _execute(statement: str, deadline: float, late: str, **params: Any) -> Any:
 
     Raise MaxError with the message ``late`` if others keep the row locked until ``deadline``.
     """
+    with _ending_at(deadline, late), connection.cursor() as cursor:
+        cursor.execute(statement, params | {"clock_error": CLOCK_ERROR})
+        return cursor.fetchone() if cursor.description else None
+
+
+@contextmanager
+def _ending_at(deadline: float, late: str) -> Iterator[None]:
+    """Run the block; raise MaxError with the message ``late`` if its statements do not end before ``deadline``."""
     try:
-        with statement_deadline(max(deadline - time.monotonic(), 0)), connection.cursor() as cursor:
-            cursor.execute(statement, params | {"clock_error": CLOCK_ERROR})
-            return cursor.fetchone() if cursor.description else None
+        with statement_deadline(max(deadline - time.monotonic(), 0)):
+            yield
     except OperationalError:
         if time.monotonic() < deadline:
             raise

@@ -143,6 +143,43 @@ def test_a_read_only_connection_is_not_kept(directory: Directory, read_only_role
     assert directory.add_university().status_code == 302
 
 
+@pytest.mark.parametrize("age", [0.0, 2.0])
+def test_a_connection_that_was_just_checked_is_not_asked_again(
+    directory: Directory, age: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapper: Any = connection
+    assert wrapper.is_usable()
+    wrapper._checked_at -= age
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 'the last query'")
+    assert connection.is_usable()
+    with administrator() as admin:
+        pid = connection.connection.info.backend_pid
+        row = admin.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+    assert row == ("SELECT 'the last query'" if age == 0 else "SHOW transaction_read_only",)
+
+
+@pytest.mark.parametrize("fault", [terminate, end_idle])
+def test_a_connection_that_postgresql_has_ended_is_not_usable(directory: Directory, fault: Callable[[], None]) -> None:
+    connection.ensure_connection()
+    assert connection.is_usable()
+    if fault == end_idle:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+    fault()
+    assert not connection.is_usable()
+    connection.close()
+
+
+def test_a_session_that_becomes_read_only_is_not_usable(directory: Directory) -> None:
+    assert connection.is_usable()
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        assert not connection.is_usable()
+        cursor.execute("SET default_transaction_read_only = off")
+        assert connection.is_usable()
+
+
 @pytest.mark.long
 def test_without_a_free_connection_it_is_refused(directory: Directory) -> None:
     connection.close()

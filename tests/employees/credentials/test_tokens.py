@@ -20,7 +20,7 @@ from rest_framework_simplejwt.state import token_backend
 
 from config.lib import clock
 from config.lib.http.throttling import LogInRate, TokenBuckets
-from employees.credentials.models import LogIn
+from employees.credentials.models import LogIn, find_usable
 from employees.credentials.tasks import prune
 
 pytestmark = pytest.mark.django_db
@@ -264,3 +264,24 @@ def test_what_has_expired_is_pruned(user: User, client: Client, monkeypatch: pyt
         for table in tables:
             cursor.execute(f"SELECT count(*) FROM {table}")  # noqa: S608 (names of tables)
             assert cursor.fetchone() == (0,), table
+
+
+def test_a_usable_log_in_is_found_as_django_finds_it(user: User) -> None:
+    log_in = LogIn.objects.start(user, session_key="s" * 32, has_second_factor=True)
+    found = find_usable(log_in.pk)
+    expected = LogIn.objects.usable().get(pk=log_in.pk)
+    assert found is not None
+    for mine, its in ((found, expected), (found.user, expected.user)):
+        names = [field.attname for field in its._meta.concrete_fields]
+        assert {name: getattr(mine, name) for name in names} == {name: getattr(its, name) for name in names}
+        assert (mine._state.db, mine._state.adding) == (its._state.db, its._state.adding)
+        assert mine.get_deferred_fields() == set()
+    assert found.user.has_perm("employees.view_employee")
+
+
+@pytest.mark.parametrize("change", [{"revoked_at": "2026-01-01T00:00Z"}, {"expires_at": "2026-01-01T00:00Z"}])
+def test_another_log_in_is_not_found(user: User, change: dict[str, str]) -> None:
+    log_in = LogIn.objects.start(user)
+    LogIn.objects.filter(pk=log_in.pk).update(**change)
+    assert find_usable(log_in.pk) is None
+    assert find_usable("0" * 32) is None

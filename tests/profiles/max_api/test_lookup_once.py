@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from config.postgres.base import DatabaseWrapper, parameters
+from config.postgres.base import DatabaseWrapper, parameters, statement_deadline
 from profiles.max_api import client, users
 from profiles.max_api.client import MaxError
 from profiles.max_api.users import DirectUser, lookup_once
@@ -97,6 +97,43 @@ def test_an_expired_response_is_not_used_while_its_row_is_locked(
         with pytest.raises(MaxError, match="parallel request for this phone") as failed:
             lookup_once(PHONE)
     assert failed.value.is_timeout
+
+
+def test_a_response_is_returned_although_its_row_cannot_be_stored(direct: FakeMax) -> None:
+    direct.knows(PHONE, 7)
+    direct.delay = 0.5
+    with psycopg.connect(**parameters()) as other, statement_deadline(2.0):
+
+        def lock() -> None:
+            while not direct.requests:
+                time.sleep(0.01)
+            other.execute("LOCK TABLE direct_answers IN SHARE MODE")
+
+        thread = threading.Thread(target=lock)
+        thread.start()
+        assert lookup_once(PHONE) == DirectUser("7", "Олег", "Сидоров")
+        thread.join()
+    assert DirectAnswer.objects.get(phone=PHONE).outcome == DirectAnswer.Result.ASKING
+
+
+def test_a_caller_that_waits_for_a_locked_row_is_answered_in_time(direct: FakeMax, settings: Settings) -> None:
+    settings.MAX_API_TIMEOUT = timedelta(seconds=0.5)
+    DirectAnswer.objects.create(phone=PHONE, outcome=DirectAnswer.Result.ASKING, asked_at=timezone.now())
+    waits = threading.Event()
+
+    def lock(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("SELECT"):
+            waits.set()
+            other.execute("LOCK TABLE direct_answers")
+        return execute(sql, params, many, context)
+
+    with (
+        psycopg.connect(**parameters()) as other,
+        connection.execute_wrapper(lock),
+        pytest.raises(MaxError, match="still waiting") as failed,
+    ):
+        lookup_once(PHONE)
+    assert (failed.value.is_timeout, waits.is_set()) == (True, True)
 
 
 @pytest.mark.django_db(transaction=True)
