@@ -219,7 +219,7 @@ def refuse(request: HttpRequest, reason: str, name: str = "") -> ImmediateHttpRe
         "not_staff": _("Your account has no access to the admin site."),
         "provider_refused": _("The identity provider did not confirm who you are. Try again."),
         "provider_unavailable": _("The identity provider is unavailable. Log in with a password, or try again later."),
-        "superuser": _("The account of a superuser cannot be linked by its e-mail address. Log in with your password."),
+        "superuser": _("A superuser is not linked to single sign-on by e-mail address. Log in with your password."),
     }
     context = admin.site.each_context(request) | {"title": _("Log-in refused"), "text": reasons[reason]}
     status = 503 if reason == "provider_unavailable" else 403

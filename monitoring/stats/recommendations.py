@@ -26,7 +26,7 @@ def data_issues(counts: Mapping[str, int], universities: Collection[int] | None 
         ("partial_profiles", _("The last name is unknown"), "partial", "warning", _PROFILES.format(partial)),
         ("empty_profiles", _("No name"), "empty", "critical", _PROFILES.format(EMPTY)),
         ("stale_profiles", _("Older than PROFILE_TTL, no longer used"), "stale", "warning", _PROFILES.format(stale)),
-        ("guessed_first_names", _("Taken from a deprecated field"), "guessed", "info", _PROFILES.format(guessed)),
+        ("guessed_first_names", _("First name from a deprecated field"), "guessed", "info", _PROFILES.format(guessed)),
         ("unnamed_employees", _("Employees without a name from any source"), "unnamed", "warning", unnamed),
         ("names_to_backfill", to_backfill, "to_backfill", "warning", ""),
     ]

@@ -147,7 +147,10 @@ class Counts:
     def add(
         self, kind: str, update_type: str, reason: str, bucket: int, n: int, extracted: int, stored: int, ms: float
     ) -> None:
-        """Add one group of updates, duplicate deliveries or processing times; unknown types count as ``other``."""
+        """Add one group of the rollup; update types that are unknown count as ``other``.
+
+        ``kind`` is ``time`` (processing times), ``repeat`` (duplicate deliveries) or a state of updates.
+        """
         if kind == "time":
             self.buckets[bucket] += n
             self.total_ms += ms
