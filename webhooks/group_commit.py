@@ -48,8 +48,8 @@ class GroupCommitter:
         self._notifier = Notifier()
 
     @cached_property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        # Each call of get_running_loop() is a system call.
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop that runs at the first use; each call of get_running_loop() is a system call."""
         return asyncio.get_running_loop()
 
     async def insert(self, arrivals: Sequence[Arrival]) -> None:
@@ -59,11 +59,11 @@ class GroupCommitter:
             raise NotStored("PostgreSQL is not responding")
         if len(self._queue) >= LARGEST_QUEUE:
             raise NotStored("the queue is full")
-        is_committed: asyncio.Future[bool] = self._loop.create_future()
+        is_committed: asyncio.Future[bool] = self.loop.create_future()
         self._queue.append((arrivals, is_committed, now + DEADLINE_SECONDS))
         if self._task is None:
             # The task must not run in the context of this request, because it stores updates of other requests too.
-            self._task = self._loop.create_task(self._commit_queue(), context=Context())
+            self._task = self.loop.create_task(self._commit_queue(), context=Context())
         if not await is_committed:
             raise NotStored("PostgreSQL did not store it")
 
@@ -106,7 +106,7 @@ class GroupCommitter:
         was_connected = self._connection is not None
         try:
             if self._connection is None:
-                async with asyncio.timeout_at(self._loop.time() + deadline - time.monotonic()):
+                async with asyncio.timeout_at(self.loop.time() + deadline - time.monotonic()):
                     self._connection = await connect()
             self._connection.deadline = deadline
             await store(self._connection, arrivals)

@@ -11,7 +11,6 @@ import asyncio
 import hmac
 import logging
 from datetime import UTC, datetime
-from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -58,11 +57,6 @@ class Receiver:
     def __init__(self) -> None:
         self._committer = GroupCommitter()
 
-    @cached_property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        # Each call of get_running_loop() is a system call.
-        return asyncio.get_running_loop()
-
     async def respond(self, scope: Scope, protocol: HTTPProtocol) -> None:
         headers = scope.headers
         request_id.begin(headers.get("x-request-id", ""))
@@ -80,7 +74,7 @@ class Receiver:
 
     async def _read(self, headers: Headers, protocol: HTTPProtocol) -> Answer:
         try:
-            body = await intake.read(protocol, headers, LARGEST_BODY, self._loop)
+            body = await intake.read(protocol, headers, LARGEST_BODY, self._committer.loop)
         except NotRead as refused:
             # A body that was cut off is answered as not stored, so that MAX sends the update again.
             return NOT_STORED if refused.answer is CUT_OFF else refused.answer
