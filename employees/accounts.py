@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import BasePermission
 
 from config.lib.scope import scope_of
+from config.postgres.compiled import CompiledQuery, Parameter
 from employees.erasure import is_employed_outside
 from employees.max_id_claims import with_max_id
 from employees.models import Employee, EmployeeQuerySet, Role, University, UniversityQuerySet
@@ -47,19 +49,38 @@ class UserScope:
     def sees_all(self) -> bool:
         return self.group == Group.SUPERADMIN and self.university_id is None
 
+    @property
+    def only_university_id(self) -> int | None:
+        """Return the ID of the only university that the user sees; None if the user sees all universities or none."""
+        return None if self.group is None else self.university_id
+
     def employees(self) -> EmployeeQuerySet:
         if self.sees_all:
             return Employee.objects.all()
-        if self.group is None or self.university_id is None:
+        if self.only_university_id is None:
             return Employee.objects.none()
-        return Employee.objects.of_university(self.university_id)
+        return Employee.objects.of_university(self.only_university_id)
+
+    def employee_with(self, user_id: str) -> Employee | None:
+        """Return an employee with this MAX ID, with no field but the primary key; None if there is none in the scope.
+
+        Prefer an employee whose ID is confirmed to one whose phone is linked to it, and that one to one whose ID is a
+        claim.
+        """
+        queries = _ANY_EMPLOYEE_WITH if self.sees_all else _EMPLOYEE_OF_UNIVERSITY_WITH
+        values = {"user_id": user_id, "university_id": self.only_university_id}
+        return next(filter(None, (query.first(**values) for query in queries)), None)
 
     def universities(self) -> UniversityQuerySet:
         if self.sees_all:
             return University.objects.all()
-        if self.group is None or self.university_id is None:
+        if self.only_university_id is None:
             return University.objects.none()
-        return University.objects.filter(pk=self.university_id)
+        return University.objects.filter(pk=self.only_university_id)
+
+    def university(self, pk: int) -> University | None:
+        """Return the university with this ID; None if there is none in the scope."""
+        return _UNIVERSITY.first(pk=pk) if self.sees_all or pk == self.only_university_id else None
 
     def university_ids(self) -> set[int] | None:
         """Return the IDs of the universities that the user is limited to; None if the user sees all universities."""
@@ -92,6 +113,22 @@ class UserScope:
     def may_grant(self, role: str) -> bool:
         """Return whether the user may give an employee this role; only superadmins may assign the curator role."""
         return self.sees_all or role in ("", Role.OPERATOR)
+
+
+def _employees_with(employees: Callable[[], EmployeeQuerySet]) -> tuple[CompiledQuery[Employee], ...]:
+    """Return the queries of ``UserScope.employee_with``, in the order of preference, for these employees."""
+    user_id = Parameter("user_id")
+    phones = PhoneLink.objects.filter(user_id=user_id).values("phone")
+    return (
+        CompiledQuery(lambda: with_max_id(employees(), user_id).only("pk").order_by("pk")),
+        CompiledQuery(lambda: employees().filter(phone__in=phones).only("pk").order_by("pk")),
+        CompiledQuery(lambda: employees().filter(max_id=user_id).only("pk").order_by("pk")),
+    )
+
+
+_ANY_EMPLOYEE_WITH = _employees_with(Employee.objects.all)
+_EMPLOYEE_OF_UNIVERSITY_WITH = _employees_with(lambda: Employee.objects.of_university(Parameter("university_id")))
+_UNIVERSITY = CompiledQuery(lambda: University.objects.filter(pk=Parameter("pk")))
 
 
 def user_scope(user: Any) -> UserScope:

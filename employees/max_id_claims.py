@@ -12,13 +12,14 @@ from django.db.models import Exists, F, Model, OuterRef, Q
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
+from config.postgres.compiled import Parameter
 from employees.history.models import EmployeeVersion, FormerMaxIdClaim
 from employees.models import Employee, EmployeeQuerySet, MaxIdClaim
 from profiles.models import DirectAnswer, PhoneLink
 
 
 def with_max_id(
-    employees: EmployeeQuerySet, user_id: str | OuterRef, *, with_vouched: bool = False
+    employees: EmployeeQuerySet, user_id: str | OuterRef | Parameter, *, with_vouched: bool = False
 ) -> EmployeeQuerySet:
     """Return those of the employees who have the MAX ID, except those whose ID is an unconfirmed claim.
 

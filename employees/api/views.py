@@ -49,11 +49,10 @@ from employees.api.serializers import (
 )
 from employees.credentials.authentication import may_view
 from employees.credentials.models import ApiKey
-from employees.max_id_claims import with_max_id
 from employees.models import Employee, IdempotentRequest, MaxIdJob, University
 from profiles.api.serializers import USER_ID
 from profiles.api.views import ProfileViewSet, checked_id
-from profiles.models import PhoneLink, Profile, ProfileQuerySet
+from profiles.models import Profile, ProfileQuerySet
 from profiles.phones import masked
 
 _KEY = re.compile(r"[!-~]{1,255}")
@@ -284,12 +283,4 @@ class ScopedProfileViewSet(ProfileViewSet):
             # An erasure replaces the MAX ID in such rows of the log by its hash.
             audit_log.record(self.request, message, Profile(user_id=user_id))
             return
-        employees = self.scope.employees().order_by("pk")
-        links = PhoneLink.objects.filter(user_id=user_id)
-        # Prefer an employee who has the ID to one who has only a claim to it.
-        employee = (
-            with_max_id(employees, user_id).first()
-            or employees.filter(phone__in=links.values("phone")).first()
-            or employees.filter(max_id=user_id).first()
-        )
-        audit_log.record(self.request, message, employee)
+        audit_log.record(self.request, message, self.scope.employee_with(user_id))

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from employees.accounts import RowPermission, verbs_of
-from employees.credentials.models import ApiKey, digest_of
+from employees.credentials.models import ApiKey, find_usable_key
 from employees.credentials.tokens import log_in_of
 
 _KEYWORD = "Api-Key"
@@ -30,7 +30,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         scheme, _space, text = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != _KEYWORD.lower():
             return None
-        key = ApiKey.objects.usable().select_related("owner").filter(digest=digest_of(text.strip())).first()
+        key = find_usable_key(text.strip())
         if key is None:
             raise AuthenticationFailed(_("The API key is unknown or revoked, or has expired."))
         key.record_use()

@@ -6,8 +6,7 @@ import hashlib
 import secrets
 import uuid
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -21,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed
 
 from config.postgres.base import without_standby
+from config.postgres.compiled import CompiledQuery, Parameter
 from employees.accounts import Group, UserScope, user_scope
 from employees.models import University
 
@@ -39,7 +39,7 @@ def new_id() -> str:
 
 
 class LogInQuerySet(models.QuerySet["LogIn"]):
-    def usable(self, at: datetime | None = None) -> LogInQuerySet:
+    def usable(self, at: datetime | Parameter | None = None) -> LogInQuerySet:
         """Return the log-ins that are valid at this time, by default now, with their users."""
         unexpired = self.filter(expires_at__gt=at or timezone.now())
         return unexpired.filter(revoked_at=None, user__is_active=True).select_related("user")
@@ -94,38 +94,13 @@ class LogIn(models.Model):
         return self.pk
 
 
-# Values for which find_usable() puts others into the compiled query.
-_ANY_ID, _ANY_TIME = "any log-in", datetime.max.replace(tzinfo=UTC)
+# Each request with a token needs it.
+_USABLE = CompiledQuery(lambda: LogIn.objects.usable(Parameter("now")).filter(pk=Parameter("id")))
 
 
 def find_usable(log_in_id: str) -> LogIn | None:
-    """Return the usable log-in with this ID, with its user; None if there is none.
-
-    Each request with a token needs it, and Django would take longer to compile the query than to run it.
-    """
-    sql, parameters = _usable_query()
-    values: dict[Any, Any] = {_ANY_ID: log_in_id, _ANY_TIME: timezone.now()}
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [values.get(value, value) for value in parameters])
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    names = _column_names(LogIn)
-    log_in = LogIn.from_db(connection.alias, names, row[: len(names)])
-    log_in.user = User.from_db(connection.alias, _column_names(User), row[len(names) :])
-    return log_in
-
-
-@cache
-def _usable_query() -> tuple[str, tuple[Any, ...]]:
-    """Return the SQL that finds a usable log-in, and its parameters, with _ANY_ID and _ANY_TIME."""
-    sql, parameters = LogIn.objects.usable(_ANY_TIME).filter(pk=_ANY_ID).query.sql_with_params()
-    return sql, tuple(parameters)
-
-
-@cache
-def _column_names(model: type[models.Model]) -> list[str]:
-    return [field.attname for field in model._meta.concrete_fields]  # noqa: SLF001 (documented)
+    """Return the usable log-in with this ID, with its user; None if there is none."""
+    return _USABLE.first(id=log_in_id, now=timezone.now())
 
 
 def digest_of(key: str) -> str:
@@ -134,8 +109,10 @@ def digest_of(key: str) -> str:
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    def usable(self) -> ApiKeyQuerySet:
-        return self.filter(revoked_at=None, expires_at__gt=timezone.now(), owner__is_active=True)
+    def usable(self, at: datetime | Parameter | None = None) -> ApiKeyQuerySet:
+        """Return the keys that are valid at this time, by default now, with their owners."""
+        unexpired = self.filter(expires_at__gt=at or timezone.now())
+        return unexpired.filter(revoked_at=None, owner__is_active=True).select_related("owner")
 
 
 class ApiKey(models.Model):
@@ -225,3 +202,11 @@ class ApiKey(models.Model):
         if scope.university_id is None and scope.group != Group.CURATOR:
             return UserScope(None, self.university_id)
         return UserScope(Group.CURATOR)
+
+
+_USABLE_KEY = CompiledQuery(lambda: ApiKey.objects.usable(Parameter("now")).filter(digest=Parameter("digest")))
+
+
+def find_usable_key(key: str) -> ApiKey | None:
+    """Return the usable API key with this text, with its owner; None if there is none."""
+    return _USABLE_KEY.first(digest=digest_of(key), now=timezone.now())

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from config.lib import text as texts
 from config.lib.http.pagination import EXACT, estimate
+from config.postgres.compiled import Parameter
 from employees.models.university import University
 from profiles import names, phones
 from profiles.models import ProfileSource
@@ -46,9 +47,9 @@ SEARCH_TEXT = SearchText(F("last_name"), F("first_name"), F("middle_name"), Subs
 
 
 class EmployeeQuerySet(models.QuerySet["Employee"]):
-    def of_university(self, pk: int) -> EmployeeQuerySet:
+    def of_university(self, pk: int | Parameter) -> EmployeeQuerySet:
         """Filter by university ID, cast to bigint: without the cast, PostgreSQL does not use the search index."""
-        return self.filter(university_id=Cast(Value(pk), models.BigIntegerField()))
+        return self.filter(university_id=Cast(Value(pk) if isinstance(pk, int) else pk, models.BigIntegerField()))
 
     def matching(self, text: str) -> EmployeeQuerySet:
         """Filter by a complete phone, or by parts of the names and the phone, ignoring case; all words must match.

@@ -111,7 +111,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
     def _store_names(self, user_id: str, fields: dict[str, str]) -> Response:
         changed = cache.store_names(user_id, fields)
         self.record(user_id, Message("A person's names were changed through the API"))
-        profile = changed[0] if changed else Profile.objects.filter(user_id=user_id).first()
+        profile = changed[0] if changed else Profile.find(user_id)
         known = CachedProfile.of(profile) if profile else CachedProfile.unknown(user_id)
         return Response(ProfileSerializer(known).data)
 

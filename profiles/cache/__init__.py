@@ -188,7 +188,7 @@ def _find(user_id: str, accepts: Callable[[CachedProfile], bool], seconds: float
         return Stored(cached)
     try:
         with _within_budget():
-            record = Profile.objects.filter(user_id=user_id).first()
+            record = Profile.find(user_id)
     except DatabaseError as error:
         return _unreadable(error, cached, redis_error)
     if record is not None and cached is None and not redis_error and not CachedProfile.of(record).is_stale:

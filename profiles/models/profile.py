@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from config.lib import sql
+from config.postgres.compiled import CompiledQuery, Parameter
 from profiles import names
 from profiles.merge import ProfileUpdate, merge_all
 from profiles.models.tombstones import Tombstone
@@ -155,11 +156,19 @@ class Profile(models.Model):
     def __str__(self) -> str:
         return self.user_id
 
+    @classmethod
+    def find(cls, user_id: str) -> Profile | None:
+        """Return the person's profile; None if there is none."""
+        return _PROFILE.first(user_id=user_id)
+
     @property
     def set_at(self) -> list[datetime]:
         times = (self.first_name_set_at, self.last_name_set_at, self.user_provided_name_set_at)
         return [time for time in times if time is not None]
 
+
+# While Redis fails, each look-up of a name needs it.
+_PROFILE = CompiledQuery(lambda: Profile.objects.filter(user_id=Parameter("user_id")))
 
 # For each phone, the latest link wins; at equal times the greater ID, so that the order of arrival does not matter.
 _MERGE_LINKS = """
