@@ -1,16 +1,28 @@
 """Record every version of employees and universities, with the user who made the change in the admin or the API."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 from django.db import connection, models
 from django.dispatch import receiver
 from django.utils.translation import gettext_lazy as _
 from simple_history import register
+from simple_history.manager import HistoryManager
 from simple_history.signals import pre_create_historical_record
 from simple_history.utils import get_history_model_for_model
 
 from employees.models import Employee, University
+
+
+class _VersionManager(HistoryManager):  # type: ignore[misc]
+    """The manager of simple_history, which defines a class at each use; this one defines it once."""
+
+    @classmethod
+    @cache
+    def from_queryset(cls, queryset_class: Any, class_name: str | None = None) -> Any:
+        return super().from_queryset(queryset_class, class_name)
+
 
 # Versions are queried only by object and by date; more indexes would slow down every create.
 register(
@@ -19,6 +31,7 @@ register(
     verbose_name=_("employee record version"),
     verbose_name_plural=_("employee record versions"),
     history_id_field=models.BigAutoField(primary_key=True),
+    history_manager=_VersionManager,
     no_db_index=["phone", "university"],
 )
 register(
@@ -27,6 +40,7 @@ register(
     verbose_name=_("university record version"),
     verbose_name_plural=_("university record versions"),
     history_id_field=models.BigAutoField(primary_key=True),
+    history_manager=_VersionManager,
 )
 
 EmployeeVersion = get_history_model_for_model(Employee)
