@@ -49,6 +49,10 @@ ADMIN_SECONDS = 120.0
 STATIC = settings.STATIC_URL
 BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again later.", RETRY_AFTER)
 
+# How many requests of a pool begin at a time: more threads that compute would only take time from each other. A request
+# that takes longer than _COMPUTING_SECONDS is probably waiting for a lock or another server, so the next one begins.
+_MOST_COMPUTING, _COMPUTING_SECONDS = 4, 0.05
+
 # Status, headers, and the content: bytes, the path of a static file, or an open file.
 _Response = tuple[int, list[tuple[str, str]], bytes | str | IO[bytes]]
 
@@ -64,45 +68,56 @@ class ThreadPool:
         self.seconds = seconds
         self._threads = ThreadPoolExecutor(threads, name)
         self._free = asyncio.Semaphore(threads)
+        self._computing = asyncio.Semaphore(_MOST_COMPUTING)
         self._waiting, self._longest_queue = 0, threads * 4
 
     async def run(self, call: Callable[[float], _Response], protocol: HTTPProtocol) -> _Response:
         """Run ``call`` in a thread and return its result; ``call`` receives the seconds that remain for the request.
 
-        Raise TimeoutError if the queue is full, or if no thread becomes free within the pool's ``seconds``. Raise _Gone
-        if the client disconnects while the request waits for a thread.
+        Raise TimeoutError if the queue is full, or if the request cannot begin within the pool's ``seconds``. Raise
+        _Gone if the client disconnects while the request waits.
         """
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self.seconds
-        if self._free.locked():
-            await self._wait(protocol, self.seconds)
-        else:
-            await self._free.acquire()
+        if self._free.locked() and self._waiting >= self._longest_queue:
+            raise TimeoutError
+        self._waiting += 1
         try:
-            return await loop.run_in_executor(self._threads, call, ends_at - loop.time())
+            await _acquire(self._free, protocol, ends_at - loop.time())
+        finally:
+            self._waiting -= 1
+        try:
+            await _acquire(self._computing, protocol, ends_at - loop.time())
+            try:
+                running = loop.run_in_executor(self._threads, call, ends_at - loop.time())
+                await asyncio.wait([running], timeout=_COMPUTING_SECONDS)
+            finally:
+                self._computing.release()
+            return await running
         finally:
             self._free.release()
 
     def close(self) -> None:
         self._threads.shutdown()
 
-    async def _wait(self, protocol: HTTPProtocol, seconds: float) -> None:
-        if self._waiting >= self._longest_queue:
-            raise TimeoutError
-        acquired = asyncio.ensure_future(self._free.acquire())
-        disconnected = asyncio.ensure_future(protocol.client_disconnect())
-        self._waiting += 1
-        try:
-            await asyncio.wait({acquired, disconnected}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._waiting -= 1
-            has_left = disconnected.done()
-            disconnected.cancel()
-        if acquired.done() and not has_left:
-            return
-        if not acquired.cancel():
-            self._free.release()
-        raise _Gone if has_left else TimeoutError
+
+async def _acquire(semaphore: asyncio.Semaphore, protocol: HTTPProtocol, seconds: float) -> None:
+    """Acquire the semaphore; raise TimeoutError after ``seconds``, or _Gone if the client disconnects meanwhile."""
+    if not semaphore.locked():
+        await semaphore.acquire()
+        return
+    acquired = asyncio.ensure_future(semaphore.acquire())
+    disconnected = asyncio.ensure_future(protocol.client_disconnect())
+    try:
+        await asyncio.wait({acquired, disconnected}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        has_left = disconnected.done()
+        disconnected.cancel()
+    if acquired.done() and not has_left:
+        return
+    if not acquired.cancel():
+        semaphore.release()
+    raise _Gone if has_left else TimeoutError
 
 
 class ThreadPools(NamedTuple):

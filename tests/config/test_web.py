@@ -264,6 +264,42 @@ def test_a_client_that_has_left_frees_its_place_in_the_queue_at_once() -> None:
     assert loops.run(leave()) == [200, *[499] * 4, *[200] * 4]
 
 
+def test_four_requests_compute_at_once_and_one_that_waits_lets_others_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, begun = threading.Event(), []
+
+    def blocked(environ: Any, start_response: Any) -> Iterable[bytes]:
+        begun.append(environ["PATH_INFO"])
+        release.wait(PATIENCE)
+        return django(environ, start_response)
+
+    class Leaving(Protocol):
+        async def client_disconnect(self) -> None:
+            return
+
+        def response_empty(self, status: int, headers: Any) -> None:
+            self.replies.append(Reply(status, {}, b""))
+
+    async def send() -> list[int]:
+        pool = bridge.ThreadPool("test", 8, PATIENCE)
+        server = bridge.Bridge(blocked)
+        server._pools = bridge.ThreadPools(pool, pool, pool)
+        protocols: list[Any] = [*(Staying([]) for _ in range(4)), Leaving([]), Staying([])]
+        get: Any = RequestScope("GET", "/employees", {})
+        tasks = [asyncio.ensure_future(server.respond(get, protocol)) for protocol in protocols]
+        await loops.until(lambda: protocols[4].replies)
+        assert len(begun) == 4, "the others wait, and one that has left is answered although threads are free"
+        monkeypatch.setattr(bridge, "_COMPUTING_SECONDS", 0.01)
+        late = Staying([])
+        tasks.append(asyncio.ensure_future(server.respond(get, late)))  # type: ignore[arg-type]
+        await loops.until(lambda: len(begun) == 6)
+        release.set()
+        await asyncio.gather(*tasks)
+        return [protocol.replies[0].status for protocol in [*protocols, late]]
+
+    monkeypatch.setattr(bridge, "_COMPUTING_SECONDS", 0.5)
+    assert loops.run(send()) == [200] * 4 + [499] + [200] * 2
+
+
 def test_an_error_is_in_the_api_format() -> None:
     reply = request(Protocol([b"1"], is_cut_off=True), content_length="2")
     assert json.loads(reply.body)["error"]["code"] == "VALIDATION_ERROR"
