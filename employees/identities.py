@@ -83,7 +83,7 @@ def _in_scope(ids: set[int], person: Person) -> set[int]:
 
 
 def _add_earlier(person: Person) -> None:
-    """Add the earlier phones and MAX IDs of the person's employees, unless another employee has them now.
+    """Add the earlier phones and MAX IDs from the person's employee records, unless another employee has them now.
 
     Leave out an earlier phone that is linked to somebody else's MAX ID: it was mistyped, or has a new owner. Leave out
     an earlier MAX ID that is linked only to other phones.

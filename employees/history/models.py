@@ -16,7 +16,10 @@ from employees.models import Employee, University
 
 
 class _VersionManager(HistoryManager):  # type: ignore[misc]
-    """The manager of simple_history, which defines a class at each use; this one defines it once."""
+    """Manage versions as simple_history does, but define the manager's class once.
+
+    ``HistoryManager.from_queryset`` would define a new class at each access to ``history``.
+    """
 
     @classmethod
     @cache

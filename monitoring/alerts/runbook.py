@@ -87,7 +87,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
         _("Check that the bot is subscribed at MAX with the public address of the webhook."),
         _("Open the address of the webhook from outside your network: the status 405 is correct."),
         _(
-            "If the subscription and the address are right, MAX is sending another secret, or a firewall blocks its"
+            "If the subscription and the address are right, MAX is sending a wrong secret, or a firewall blocks its"
             " requests."
         ),
         _(
