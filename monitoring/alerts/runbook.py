@@ -118,7 +118,7 @@ STEPS: dict[Kind, tuple[Promise, ...]] = {
     ),
     Kind.SECRET_FAILURES: (
         _(
-            "If the alert is critical, MAX itself is probably sending another secret. Add the old secret after the new"
+            "If the alert is critical, MAX itself is probably sending a wrong secret. Add the old secret after the new"
             " one in WEBHOOK_SECRET, restart, and subscribe the bot again."
         ),
         _(

@@ -244,7 +244,7 @@ def _monitoring(lived: Simulation) -> None:
 
 
 def _alerts(story: Story) -> None:
-    """Write the alerts of the two weeks; only the alert about dead letters is still open."""
+    """Write the alerts of the two weeks of history; only the alert about dead letters is still open."""
     operator = User.objects.filter(username=OPERATOR).first()
     dead = InboxUpdate.objects.filter(state=State.DEAD)
     failed, error, why = {"rate": "6.4%", "limit": "5%"}, "info: ConnectionError", held_message(story)
