@@ -51,7 +51,10 @@ class UserScope:
 
     @property
     def only_university_id(self) -> int | None:
-        """Return the ID of the only university that the user sees; None if the user sees all universities or none."""
+        """Return the ID of the only university that the user sees; None if there is no such limit, or nothing is seen.
+
+        Check ``sees_all`` first.
+        """
         return None if self.group is None else self.university_id
 
     def employees(self) -> EmployeeQuerySet:
@@ -64,10 +67,12 @@ class UserScope:
     def employee_with(self, user_id: str) -> Employee | None:
         """Return an employee with this MAX ID, with no field but the primary key; None if there is none in the scope.
 
-        Prefer an employee whose ID is confirmed to one whose phone is linked to it, and that one to one whose ID is a
+        In order of preference: the employee has the confirmed ID; the employee's phone is linked to the ID; the ID is a
         claim.
         """
-        queries = _ANY_EMPLOYEE_WITH if self.sees_all else _EMPLOYEE_OF_UNIVERSITY_WITH
+        if not self.sees_all and self.only_university_id is None:
+            return None
+        queries = _ANY_EMPLOYEE_WITH_MAX_ID if self.sees_all else _UNIVERSITY_EMPLOYEE_WITH_MAX_ID
         values = {"user_id": user_id, "university_id": self.only_university_id}
         return next(filter(None, (query.first(**values) for query in queries)), None)
 
@@ -126,8 +131,8 @@ def _employees_with(employees: Callable[[], EmployeeQuerySet]) -> tuple[Compiled
     )
 
 
-_ANY_EMPLOYEE_WITH = _employees_with(Employee.objects.all)
-_EMPLOYEE_OF_UNIVERSITY_WITH = _employees_with(lambda: Employee.objects.of_university(Parameter("university_id")))
+_ANY_EMPLOYEE_WITH_MAX_ID = _employees_with(Employee.objects.all)
+_UNIVERSITY_EMPLOYEE_WITH_MAX_ID = _employees_with(lambda: Employee.objects.of_university(Parameter("university_id")))
 _UNIVERSITY = CompiledQuery(lambda: University.objects.filter(pk=Parameter("pk")))
 
 

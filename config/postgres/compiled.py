@@ -17,7 +17,10 @@ M = TypeVar("M", bound=Model)
 
 
 class Parameter(Expression):
-    """A place in a CompiledQuery for a value that differs each time, which has this name."""
+    """A named placeholder in a CompiledQuery, whose value is given at each run.
+
+    None matches no row: the SQL compares with NULL.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -50,25 +50,29 @@ STATIC = settings.STATIC_URL
 BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again later.", RETRY_AFTER)
 
 # How many requests of a pool begin at a time: more threads that compute would only take time from each other. A request
-# that takes longer than _COMPUTING_SECONDS is probably waiting for a lock or another server, so the next one begins.
-_MOST_COMPUTING, _COMPUTING_SECONDS = 4, 0.05
+# that takes longer than _BEGINNING_SECONDS is probably waiting for a lock or another server, so the next one begins. If
+# all requests wait, 4 / 0.03 = 133 begin per second, more than a process can compute; with 0.02, lists take longer.
+_MOST_BEGINNING, _BEGINNING_SECONDS = 4, 0.03
 
 # Status, headers, and the content: bytes, the path of a static file, or an open file.
 _Response = tuple[int, list[tuple[str, str]], bytes | str | IO[bytes]]
 
 
 class _Gone(Exception):
-    """Raised when the client has closed the connection while its request was waiting for a thread."""
+    """Raised when the client has closed the connection while its request was waiting to begin."""
 
 
 class ThreadPool:
-    """A fixed number of threads, with a queue of the requests that wait for one of them."""
+    """A fixed number of threads, with a queue of the requests that wait.
+
+    A request waits until a thread is free for it, and then until fewer than _MOST_BEGINNING others are beginning.
+    """
 
     def __init__(self, name: str, threads: int, seconds: float) -> None:
         self.seconds = seconds
         self._threads = ThreadPoolExecutor(threads, name)
         self._free = asyncio.Semaphore(threads)
-        self._computing = asyncio.Semaphore(_MOST_COMPUTING)
+        self._beginning = asyncio.Semaphore(_MOST_BEGINNING)
         self._waiting, self._longest_queue = 0, threads * 4
 
     async def run(self, call: Callable[[float], _Response], protocol: HTTPProtocol) -> _Response:
@@ -87,12 +91,12 @@ class ThreadPool:
         finally:
             self._waiting -= 1
         try:
-            await _acquire(self._computing, protocol, ends_at - loop.time())
+            await _acquire(self._beginning, protocol, ends_at - loop.time())
             try:
                 running = loop.run_in_executor(self._threads, call, ends_at - loop.time())
-                await asyncio.wait([running], timeout=_COMPUTING_SECONDS)
+                await asyncio.wait([running], timeout=_BEGINNING_SECONDS)
             finally:
-                self._computing.release()
+                self._beginning.release()
             return await running
         finally:
             self._free.release()
@@ -108,16 +112,17 @@ async def _acquire(semaphore: asyncio.Semaphore, protocol: HTTPProtocol, seconds
         return
     acquired = asyncio.ensure_future(semaphore.acquire())
     disconnected = asyncio.ensure_future(protocol.client_disconnect())
+    is_acquired, has_left = False, False
     try:
         await asyncio.wait({acquired, disconnected}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
         has_left = disconnected.done()
+        is_acquired = acquired.done() and not has_left
+    finally:
         disconnected.cancel()
-    if acquired.done() and not has_left:
-        return
-    if not acquired.cancel():
-        semaphore.release()
-    raise _Gone if has_left else TimeoutError
+        if not is_acquired and not acquired.cancel():
+            semaphore.release()
+    if not is_acquired:
+        raise _Gone if has_left else TimeoutError
 
 
 class ThreadPools(NamedTuple):

@@ -109,10 +109,9 @@ def digest_of(key: str) -> str:
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    def usable(self, at: datetime | Parameter | None = None) -> ApiKeyQuerySet:
-        """Return the keys that are valid at this time, by default now, with their owners."""
-        unexpired = self.filter(expires_at__gt=at or timezone.now())
-        return unexpired.filter(revoked_at=None, owner__is_active=True).select_related("owner")
+    def usable(self, at: datetime | Parameter) -> ApiKeyQuerySet:
+        """Return the keys that are valid at this time, with their owners."""
+        return self.filter(expires_at__gt=at, revoked_at=None, owner__is_active=True).select_related("owner")
 
 
 class ApiKey(models.Model):

@@ -49,7 +49,7 @@ SEARCH_TEXT = SearchText(F("last_name"), F("first_name"), F("middle_name"), Subs
 class EmployeeQuerySet(models.QuerySet["Employee"]):
     def of_university(self, pk: int | Parameter) -> EmployeeQuerySet:
         """Filter by university ID, cast to bigint: without the cast, PostgreSQL does not use the search index."""
-        return self.filter(university_id=Cast(Value(pk) if isinstance(pk, int) else pk, models.BigIntegerField()))
+        return self.filter(university_id=Cast(pk if isinstance(pk, Parameter) else Value(pk), models.BigIntegerField()))
 
     def matching(self, text: str) -> EmployeeQuerySet:
         """Filter by a complete phone, or by parts of the names and the phone, ignoring case; all words must match.

@@ -167,7 +167,7 @@ class Profile(models.Model):
         return [time for time in times if time is not None]
 
 
-# While Redis fails, each look-up of a name needs it.
+# While Redis fails, each look-up of a name needs it; otherwise, each one that misses.
 _PROFILE = CompiledQuery(lambda: Profile.objects.filter(user_id=Parameter("user_id")))
 
 # For each phone, the latest link wins; at equal times the greater ID, so that the order of arrival does not matter.

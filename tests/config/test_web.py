@@ -264,7 +264,7 @@ def test_a_client_that_has_left_frees_its_place_in_the_queue_at_once() -> None:
     assert loops.run(leave()) == [200, *[499] * 4, *[200] * 4]
 
 
-def test_four_requests_compute_at_once_and_one_that_waits_lets_others_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_requests_begin_at_once_and_one_that_waits_lets_others_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     release, begun = threading.Event(), []
 
     def blocked(environ: Any, start_response: Any) -> Iterable[bytes]:
@@ -288,16 +288,36 @@ def test_four_requests_compute_at_once_and_one_that_waits_lets_others_begin(monk
         tasks = [asyncio.ensure_future(server.respond(get, protocol)) for protocol in protocols]
         await loops.until(lambda: protocols[4].replies)
         assert len(begun) == 4, "the others wait, and one that has left is answered although threads are free"
-        monkeypatch.setattr(bridge, "_COMPUTING_SECONDS", 0.01)
+        monkeypatch.setattr(bridge, "_BEGINNING_SECONDS", 0.01)
         late = Staying([])
         tasks.append(asyncio.ensure_future(server.respond(get, late)))  # type: ignore[arg-type]
         await loops.until(lambda: len(begun) == 6)
         release.set()
         await asyncio.gather(*tasks)
+        assert (pool._free._value, pool._beginning._value, pool._waiting) == (8, 4, 0)
         return [protocol.replies[0].status for protocol in [*protocols, late]]
 
-    monkeypatch.setattr(bridge, "_COMPUTING_SECONDS", 0.5)
+    monkeypatch.setattr(bridge, "_BEGINNING_SECONDS", 0.5)
     assert loops.run(send()) == [200] * 4 + [499] + [200] * 2
+
+
+def test_a_cancelled_request_leaves_its_place_to_others() -> None:
+    async def cancel(*, at_once: bool) -> int:
+        semaphore = asyncio.Semaphore(1)
+        await semaphore.acquire()
+        protocol: Any = Staying([])
+        tasks = [asyncio.ensure_future(bridge._acquire(semaphore, protocol, PATIENCE)) for _ in range(3)]
+        await asyncio.sleep(0)
+        if at_once:
+            semaphore.release()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if not at_once:
+            semaphore.release()
+        return semaphore._value
+
+    assert [loops.run(cancel(at_once=at_once)) for at_once in (False, True)] == [1, 1]
 
 
 def test_an_error_is_in_the_api_format() -> None:

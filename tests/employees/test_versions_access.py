@@ -1,6 +1,7 @@
 """Who may see the versions of a row, and that nobody writes through them."""
 
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
@@ -59,3 +60,9 @@ def test_versions_of_a_foreign_university_are_hidden(client: Client, university:
 def test_an_invalid_id_has_no_versions(client: Client, superadmin: User, model: str, pk: str) -> None:
     client.force_login(superadmin)
     assert client.get(f"/admin/employees/{model}/{pk}/history/").status_code == HTTPStatus.NOT_FOUND
+
+
+def test_the_class_of_the_manager_is_defined_once() -> None:
+    model: Any = Employee
+    assert type(model.history) is type(model.history)
+    assert type(model.history) is not type(model.objects)

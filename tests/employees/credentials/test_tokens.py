@@ -279,9 +279,12 @@ def test_a_usable_log_in_is_found_as_django_finds_it(user: User) -> None:
     assert found.user.has_perm("employees.view_employee")
 
 
-@pytest.mark.parametrize("change", [{"revoked_at": "2026-01-01T00:00Z"}, {"expires_at": "2026-01-01T00:00Z"}])
+@pytest.mark.parametrize("change", [{"revoked_at": "2026-01-01T00:00Z"}, {}], ids=["revoked", "just expired"])
 def test_another_log_in_is_not_found(user: User, change: dict[str, str]) -> None:
     log_in = LogIn.objects.start(user)
-    LogIn.objects.filter(pk=log_in.pk).update(**change)
+    assert find_usable(log_in.pk) == log_in
+    # This moment is later than that of the query's first use.
+    values: dict[str, Any] = change or {"expires_at": timezone.now()}
+    LogIn.objects.filter(pk=log_in.pk).update(**values)
     assert find_usable(log_in.pk) is None
     assert find_usable("0" * 32) is None
