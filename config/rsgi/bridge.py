@@ -51,8 +51,8 @@ BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again la
 
 # How many requests of a pool begin at a time: more threads that compute would only take time from each other. A request
 # that takes longer than _BEGINNING_SECONDS is probably waiting for a lock or another server, so the next one begins. If
-# all requests wait, 4 / 0.03 = 133 begin per second, more than a process can compute; with 0.02, lists take longer.
-_MOST_BEGINNING, _BEGINNING_SECONDS = 4, 0.03
+# all of them wait, at most 4 / 0.04 = 100 begin per second; with 0.03, four lists would not be finished in time.
+_MOST_BEGINNING, _BEGINNING_SECONDS = 4, 0.04
 
 # Status, headers, and the content: bytes, the path of a static file, or an open file.
 _Response = tuple[int, list[tuple[str, str]], bytes | str | IO[bytes]]
