@@ -174,6 +174,14 @@ class Staying(Protocol):
         await asyncio.Event().wait()
 
 
+class Leaving(Protocol):
+    async def client_disconnect(self) -> None:
+        return
+
+    def response_empty(self, status: int, headers: Any) -> None:
+        self.replies.append(Reply(status, {}, b""))
+
+
 def test_while_all_threads_are_busy_others_wait_and_too_many_are_503(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
@@ -207,14 +215,6 @@ def test_a_request_whose_client_has_left_is_not_started() -> None:
         return django(environ, start_response)
 
     async def one_leaves() -> list[Any]:
-
-        class Leaving(Protocol):
-            async def client_disconnect(self) -> None:
-                return
-
-            def response_empty(self, status: int, headers: Any) -> None:
-                self.replies.append(Reply(status, {}, b""))
-
         pool = bridge.ThreadPool("test", 1, PATIENCE)
         server = bridge.Bridge(blocked)
         server._pools = bridge.ThreadPools(pool, pool, pool)
@@ -239,18 +239,15 @@ def test_a_client_that_has_left_frees_its_place_in_the_queue_at_once() -> None:
         release.wait(PATIENCE)
         return django(environ, start_response)
 
-    class Leaving(Protocol):
+    class LeavingLater(Leaving):
         async def client_disconnect(self) -> None:
             await asyncio.sleep(0.05)
-
-        def response_empty(self, status: int, headers: Any) -> None:
-            self.replies.append(Reply(status, {}, b""))
 
     async def leave() -> list[int]:
         pool = bridge.ThreadPool("test", 1, PATIENCE)
         server = bridge.Bridge(blocked)
         server._pools = bridge.ThreadPools(pool, pool, pool)
-        protocols = [*(Leaving([]) for _ in range(5)), *(Staying([]) for _ in range(4))]
+        protocols = [*(LeavingLater([]) for _ in range(5)), *(Staying([]) for _ in range(4))]
         get: Any = RequestScope("GET", "/employees", {})
         tasks = [asyncio.ensure_future(server.respond(get, protocol)) for protocol in protocols[:5]]  # type: ignore[arg-type]
         await loops.until(lambda: all(protocol.replies for protocol in protocols[1:5]))
@@ -271,13 +268,6 @@ def test_four_requests_begin_at_once_and_one_that_waits_lets_others_begin(monkey
         begun.append(environ["PATH_INFO"])
         release.wait(PATIENCE)
         return django(environ, start_response)
-
-    class Leaving(Protocol):
-        async def client_disconnect(self) -> None:
-            return
-
-        def response_empty(self, status: int, headers: Any) -> None:
-            self.replies.append(Reply(status, {}, b""))
 
     async def send() -> list[int]:
         pool = bridge.ThreadPool("test", 8, PATIENCE)
